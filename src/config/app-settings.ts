@@ -37,10 +37,7 @@ export const appSettingsSchema = group({
   ),
   workers: setting(
     'Number of worker processes: a number, `max` (one per core), a negative number (subtracted from the number of cores), or `auto`: one per core, but 1 if a dependency keeps state inside the process.',
-    v.union(
-      [v.pipe(v.number(), v.integer(), v.minValue(-64), v.maxValue(64)), v.picklist(['auto', 'max'])],
-      'a whole number, "auto" or "max"',
-    ),
+    v.union([count(-64, 64), v.picklist(['auto', 'max'])], 'a whole number, "auto" or "max"'),
     'auto',
   ),
   build,

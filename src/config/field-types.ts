@@ -48,9 +48,12 @@ export function text(pattern: RegExp, expected: string) {
   return v.pipe(v.string(), v.regex(pattern, expected));
 }
 
-/** A whole number from `minimum` to `maximum`. */
-export function count(minimum: number, maximum: number) {
-  const expected = `a whole number from ${minimum} to ${maximum}`;
+/** @param expected what the number must be, for messages */
+export function count(
+  minimum: number,
+  maximum: number,
+  expected = `a whole number from ${minimum} to ${maximum}`,
+) {
   return v.pipe(
     v.number(expected),
     v.integer(expected),

@@ -124,15 +124,14 @@ async function findAddresses(
   const newNames = hosts.map(({ name }) => name).filter((name) => !has(`server_name ${name};`));
   const open = Object.values(ports).filter((port) => has(`listen ${port};`) || has(`listen ${port} ssl`));
   const dump = hosts.length === 0 ? '' : await readDump(actual);
+  const directives = parseDump(dump, [files.main, files.last]);
   const plan = async (isSplit: boolean, isStrict: boolean) => {
-    const directives = parseDump(dump, isSplit ? files.last : files.main);
-    const others = await findOtherSites(directives, [files.main, files.last]);
+    const others = await findOtherSites(directives, isSplit ? files.last : files.main);
     const ipv6 = existsSync('/proc/net/if_inet6');
     return { listening: planListening(others, { ports, ipv6, newNames, open, isStrict }), isSplit };
   };
-  const isLastIncluded = parseDump(dump, files.last).some(
-    ({ name, block }) => name === 'http' && block?.some((each) => each.name === ownFileMarker),
-  );
+  const included = directives.flatMap(({ name, block = [] }) => (name === 'http' ? block : []));
+  const isLastIncluded = included.some(({ name, args }) => name === ownFileMarker && args[0] === files.last);
   let refusal: NginxError | undefined;
   for (const isSplit of isLastIncluded ? [false, true] : [false]) {
     try {

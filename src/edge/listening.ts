@@ -13,10 +13,7 @@ export interface ListenAddress {
   http2: boolean;
 }
 
-export interface Listening {
-  http: ListenAddress[];
-  https: ListenAddress[];
-}
+export type Listening = Record<'http' | 'https', ListenAddress[]>;
 
 /** `listen` of another site */
 interface OtherListen {
@@ -38,22 +35,19 @@ interface OtherSites {
   streams: Map<number, string>;
 }
 
-/** Finds the sites of others. @param own files with our servers */
-export async function findOtherSites(
-  directives: readonly Directive[],
-  own: readonly string[],
-): Promise<OtherSites> {
+/** Finds the sites of others. @param ownFile our file with the servers */
+export async function findOtherSites(directives: readonly Directive[], ownFile: string): Promise<OtherSites> {
   const listens: OtherListen[] = [];
   const streams = new Map<number, string>();
   let isBefore = true;
   for (const { name: kind, block: servers = [] } of directives) {
     if (!['http', 'stream', 'mail'].includes(kind)) continue;
-    for (const { name, block = [], file } of servers) {
-      if (name === ownFileMarker) isBefore = false;
-      if (name !== 'server' || own.includes(file)) continue;
+    for (const { name, args, block = [], file } of servers) {
+      if (name === ownFileMarker && args[0] === ownFile) isBefore = false;
+      if (name !== 'server') continue;
       const valuesOf = (directive: string) =>
-        block.filter((each) => each.name === directive).map(({ args }) => args);
-      const names = valuesOf('server_name').flatMap((args) => args.map((text) => text.toLowerCase()));
+        block.filter((each) => each.name === directive).map((each) => each.args);
+      const names = valuesOf('server_name').flatMap((texts) => texts.map((text) => text.toLowerCase()));
       const written = valuesOf('listen');
       // A server without `listen` listens on port 80, since the master of nginx is root.
       for (const [where = '', ...options] of written.length > 0 ? written : [['80']])

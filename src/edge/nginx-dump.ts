@@ -1,6 +1,6 @@
 import { dirname, matchesGlob, resolve } from 'node:path';
 
-/** Name of the directive at which nginx would read our file. No directive of nginx has this name. */
+/** Name of the directive at which nginx would read a file of ours; its argument is the path. No directive of nginx has this name. */
 export const ownFileMarker = 'own file';
 
 /** Directive of nginx's configuration, with its block. Includes are replaced by the directives of their files. */
@@ -18,16 +18,16 @@ const deepest = 20;
 
 /**
  * Parses the output of `nginx -T`: all files, each once, the main one first.
- * @param ownFile absolute path of a file that may not exist. An include whose pattern matches the path gets a directive
- *   with the name `ownFileMarker`, in the order in which nginx reads files
+ * @param ownFiles absolute paths of our files, which may not exist. An include whose pattern matches such a path gets a
+ *   directive with the name `ownFileMarker`, in the order in which nginx reads files
  */
-export function parseDump(dump: string, ownFile: string): Directive[] {
+export function parseDump(dump: string, ownFiles: readonly string[]): Directive[] {
   const files = new Map<string, string>();
   for (const [, path = '', text = ''] of dump.matchAll(fileInDump))
     if (!files.has(path)) files.set(path, text);
   const [main = ''] = files.keys();
   // glob(3) sorts, too.
-  const sorted = [...new Set([...files.keys(), ownFile])].sort();
+  const sorted = [...new Set([...files.keys(), ...ownFiles])].sort();
   const parseFile = (file: string, depth: number) => parseBlock(tokensOf(files.get(file) ?? ''), file, depth);
 
   /** Parses directives up to the end of a block, or of the file. */
@@ -56,8 +56,8 @@ export function parseDump(dump: string, ownFile: string): Directive[] {
     return sorted
       .filter((path) => path === absolute || matchesGlob(path, absolute))
       .flatMap((path) =>
-        path === ownFile
-          ? [{ name: ownFileMarker, args: [], block: undefined, file }]
+        ownFiles.includes(path)
+          ? [{ name: ownFileMarker, args: [path], block: undefined, file }]
           : parseFile(path, depth),
       );
   }

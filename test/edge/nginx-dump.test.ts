@@ -14,7 +14,8 @@ function dump(files: Record<string, string>): string {
 
 function sitesOf(http: string, files: Record<string, string> = {}, place = own) {
   const main = `events {}\nhttp {\n${http}\n}\n`;
-  return findOtherSites(parseDump(dump({ '/etc/nginx/nginx.conf': main, ...files }), place), [own]);
+  const text = dump({ '/etc/nginx/nginx.conf': main, ...files });
+  return findOtherSites(parseDump(text, [place]), place);
 }
 
 async function socketsOf(listens: string) {
@@ -99,7 +100,7 @@ test('a port that is passed on as a stream is refused, with the file', async () 
     '/etc/nginx/nginx.conf': 'events {}\nstream { include /etc/nginx/streams/*; }\nhttp { }',
     '/etc/nginx/streams/tls': 'server { listen 443; listen [::]:443; proxy_pass x; }',
   });
-  const others = await findOtherSites(parseDump(text, own), [own]);
+  const others = await findOtherSites(parseDump(text, [own]), own);
   assert.throws(
     () =>
       planListening(others, {

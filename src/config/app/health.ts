@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { duration, optionalGroup, setting, text } from '../field-types.ts';
+import { count, duration, optionalGroup, setting, text } from '../field-types.ts';
 
 /** Headers that control how a request is sent. An app might wait for a body that never arrives. */
 const ofTransport = 'connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade';
@@ -31,11 +31,7 @@ export const health = optionalGroup({
   status: setting(
     'Statuses of a healthy worker: one, a range such as `200-399`, or a list.',
     v.pipe(
-      v.union([
-        v.pipe(v.number(), v.integer(), v.minValue(100), v.maxValue(599)),
-        statusRange,
-        v.array(statusRange),
-      ]),
+      v.union([count(100, 599), statusRange, v.array(statusRange)]),
       v.transform((value) => (Array.isArray(value) ? value : [String(value)])),
     ),
     '100-499',

@@ -1,9 +1,6 @@
 import * as v from 'valibot';
 import { count, duration, group, memory, schedule, setting, timezone } from '../field-types.ts';
 
-const status = 'an exit status from 0 to 255';
-const exitCode = v.pipe(v.number(status), v.integer(status), v.minValue(0, status), v.maxValue(255, status));
-
 const restartTimes = schedule('Times to replace all workers.');
 
 /** Restart and replacement of workers and background processes. */
@@ -21,7 +18,7 @@ export const supervision = {
   ),
   stopExitCodes: setting(
     'Exit statuses, 0 to 255, after which a process does not restart.',
-    v.array(exitCode),
+    v.array(count(0, 255, 'an exit status from 0 to 255')),
     [],
   ),
   maxMemory: setting(
