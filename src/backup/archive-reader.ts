@@ -1,5 +1,5 @@
 import { Header } from 'tar/header';
-import type { EntryTypeName } from 'tar/types';
+import type { EntryHead } from './format.ts';
 
 export const block = 512;
 /** Size limit of an extended header, in bytes. */
@@ -18,21 +18,19 @@ export class NotATar extends Error {
 }
 
 /** Entry of a tar archive. Its fields are those of the header, or of the extended header before it. */
-export interface ArchiveEntry {
-  path: string;
-  type: EntryTypeName;
-  /** bytes of the content */
-  size: number;
-  mode: number;
-  mtime: Date;
-  linkpath: string;
-  uname: string;
-  gname: string;
-  /** size of a file with holes, whose content is for `readSparse`; undefined for other files */
-  sparseSize: number | undefined;
+export interface ArchiveEntry extends Omit<EntryHead, 'type'> {
+  /** one of the types of a backup, or the name of another type */
+  type: string;
   /** to be read completely, or not at all */
   content: AsyncIterable<Buffer>;
 }
+
+const types: Record<string, EntryHead['type']> = {
+  File: 'file',
+  Directory: 'directory',
+  SymbolicLink: 'link',
+  Link: 'hardLink',
+};
 
 /** Part of a file that has data. The parts between are holes: they read as zeros, and take no space on the disk. */
 interface Piece {
@@ -62,7 +60,7 @@ export async function* readArchive(chunks: AsyncIterable<Buffer>): AsyncGenerato
       records = recordsOf(await source.read(size));
     } else {
       const content = source.piece(size);
-      yield { ...fieldsOf(header, records), size, content };
+      yield { ...headOf(header, records, size), content };
       for await (const _ of content);
       records = new Map();
     }
@@ -78,18 +76,21 @@ function headerOf(bytes: Buffer): Header {
   }
 }
 
-function fieldsOf(header: Header, records: Map<string, string>): Omit<ArchiveEntry, 'size' | 'content'> {
-  const seconds = records.get('mtime');
+function headOf(header: Header, records: Map<string, string>, size: number): Omit<ArchiveEntry, 'content'> {
+  const text = (key: 'path' | 'linkpath' | 'uname' | 'gname') => records.get(key) ?? header[key] ?? '';
+  const type = types[header.type] ?? header.type;
   const isSparse = records.get('GNU.sparse.major') === '1';
+  const path = (isSparse ? records.get('GNU.sparse.name') : undefined) ?? text('path');
   return {
-    type: header.type,
-    path: (isSparse ? records.get('GNU.sparse.name') : undefined) ?? records.get('path') ?? header.path ?? '',
-    mode: header.mode ?? 0,
-    mtime: seconds === undefined ? (header.mtime ?? new Date(0)) : new Date(Number(seconds) * 1000),
-    linkpath: records.get('linkpath') ?? header.linkpath ?? '',
-    uname: records.get('uname') ?? header.uname ?? '',
-    gname: records.get('gname') ?? header.gname ?? '',
-    sparseSize: isSparse ? Number(records.get('GNU.sparse.realsize')) : undefined,
+    path: type === 'directory' ? path.replace(/\/$/, '') : path,
+    type,
+    mode: (header.mode ?? 0) & 0o777,
+    size: type === 'file' ? size : 0,
+    mtime: Math.floor(Number(records.get('mtime') ?? Number(header.mtime ?? 0) / 1000)),
+    target: type === 'link' || type === 'hardLink' ? text('linkpath') : '',
+    owner: text('uname'),
+    group: text('gname'),
+    ...(isSparse && { sparseSize: Number(records.get('GNU.sparse.realsize')) }),
   };
 }
 

@@ -117,7 +117,7 @@ export class Checksums {
   readonly #parts = new Map<string, { entries: number; bytes: number; hash: Hash }>();
 
   /** @returns a function that adds a chunk of the entry's content */
-  add(part: string, head: EntryHead): (chunk: Buffer) => void {
+  add(part: string, head: Omit<EntryHead, 'type'> & { type: string }): (chunk: Buffer) => void {
     const { path, type, mode, size, target, owner, group, sparseSize } = head;
     const sum = this.#parts.get(part) ?? { entries: 0, bytes: 0, hash: createHash('sha256') };
     this.#parts.set(part, sum);

@@ -22,7 +22,6 @@ import { formatBytes } from '../system/text/format.ts';
 import { type ArchiveEntry, NotATar, readArchive, readSparse } from './archive-reader.ts';
 import {
   Checksums,
-  type EntryHead,
   type Head,
   headName,
   manifestName,
@@ -39,7 +38,7 @@ export interface Unpacked {
   entries: Map<string, UnpackedEntry>;
 }
 
-type UnpackedEntry = Pick<EntryHead, 'type' | 'owner' | 'group'> & { location: Location };
+type UnpackedEntry = Pick<ArchiveEntry, 'type' | 'owner' | 'group'> & { location: Location };
 
 /** Directory that is not an entry of the backup, such as `apps`. */
 const between: UnpackedEntry = {
@@ -103,7 +102,7 @@ class BackupUnpacker {
   readonly #root: string;
   readonly #checksums = new Checksums();
   readonly #entries: Unpacked['entries'] = new Map();
-  readonly #links: EntryHead[] = [];
+  readonly #links: ArchiveEntry[] = [];
   /** parts that the head lists */
   readonly #parts = new Set(['state']);
   #head: Head | undefined;
@@ -139,21 +138,21 @@ class BackupUnpacker {
     const { path, type } = entry;
     if (this.#manifest !== undefined) throw unsafeEntry(`an entry follows the end: ${JSON.stringify(path)}`);
     if (this.#head === undefined) {
-      if (path !== headName || type !== 'File') throw notABackup('it begins with another file');
+      if (path !== headName || type !== 'file') throw notABackup('it begins with another file');
       this.#head = parseHead(await readText(entry));
       for (const id of this.#head.environments) for (const part of partsOf(id)) this.#parts.add(part);
-    } else if (path === manifestName && type === 'File') this.#manifest = await readText(entry);
-    else await this.#create(headOf(entry), entry.content);
+    } else if (path === manifestName && type === 'file') this.#manifest = await readText(entry);
+    else await this.#create(entry);
   }
 
-  async #create(head: EntryHead, content: AsyncIterable<Buffer>): Promise<void> {
-    const { path, type, mode, target, owner, group } = head;
+  async #create(entry: ArchiveEntry): Promise<void> {
+    const { path, type, mode, target, owner, group, content } = entry;
     const name = JSON.stringify(path);
     const location = locate(path);
     if (!this.#parts.has(location.part))
       throw unsafeEntry(`the backup has an app that its head does not list: ${location.part}`);
     if (this.#entries.has(path)) throw unsafeEntry(`the backup has ${name} twice`);
-    const checksum = this.#checksums.add(location.part, head);
+    const checksum = this.#checksums.add(location.part, entry);
     this.#createParents(dirname(path));
     this.#entries.set(path, { type, owner, group, location });
     const at = join(this.#root, path);
@@ -165,7 +164,7 @@ class BackupUnpacker {
         return;
       case 'link':
         if (!location.isOfApp) throw unsafeEntry(`${name} is a link`);
-        this.#links.push(head);
+        this.#links.push(entry);
         return;
       case 'hardLink':
         if (!location.isOfApp || !this.#isFileOfApp(target, location))
@@ -173,7 +172,10 @@ class BackupUnpacker {
         linkSync(join(this.#root, target), at);
         return;
       case 'file':
-        await writeFile(at, head, withChecksum(content, checksum));
+        await writeFile(at, entry, withChecksum(content, checksum));
+        return;
+      default:
+        throw unsafeEntry(`${name} is of the type ${type}`);
     }
   }
 
@@ -208,7 +210,7 @@ async function* withChecksum(
   }
 }
 
-async function writeFile(at: string, head: EntryHead, content: AsyncIterable<Buffer>): Promise<void> {
+async function writeFile(at: string, head: ArchiveEntry, content: AsyncIterable<Buffer>): Promise<void> {
   const { mode, mtime, size, sparseSize } = head;
   const file = openSync(at, 'wx', 0o600);
   try {
@@ -229,23 +231,6 @@ async function writeFile(at: string, head: EntryHead, content: AsyncIterable<Buf
 function writeAll(file: number, chunk: Buffer, offset: number | null): void {
   for (let written = 0; written < chunk.length; )
     written += writeSync(file, chunk, written, undefined, offset === null ? null : offset + written);
-}
-
-function headOf(entry: ArchiveEntry): EntryHead {
-  const types = { File: 'file', Directory: 'directory', SymbolicLink: 'link', Link: 'hardLink' } as const;
-  const type = types[entry.type as keyof typeof types];
-  if (type === undefined) throw unsafeEntry(`${JSON.stringify(entry.path)} is of the type ${entry.type}`);
-  return {
-    path: type === 'directory' ? entry.path.replace(/\/$/, '') : entry.path,
-    type,
-    mode: entry.mode & 0o777,
-    size: type === 'file' ? entry.size : 0,
-    mtime: Math.floor(entry.mtime.getTime() / 1000),
-    target: type === 'link' || type === 'hardLink' ? entry.linkpath : '',
-    owner: entry.uname,
-    group: entry.gname,
-    ...(entry.sparseSize !== undefined && { sparseSize: entry.sparseSize }),
-  };
 }
 
 function explain(error: unknown, hasBegun: boolean): unknown {
