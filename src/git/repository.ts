@@ -1,4 +1,4 @@
-import { chmod, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, glob, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -89,10 +89,8 @@ export class Repository {
    * Must run only when no git runs, at the start of a server.
    */
   async sweepLocks(): Promise<void> {
-    for (const entry of await readdir(this.path, { recursive: true, withFileTypes: true })) {
-      const isList = entry.parentPath === this.path && entry.name.startsWith('shallow_');
-      const isLeft = entry.name.endsWith('.lock') || isList;
-      if (entry.isFile() && isLeft) await rm(join(entry.parentPath, entry.name), { force: true });
+    for await (const path of glob(['**/*.lock', 'shallow_*'], { cwd: this.path })) {
+      await rm(join(this.path, path), { force: true });
     }
   }
 
