@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/fs/files.ts';
-import { NotAFile, openAppFile, readText } from '../system/fs/read-file.ts';
-import { counted, formatBytes } from '../system/text/format.ts';
+import { NotAFile, readAppText } from '../system/fs/read-file.ts';
+import { counted } from '../system/text/format.ts';
 
 /** Limit of the size of a settings file. A build may write a huge file, which must not fill our memory. */
 export const maxSettingsBytes = 4 * 1024 ** 2;
@@ -15,10 +15,7 @@ export const maxSettingsBytes = 4 * 1024 ** 2;
  */
 export async function readJsonSettings(path: string, name: string, within?: string): Promise<unknown> {
   try {
-    await using file = await openAppFile(path, within);
-    const { size } = await file.stat();
-    if (size > maxSettingsBytes) throw tooLarge(name, size);
-    return parseJsonSettings(await readText(file), name);
+    return parseJsonSettings(await readAppText(path, within, maxSettingsBytes), name);
   } catch (error) {
     if (error instanceof NotAFile) throw unreadable(name, error.message, error);
     const code = systemCode(error);
@@ -37,12 +34,8 @@ export function parseJsonSettings(text: string, name: string): unknown {
   }
 }
 
-/** @param size in bytes */
-export function tooLarge(name: string, size: number): AppError {
-  return unreadable(name, `is ${formatBytes(size)}, more than the limit of ${formatBytes(maxSettingsBytes)}`);
-}
-
-function unreadable(name: string, why: string, cause?: unknown): AppError {
+/** Returns the error for a settings file that cannot be read, and why. */
+export function unreadable(name: string, why: string, cause?: unknown): AppError {
   return new AppError('invalid_settings', `${name} ${why}`, { cause });
 }
 

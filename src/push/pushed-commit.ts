@@ -1,8 +1,9 @@
 import { type AppSettings, loadAppSettings } from '../config/app-settings.ts';
-import { maxSettingsBytes, parseJsonSettings, tooLarge } from '../config/settings-file.ts';
+import { maxSettingsBytes, parseJsonSettings, unreadable } from '../config/settings-file.ts';
 import type { Repository } from '../git/repository.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { noCommit, type ReleaseRecord, type ReleaseSource } from '../releases/release.ts';
+import { tooLarge } from '../system/fs/read-file.ts';
 import { counted } from '../system/text/format.ts';
 import type { PushPlan } from './plan.ts';
 
@@ -11,7 +12,7 @@ export function settingsIn(repository: Repository, commit: string): Promise<AppS
   return loadAppSettings(async (name) => {
     const file = await repository.file(commit, name);
     if (file === undefined) return undefined;
-    if (file.size > maxSettingsBytes) throw tooLarge(name, file.size);
+    if (file.size > maxSettingsBytes) throw unreadable(name, tooLarge(file.size, maxSettingsBytes));
     return parseJsonSettings(await file.read(), name);
   });
 }

@@ -112,7 +112,9 @@ test('a lockfile that is a directory or huge is rejected; a dangling link is ign
   await symlink('bun.lock', join(directory, 'bun.lock'));
   await truncate(join(directory, 'yarn.lock'), 1024 ** 3);
   const manifest = (await readManifest(directory)) ?? assert.fail();
-  await assert.rejects(detectPackageManager(directory, manifest), { message: 'yarn.lock is 1.0 GiB' });
+  await assert.rejects(detectPackageManager(directory, manifest), {
+    message: 'yarn.lock is 1.0 GiB, more than the limit of 64 MiB',
+  });
 });
 
 test('the notice about a missing lockfile explains `npm pack`', async (t) => {

@@ -3,7 +3,7 @@ import type { Manifest } from '../../config/package-manifest.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { NotAFile, openAppFile, readText } from '../../system/fs/read-file.ts';
+import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
 import { formatBytes } from '../../system/text/format.ts';
 import { chooseVersion, type Family, type Manager } from './versions.ts';
 
@@ -97,10 +97,7 @@ const maxLockfileBytes = 64 * 1024 ** 2;
 async function readLockfile(directory: string, name: string): Promise<Lockfile> {
   const hint = `A lockfile is a file of at most ${formatBytes(maxLockfileBytes)}.`;
   try {
-    await using file = await openAppFile(join(directory, name), directory);
-    const { size } = await file.stat();
-    if (size > maxLockfileBytes) throw unsupported(`${name} is ${formatBytes(size)}`, hint);
-    return { name, content: await readText(file) };
+    return { name, content: await readAppText(join(directory, name), directory, maxLockfileBytes) };
   } catch (error) {
     if (error instanceof NotAFile) throw unsupported(`${name} ${error.message}`, hint);
     throw error;

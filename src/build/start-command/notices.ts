@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { readManifest } from '../../config/package-manifest.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { openAppFile, readText } from '../../system/fs/read-file.ts';
+import { readAppText } from '../../system/fs/read-file.ts';
 
 /** Files of version managers (nvm, fnm, nodenv) that name the Node.js of an app. */
 const versionFiles = ['.nvmrc', '.node-version'];
@@ -45,9 +45,8 @@ async function excludes(range: string, version: string): Promise<boolean> {
 /** Returns the first line of a version file; '' if the file is missing, too large or not readable. */
 async function readVersionFile(directory: string, name: string): Promise<string> {
   try {
-    await using file = await openAppFile(join(directory, name), directory);
-    if ((await file.stat()).size > 1024) return '';
-    return (await readText(file)).trim().split('\n', 1)[0]?.trim() ?? '';
+    const text = await readAppText(join(directory, name), directory, 1024);
+    return text.trim().split('\n', 1)[0]?.trim() ?? '';
   } catch {
     return '';
   }

@@ -1,7 +1,9 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readlink, realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { systemCode } from '../../errors/app-error.ts';
+import { formatBytes } from '../text/format.ts';
 
 /** Error for a path that is not a file that may be read. The message says what it is instead. */
 export class NotAFile extends Error {}
@@ -29,17 +31,22 @@ export async function openAppFile(path: string, within?: string): Promise<FileHa
   }
 }
 
-/** Reads the text that a file has now: another process may write into the file without end. */
-export async function readText(file: FileHandle): Promise<string> {
+/**
+ * Reads the text that a file has now: another process may write into the file without end.
+ * @param within directory of the file: see `openAppFile`
+ * @param limit of the size, in bytes
+ * @throws NotAFile, also for a larger file; system errors
+ */
+export async function readAppText(path: string, within: string | undefined, limit: number): Promise<string> {
+  await using file = await openAppFile(path, within);
   const { size } = await file.stat();
-  const content = Buffer.alloc(size);
-  let length = 0;
-  while (length < size) {
-    const { bytesRead } = await file.read(content, length, size - length, length);
-    if (bytesRead === 0) break;
-    length += bytesRead;
-  }
-  return content.toString('utf8', 0, length);
+  if (size > limit) throw new NotAFile(tooLarge(size, limit));
+  return size === 0 ? '' : await text(file.createReadStream({ end: size - 1, autoClose: false }));
+}
+
+/** Describes a file of `size` bytes, for messages such as `sluice.json is 5 MiB, more than the limit of 4 MiB`. */
+export function tooLarge(size: number, limit: number): string {
+  return `is ${formatBytes(size)}, more than the limit of ${formatBytes(limit)}`;
 }
 
 /** Checks the path of an open file. Without /proc, apps have no users, so a link reaches only files that an app can read. */
