@@ -95,9 +95,13 @@ async function flood(
     log,
     framer,
     allowance,
-    seen: (text) => {
-      seen += text.length;
-    },
+    tails: [
+      {
+        add: (text) => {
+          seen += text.length;
+        },
+      },
+    ],
     limited: () => {
       limited += 1;
     },

@@ -40,10 +40,10 @@ export async function endLeftovers(ended: EndedProcess, killTimeout: number): Pr
   const killed = new Set<number>();
   for (let searches = 0; searches < mostSearches; ) {
     const left = await find(ended);
-    if (left.size === 0) break;
+    if (left.length === 0) break;
     const isLate = performance.now() >= deadline;
     if (isLate) searches += 1;
-    for (const pid of left.keys()) {
+    for (const pid of left) {
       if (isLate && signalProcess(pid, 'SIGKILL')) killed.add(pid);
       else if (!signalled.has(pid)) signalProcess(pid, 'SIGTERM');
       signalled.add(pid);
@@ -93,23 +93,23 @@ export function describeLeftovers(killed: number, killTimeout: number): string {
   return `left ${processes} running, which ${were} killed ${formatDuration(killTimeout)} after SIGTERM ("killTimeout")`;
 }
 
-/** Finds the leftovers: pids, with start times to distinguish them from later processes with the same pid. */
-async function find({ pid, mark, user }: EndedProcess): Promise<Map<number, string>> {
+/** Finds the pids of the leftovers. */
+async function find({ pid, mark, user }: EndedProcess): Promise<number[]> {
   const found = new Set(mark === undefined ? [] : await findMarked(mark, user));
   for (const [index, each] of (pid === undefined ? [] : await listPids()).entries()) {
     if (index % atATime === 0) await nextTurn();
     if (sessionOf(each) === pid) found.add(each);
   }
-  const alive = [...found].flatMap((each) => {
-    const startTime = processStartTime(each);
-    return startTime === undefined ? [] : [[each, startTime] as const];
-  });
-  return new Map(alive);
+  return [...found].filter(isRunning);
 }
 
-async function waitUntilGone(processes: Map<number, string>, deadline: number): Promise<void> {
-  const isAlive = () => [...processes].some(([pid, startTime]) => processStartTime(pid) === startTime);
-  while (performance.now() < deadline && isAlive()) await sleep(checkEvery);
+async function waitUntilGone(pids: number[], deadline: number): Promise<void> {
+  while (performance.now() < deadline && pids.some(isRunning)) await sleep(checkEvery);
+}
+
+/** Returns false for a process that has ended, even if its parent has not waited for it. */
+function isRunning(pid: number): boolean {
+  return processStartTime(pid) !== undefined;
 }
 
 /**

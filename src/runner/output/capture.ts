@@ -30,8 +30,8 @@ interface CaptureOptions {
   framer: Framer;
   /** bytes that the app may print; output that exceeds it stays in the FIFO, and its writer waits */
   allowance: Allowance;
-  /** called with each chunk, bytes as latin1 */
-  seen: (text: string) => void;
+  /** get each chunk, bytes as latin1 */
+  tails: { add(text: string): void }[];
   /** called when the allowance is used up */
   limited: () => void;
 }
@@ -85,7 +85,7 @@ export class Capture {
     clearTimeout(this.#timer);
     const rest = this.#pauseAfter(length);
     const text = chunk.toString('latin1', 0, length);
-    this.#options.seen(text);
+    for (const tail of this.#options.tails) tail.add(text);
     const begun = performance.now();
     const records = this.#options.framer.push(text, new Date());
     const wait = this.#pay(length, begun);

@@ -192,20 +192,15 @@ export class ProcessOutput {
 
   /** Opens both FIFOs at once, so that the end of the process is found. */
   #openCaptures(): void {
+    const { log, allowance } = this.#options;
+    const limited = () => this.#noteLimit();
     try {
-      for (const stream of this.#streams) this.#captures.push(this.#captureOne(stream));
+      for (const { fifo, framer, tails } of this.#streams)
+        this.#captures.push(new Capture(fifo, { log, framer, tails, allowance, limited }));
     } catch (error) {
       for (const capture of this.#captures.splice(0)) void capture.stop();
       throw error;
     }
-  }
-
-  #captureOne({ fifo, framer, tails }: OutputStream): Capture {
-    const { log, allowance } = this.#options;
-    const seen = (text: string) => {
-      for (const tail of tails) tail.add(text);
-    };
-    return new Capture(fifo, { log, framer, allowance, seen, limited: () => this.#noteLimit() });
   }
 
   /** Notes, once in a while, that the process prints faster than its app may. */
