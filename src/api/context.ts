@@ -1,7 +1,6 @@
 import type { RouterContext } from '@koa/router';
 import type { DefaultContext } from 'koa';
-import type { LoggedEvent } from '../apps/history.ts';
-import { defaultEnvironment, type EnvironmentId } from '../config/paths.ts';
+import { defaultEnvironment, type EnvironmentId, type Paths } from '../config/paths.ts';
 import type { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { AppService } from '../service/app-service.ts';
@@ -17,8 +16,7 @@ export interface ApiOptions {
   tokens: TokenStore;
   keys: KeyStore;
   edge: Edge;
-  /** adds an event to the history */
-  record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
+  paths: Paths;
   version: string;
   /** returns the URL of the API on TCP */
   url: () => string;

@@ -34,7 +34,7 @@ function describe(event: DeployEvent): string {
       const { code, message, hint, step } = event.error;
       const [first = '', ...rest] = message.split('\n');
       const at = step === null ? '' : ` at ${step}`;
-      return `${rest.length + hint.length > 0 ? lines(['', ...rest, hint]) : ''}failed: ${code}${at}: ${first}\n`;
+      return `${lines(['', ...rest, hint])}failed: ${code}${at}: ${first}\n`;
     }
   }
 }

@@ -4,8 +4,6 @@ import { KeyStore } from '../api/auth/keys.ts';
 import { TokenStore } from '../api/auth/tokens.ts';
 import { createSshApi } from '../api/git/ssh.ts';
 import { portReservation } from '../apps/assigned-ports.ts';
-import type { LoggedEvent } from '../apps/history.ts';
-import { writeHistory } from '../apps/history.ts';
 import { RunnerClient } from '../apps/runner-client.ts';
 import { version } from '../config/installed.ts';
 import { checkRunDirectory, Paths } from '../config/paths.ts';
@@ -125,13 +123,12 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const keys = new KeyStore(paths.keys, ssh.authorizedKeys);
   await keys.synchronize().catch((error) => log.error('keys not written', { error }));
   const tokens = new TokenStore(paths.tokens);
-  const record = (event: Omit<LoggedEvent, 'at'>) => writeHistory(appliance, event);
   const runnerInfo = async () => {
     const usage = runner.info && (await runner.query('usage'));
     // A new runner may have replaced the first one meanwhile.
     return runner.info && usage && { ...runner.info, ...usage };
   };
-  const options = { service, tokens, keys, edge, record, version, log, url: () => url, runner: runnerInfo };
+  const options = { service, tokens, keys, edge, paths, version, log, url: () => url, runner: runnerInfo };
   const api = (local: boolean) => createApi(options, local).callback();
   const sockets = [
     { path: paths.serverSocket, mode: 0o600, listener: api(true) },

@@ -19,7 +19,6 @@ import { type RunStateChange, restart, scale, start, stop } from '../deploy/run-
 import { sourceOfCommit } from '../deploy/source-of-commit.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { GitServer } from '../push/git-server.ts';
-import type { GitCall, GitSession } from '../push/session.ts';
 import type { Release } from '../releases/release.ts';
 import { levelOf } from '../system/log/log.ts';
 
@@ -29,10 +28,11 @@ import { levelOf } from '../system/log/log.ts';
  * `invalid_name`. `by` is who makes a change, for the history.
  */
 export class AppService {
+  /** serves clients of git: a push deploys, and the first push creates the app */
+  readonly git: GitServer;
   readonly #appliance: Appliance;
   readonly #registry: Registry;
   readonly #recovery: Recovery;
-  readonly #git: GitServer;
   readonly #stopping = new AbortController();
   readonly #signal = this.#stopping.signal;
 
@@ -44,13 +44,13 @@ export class AppService {
     );
     // git moves the branch of a push itself, so a push does not align the branches.
     const deployPushed = this.#deploy.bind(this);
-    this.#git = new GitServer(appliance, this.#registry, deployPushed, this.#signal);
+    this.git = new GitServer(appliance, this.#registry, deployPushed, this.#signal);
   }
 
   /** Repairs the files after a crash of the last server. Must finish before any other call. */
   async recover(): Promise<void> {
     await recoverFiles(this.#appliance, this.#registry);
-    await this.#git.recover();
+    await this.git.recover();
   }
 
   /** Starts apps that should run, now and whenever a runner connects. Resolves when each has been tried once. */
@@ -70,7 +70,7 @@ export class AppService {
     const deploys = environments.flatMap((environment) => [...environment.deploys.values()]);
     for (const each of deploys) each.cancel(reason);
     await Promise.all(deploys.map(({ ended }) => ended));
-    await this.#git.shutDown();
+    await this.git.shutDown();
     for (const environment of environments) {
       // A switch holds this lock until it is on record.
       using _traffic = await environment.trafficLock.take();
@@ -83,7 +83,7 @@ export class AppService {
    */
   async deploy(id: EnvironmentId, source: DeploySource, watch: DeployWatcher): Promise<Release> {
     const release = await this.#deploy(id, source, watch);
-    await this.#git.align(id.app);
+    await this.git.align(id.app);
     return release;
   }
 
@@ -108,14 +108,6 @@ export class AppService {
   }
 
   /**
-   * Starts git for one client. A push deploys: git accepts it when the release is live. The first push creates the app.
-   * @throws AppError `git_missing`, `disk_full`, `stopping`
-   */
-  git(app: string, call: GitCall): Promise<GitSession> {
-    return this.#git.open(app, call);
-  }
-
-  /**
    * Moves the traffic back to `release`; if null, to the newest release before the active one that was live.
    * @throws AppError `nothing_to_roll_back_to`, `release_not_found`
    */
@@ -129,7 +121,7 @@ export class AppService {
     const live = await this.#change(id, 'rollback', by, work, {
       details: ({ number }) => ({ release: number }),
     });
-    await this.#git.align(id.app);
+    await this.git.align(id.app);
     return live;
   }
 

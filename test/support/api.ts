@@ -6,6 +6,7 @@ import supertest from 'supertest';
 import { createApi } from '../../src/api/app.ts';
 import type { KeyStore } from '../../src/api/auth/keys.ts';
 import { type Scope, TokenStore } from '../../src/api/auth/tokens.ts';
+import { Paths } from '../../src/config/paths.ts';
 import type { Edge } from '../../src/edge/edge.ts';
 import type { AppService } from '../../src/service/app-service.ts';
 import { createLog, type LogLevel } from '../../src/system/log/log.ts';
@@ -34,9 +35,9 @@ export async function startApi(
     {
       service: service as AppService,
       tokens,
+      paths: new Paths(home),
       keys: { list: async () => [], removeOf: async () => [] } as Partial<KeyStore> as KeyStore,
       edge: { list: () => [], fault: null } as Partial<Edge> as Edge,
-      record: async () => undefined,
       version: '0.0.0',
       url: () => 'http://127.0.0.1:1',
       runner: async () => null,

@@ -36,7 +36,7 @@ export async function serveGit(
   const { res: output } = ctx;
   const protocol = ctx.get('git-protocol');
   const by = ctx.state.principal.name;
-  const session = await appService.git(app, { ...call, protocol, by, render: renderPush });
+  const session = await appService.git.open(app, { ...call, protocol, by, render: renderPush });
   ctx.respond = false;
   begin();
   const hangUp = () => session.hangUp();

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { writeHistory } from '../../apps/history.ts';
 import { behindNginxNotices } from '../../apps/release-view.ts';
 import { defaultEnvironment, type EnvironmentId, isName } from '../../config/paths.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
@@ -24,7 +25,7 @@ const addBody = v.strictObject({
 });
 
 /** Serves the host names of apps and of this API. */
-export function domainRoutes(add: AddRoute, { service, edge, record, log }: ApiOptions): void {
+export function domainRoutes(add: AddRoute, { service, edge, paths, log }: ApiOptions): void {
   add('GET /v1/domains', 'read', [], (ctx) =>
     edge.list().filter(({ app }) => mayAccess(ctx.state.principal, app ?? '')),
   );
@@ -71,10 +72,10 @@ export function domainRoutes(add: AddRoute, { service, edge, record, log }: ApiO
     try {
       const result = await work();
       log.info(action, event);
-      await record({ ...event, outcome: 'done' });
+      await writeHistory({ paths, log }, { ...event, outcome: 'done' });
       return result;
     } catch (error) {
-      await record({ ...event, outcome: 'failed', code: errorBody(error).code });
+      await writeHistory({ paths, log }, { ...event, outcome: 'failed', code: errorBody(error).code });
       throw error;
     }
   }

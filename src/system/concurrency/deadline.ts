@@ -60,16 +60,13 @@ export function attendedTime(elapsed: number): number {
 /** Deadline that aborts its signal after some attended time, once everything that has arrived by then is read. */
 export class AttendedDeadline implements Disposable {
   readonly #controller = new AbortController();
+  readonly signal = this.#controller.signal;
   #left: number;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(milliseconds: number) {
     this.#left = milliseconds;
     this.#wait();
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
   }
 
   [Symbol.dispose](): void {

@@ -88,8 +88,6 @@ export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {
-    if (systemCode(error) === 'ESRCH') return false;
-    if (systemCode(error) === 'EPERM') return true;
-    throw error;
+    return systemCode(error) === 'EPERM';
   }
 }
