@@ -72,14 +72,12 @@ function change(
 }
 
 function describe(outcome: VariablesChange['outcome'], name: string, restart: boolean): string {
-  switch (outcome) {
-    case 'switched':
-      return `${name} now runs with the new variables.`;
-    case 'kept':
-      return `${restart ? `${name} does not run: the change` : 'The change'} applies from the next start, restart or deploy of ${name}.`;
-    case 'undeployed':
-      return `${name} is new: its first deploy will have these variables.`;
-    case 'unchanged':
-      return `Nothing has changed, and ${name} was not switched.`;
-  }
+  const change = restart ? `${name} does not run: the change` : 'The change';
+  const effects = {
+    switched: `${name} now runs with the new variables.`,
+    kept: `${change} applies from the next start, restart or deploy of ${name}.`,
+    undeployed: `${name} is new: its first deploy will have these variables.`,
+    unchanged: `Nothing has changed, and ${name} was not switched.`,
+  };
+  return effects[outcome];
 }

@@ -35,13 +35,13 @@ export async function appDirectory(written = '.'): Promise<string> {
 export async function appNameIn(directory: string): Promise<string> {
   const manifest = await readJsonSettings(join(directory, 'package.json'), join(directory, 'package.json'));
   const name = (manifest as { name?: unknown } | null | undefined)?.name;
-  if (typeof name === 'string' && isName(name)) return name;
   if (typeof name !== 'string' || name === '') {
     throw new UsageError(
       'no app name: package.json has no `name`',
       'Name the app: --app NAME, such as --app shop.',
     );
   }
+  if (isName(name)) return name;
   throw new UsageError(`invalid app name in package.json: "${name}"`, `Try --app ${likeName(name)}.`);
 }
 
