@@ -28,7 +28,8 @@ export async function leftBehindNotice(environment: Environment, shared: string[
     if (!live?.liveAt) return null;
     const { number, liveAt } = live;
     const tree = environment.paths.release(number).directory;
-    const adopted = await missingFrom(environment.paths.shared, shared);
+    const adopted: string[] = [];
+    for (const path of shared) if (!(await exists(join(environment.paths.shared, path)))) adopted.push(path);
     const written = (await writtenSince(tree, new Date(liveAt), adopted)).sort();
     if (written.length === 0) return null;
     return {
@@ -40,11 +41,6 @@ export async function leftBehindNotice(environment: Environment, shared: string[
     environment.appliance.log.warn('written data not looked for', { app: environment.name, error });
     return null;
   }
-}
-
-async function missingFrom(directory: string, paths: string[]): Promise<string[]> {
-  const existing = await Promise.all(paths.map((path) => exists(join(directory, path))));
-  return paths.filter((_, index) => !existing[index]);
 }
 
 /**

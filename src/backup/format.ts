@@ -109,7 +109,7 @@ export interface EntryHead {
   owner: string;
   group: string;
   /** size of a file with holes; `size` is then that of the list of its pieces and the pieces */
-  sparseSize?: number;
+  sparseSize?: number | undefined;
 }
 
 /** Checksums of the parts of a backup. Both the writer and the reader compute them. */

@@ -179,7 +179,7 @@ export class Packer {
     const shortage = await this.#reserve(size, found);
     this.#rememberName(found, shortage);
     if (shortage !== undefined) return this.#leaveOut(found.path, shortage);
-    const head = { ...this.#headOf(found), size, ...(sparseSize !== undefined && { sparseSize }) };
+    const head = { ...this.#headOf(found), size, sparseSize };
     await this.#context.writer.entry(head, this.#readable(chunks, found.path));
   }
 
