@@ -125,12 +125,9 @@ export class Packer {
 
   /** Calls `work` with a path of an entry in the home. Without users of apps, links are harmless. */
   async #inHome<Result>(path: string, work: (at: string) => Promise<Result>): Promise<Result | undefined> {
-    const {
-      paths: { home },
-      owners,
-    } = this.#context;
+    const { paths, owners } = this.#context;
     try {
-      return await (owners.isolated ? below(home, path, work) : work(join(home, path)));
+      return await (owners.isolated ? below(paths.home, path, work) : work(join(paths.home, path)));
     } catch (error) {
       if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
       throw new AppError('forbidden', (error as Error).message, {
@@ -159,12 +156,8 @@ export class Packer {
       if (first.names >= maxNames)
         return this.#leaveOut(path, `it is one of more than ${maxNames} names of one file`);
       first.names += 1;
-      return this.#context.writer.entry({
-        ...this.#headOf(found),
-        type: 'hardLink',
-        size: 0,
-        target: first.path,
-      });
+      const link = { type: 'hardLink', size: 0, target: first.path } as const;
+      return this.#context.writer.entry({ ...this.#headOf(found), ...link });
     }
     const content = await this.#contentOf(found);
     if (typeof content === 'string') {
