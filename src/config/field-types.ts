@@ -65,14 +65,8 @@ export function count(
 /** A number, or text of digits and a unit. Parsed to the unit with the factor 1. */
 function quantity(units: Record<string, number>, expected: string) {
   const pattern = new RegExp(`^(\\d+)(${Object.keys(units).join('|')})$`);
-  const withUnit = v.pipe(
-    v.string(),
-    v.regex(pattern),
-    v.transform((value) => {
-      const [, digits, unit = ''] = pattern.exec(value) ?? [];
-      return Number(digits) * (units[unit] ?? Number.NaN);
-    }),
-  );
+  const parse = (written: string) => Number.parseInt(written, 10) * (units[written.replace(/^\d+/, '')] ?? 0);
+  const withUnit = v.pipe(v.string(), v.regex(pattern), v.transform(parse));
   return v.union([v.pipe(v.number(), v.integer(), v.minValue(0)), withUnit], expected);
 }
 

@@ -6,7 +6,7 @@ import { homeFromEnvironment, Paths } from '../config/paths.ts';
 import { faultsOf } from '../config/settings-file.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { type Applied, type Desired, type DesiredHost, desiredSchema } from './desired.ts';
-import { findOtherSites, type Listening, planListening } from './listening.ts';
+import { findOtherSites, planListening } from './listening.ts';
 import {
   checkConfig,
   findPortConflict,
@@ -116,10 +116,7 @@ async function restore(before: ConfigTexts, isLoaded: boolean): Promise<void> {
 }
 
 /** Plans where our servers can listen without a change for other sites, and which of our files has the servers. */
-async function findAddresses(
-  hosts: readonly DesiredHost[],
-  actual: ConfigTexts,
-): Promise<{ listening: Listening; isSplit: boolean }> {
+async function findAddresses(hosts: readonly DesiredHost[], actual: ConfigTexts) {
   const has = (directive: string) => `${actual.main ?? ''}${actual.last ?? ''}`.includes(`    ${directive}`);
   const newNames = hosts.map(({ name }) => name).filter((name) => !has(`server_name ${name};`));
   const open = Object.values(ports).filter((port) => has(`listen ${port};`) || has(`listen ${port} ssl`));

@@ -36,7 +36,7 @@ interface OtherSites {
 }
 
 /** Finds the sites of others. @param ownFile our file with the servers */
-export async function findOtherSites(directives: readonly Directive[], ownFile: string): Promise<OtherSites> {
+export async function findOtherSites(directives: Directive[], ownFile: string): Promise<OtherSites> {
   const listens: OtherListen[] = [];
   const streams = new Map<number, string>();
   let isBefore = true;

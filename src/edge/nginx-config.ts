@@ -17,12 +17,6 @@ interface NginxFacts {
   certificateOf: (host: DesiredHost) => string;
 }
 
-interface NginxConfig {
-  texts: ConfigTexts;
-  /** identifies these texts; nginx answers with it at `probePath` once it uses them */
-  mark: string;
-}
-
 /** Our files in nginx's configuration; undefined for a missing file. */
 export interface ConfigTexts {
   /** in `conf.d` */
@@ -37,13 +31,19 @@ const retryAfter = 10;
 /** Path at which nginx answers with its `mark`. Its parent path is reserved on every host anyway. */
 export const probePath = '/.well-known/acme-challenge/sluice-configuration';
 
-/** Returns our part of nginx's configuration: only a comment without a host. @param isSplit true to put servers into `last` */
-export function nginxConfig(hosts: readonly DesiredHost[], facts: NginxFacts, isSplit = false): NginxConfig {
+/**
+ * Returns our part of nginx's configuration: only a comment without a host.
+ * @param isSplit true to put servers into `last`
+ * @returns also a mark that identifies these texts; nginx answers with it at `probePath` once it uses them
+ */
+export function nginxConfig(hosts: readonly DesiredHost[], facts: NginxFacts, isSplit = false) {
   const [common, served] = hosts.length === 0 ? ['', ''] : [preamble(hosts, facts), allServers(hosts, facts)];
   const body = `${common}\n${served}`;
   const mark = createHash('sha256').update(body).digest('hex').slice(0, 32);
   const file = (text: string) => `${head}${mark}\n${text.replaceAll('@MARK@', mark)}`;
-  const texts = isSplit ? { main: file(common), last: file(served) } : { main: file(body), last: undefined };
+  const texts: ConfigTexts = isSplit
+    ? { main: file(common), last: file(served) }
+    : { main: file(body), last: undefined };
   return { texts, mark };
 }
 
