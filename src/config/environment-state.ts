@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { rmdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
@@ -76,11 +77,9 @@ export function ensureEnvironmentState(
 
 /** Returns all environments with a state on the disk, sorted by name. The state may be damaged. */
 export async function listEnvironmentsWithState(paths: Paths): Promise<EnvironmentId[]> {
-  const environments: EnvironmentId[] = [];
-  for (const id of await listEnvironments(paths)) {
-    if (await exists(paths.environment(id).state)) environments.push(id);
-  }
-  return environments;
+  const all = await listEnvironments(paths);
+  const hasState = await Promise.all(all.map((id) => exists(paths.environment(id).state)));
+  return all.filter((_, index) => hasState[index]);
 }
 
 /**
@@ -111,14 +110,14 @@ export async function listPorts(paths: Paths): Promise<{ id: EnvironmentId; port
   return assigned;
 }
 
-function canBind(port: number, host: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', (error) => {
-      // EACCES: this user may not bind a port below 1024.
-      if (hasCode(error, 'EADDRINUSE', 'EACCES')) resolve(false);
-      else reject(error);
-    });
-    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(true)));
-  });
+async function canBind(port: number, host: string): Promise<boolean> {
+  await using server = createServer();
+  try {
+    await once(server.listen({ port, host, exclusive: true }), 'listening');
+    return true;
+  } catch (error) {
+    // EACCES: this user may not bind a port below 1024.
+    if (hasCode(error, 'EADDRINUSE', 'EACCES')) return false;
+    throw error;
+  }
 }

@@ -14,10 +14,8 @@ export interface SelfSignTask {
 async function selfSign({ name, days }: SelfSignTask): Promise<string> {
   cryptoProvider.set(webcrypto as Crypto);
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
-  const keys = (await webcrypto.subtle.generateKey(algorithm, true, [
-    'sign',
-    'verify',
-  ])) as webcrypto.CryptoKeyPair;
+  const { subtle } = webcrypto;
+  const keys = (await subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
   // A minute back, for clients whose clocks are slow.
   const notBefore = new Date(Date.now() - 60_000);
   const certificate = await X509CertificateGenerator.createSelfSigned({
