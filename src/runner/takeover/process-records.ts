@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { hasCode } from '../../errors/app-error.ts';
 import { listDirectory } from '../../system/fs/files.ts';
 import { temporaryBeside } from '../../system/fs/temporaries.ts';
@@ -139,6 +140,8 @@ export class ProcessRecords {
       const startTime = record && processStartTime(record.pid);
       if (record && startTime !== undefined && startTime === record.startTime) alive.push(record);
       else this.#remove(join(this.#directory, name));
+      // Messages of workers are handled between two records.
+      await nextTurn();
     }
     return alive;
   }
