@@ -19,10 +19,13 @@ export async function prepareLowMemorySwitch(
 ): Promise<number> {
   const memory = active && machineMemory();
   if (active === undefined || memory === undefined) return count;
-  const used = active.memoryBytes;
+  const workers = [...active.workers];
+  for (const { figures } of workers) figures.read();
+  // Shared memory counts for each worker.
+  const used = workers.reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
   if (memory.available >= used * margin) return count;
   const short = `memory is short: ${formatBytes(memory.available)} available, and the live release takes ${formatBytes(used)}`;
-  const live = active.serving().length;
+  const live = workers.filter(({ state, isRetiring }) => state === 'open' && !isRetiring).length;
   if (live < 2) {
     report(
       `${short}; with a single worker, a low-memory switch is not possible, so both releases run at once`,

@@ -81,12 +81,6 @@ export class Generation {
     return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
   }
 
-  /** Returns the memory of all workers in bytes; shared memory counts for each of them. */
-  get memoryBytes(): number {
-    for (const { figures } of this.workers) figures.read();
-    return [...this.workers].reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
-  }
-
   get group(): Cgroup {
     return this.#options.group;
   }
@@ -138,11 +132,6 @@ export class Generation {
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.gone));
     this.#releaseGroup();
-  }
-
-  /** Returns open workers that are not retiring. */
-  serving(): WorkerHandle[] {
-    return [...this.workers].filter((worker) => worker.state === 'open' && !worker.isRetiring);
   }
 
   /**

@@ -18,16 +18,8 @@ const inFlightTimeout = 500;
 const maxNamedRequests = 20;
 
 export type Ready = Extract<FromWorker, { type: 'ready' }>;
+type InFlight = Extract<FromWorker, { type: 'inFlight' }>;
 type Beat = Omit<Extract<FromWorker, { type: 'beat' }>, 'type'>;
-
-/** Unfinished work of a worker. */
-interface InFlight {
-  requests: number;
-  /** number of connections without an HTTP request, such as WebSockets */
-  connections: number;
-  /** some of the requests, such as `GET /path`, without the query */
-  named: string[];
-}
 
 export interface WorkerListener {
   /** called when the worker exceeds its memory limit, or retires by itself for that reason */
@@ -70,8 +62,9 @@ export class WorkerHandle extends AppProcess {
   #opened = Promise.withResolvers<void>();
   #retired = Promise.withResolvers<void>();
   #drained = Promise.withResolvers<void>();
-  /** requests in flight that have arrived for a pending query */
-  #query: { named: string[]; result: PromiseWithResolvers<InFlight> } | undefined;
+  /** some of the requests in flight, such as `GET /path`, without the query */
+  readonly #named: string[] = [];
+  readonly #inFlight = Promise.withResolvers<InFlight>();
   #readyAt: number | undefined;
   #exitedAt: number | undefined;
   #draining: Promise<void> | undefined;
@@ -127,11 +120,10 @@ export class WorkerHandle extends AppProcess {
         this.#drained.resolve();
         break;
       case 'request':
-        if (this.#query !== undefined && this.#query.named.length < maxNamedRequests)
-          this.#query.named.push(`${message.method} ${message.path}`);
+        if (this.#named.length < maxNamedRequests) this.#named.push(`${message.method} ${message.path}`);
         break;
       case 'inFlight':
-        this.#query?.result.resolve({ ...message, named: this.#query.named });
+        this.#inFlight.resolve(message);
     }
   }
 
@@ -221,28 +213,19 @@ export class WorkerHandle extends AppProcess {
     if (this.alive && this.state !== 'drained') {
       const setting = hurry.aborted ? 'maxDraining' : 'drainTimeout';
       const after = `${formatDuration(performance.now() - start)} after the worker retired ("${setting}")`;
-      for (const line of describeCuts(await this.#inFlight(), after)) this.log(line);
+      this.#channel.post({ type: 'reportInFlight' });
+      const answer = await withDeadline(this.#inFlight.promise, inFlightTimeout);
+      if (answer.timedOut) this.log(`is ended with what it had in flight: not finished ${after}`);
+      else this.#logCuts(answer.value, after);
     }
     await this.end();
   }
 
-  /** Asks the worker for its requests and connections in flight. @returns undefined if the worker does not answer in time */
-  async #inFlight(): Promise<InFlight | undefined> {
-    this.#query = { named: [], result: Promise.withResolvers() };
-    this.#channel.post({ type: 'reportInFlight' });
-    const outcome = await withDeadline(this.#query.result.promise, inFlightTimeout);
-    this.#query = undefined;
-    return outcome.timedOut ? undefined : outcome.value;
+  #logCuts({ requests, connections }: InFlight, after: string): void {
+    for (const request of this.#named) this.log(`cuts ${request}: not answered ${after}`);
+    const others = requests - this.#named.length;
+    if (others > 0) this.log(`cuts ${counted(others, 'more request')}: not answered ${after}`);
+    if (connections > 0)
+      this.log(`cuts ${counted(connections, 'connection')} (WebSocket, HTTP/2 or the like): open ${after}`);
   }
-}
-
-function describeCuts(inFlight: InFlight | undefined, after: string): string[] {
-  if (inFlight === undefined) return [`is ended with what it had in flight: not finished ${after}`];
-  const { requests, connections, named } = inFlight;
-  const lines = named.map((request) => `cuts ${request}: not answered ${after}`);
-  const others = requests - named.length;
-  if (others > 0) lines.push(`cuts ${counted(others, 'more request')}: not answered ${after}`);
-  if (connections > 0)
-    lines.push(`cuts ${counted(connections, 'connection')} (WebSocket, HTTP/2 or the like): open ${after}`);
-  return lines;
 }
