@@ -30,7 +30,8 @@ export async function checkStart(directory: string, settings: AppSettings): Prom
 
 /** Returns true if scripts of the install or the build may write files of the app. */
 function hasBuild({ build }: AppSettings, { scripts, workspaces }: Manifest): boolean {
-  const names = [...installScripts, build.command === false ? [] : (build.command ?? 'build')].flat();
+  const script = build.command ?? 'build';
+  const names = script === false ? installScripts : [...installScripts, script];
   return workspaces !== undefined || names.some((name) => scripts[name] !== undefined);
 }
 

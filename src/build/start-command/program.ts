@@ -16,10 +16,9 @@ export async function resolveProgram(
 ): Promise<string> {
   const { kind, name } = command.program;
   if (!staysInside(name)) throw unsupportedStart(command, `${name} is outside the release`);
-  const script = await (kind === 'bin'
-    ? resolveBin(directory, manifest, name)
-    : resolveFile(directory, name));
-  if (script === undefined) throw kind === 'bin' ? programMissing(command) : fileMissing(command);
+  const isBin = kind === 'bin';
+  const script = await (isBin ? resolveBin(directory, manifest, name) : resolveFile(directory, name));
+  if (script === undefined) throw isBin ? programMissing(command) : fileMissing(command);
   // Node.js runs any file that it is given, even without an extension: `node bin/www` is common.
   if (kind === 'file' || (await isNodeProgram(directory, script))) return script;
   throw unsupportedStart(command, `${script} is not a JavaScript program`);
@@ -44,15 +43,11 @@ export function programMissing(command: StartCommand): AppError {
  * Returns the file behind a program of a package, relative to `directory`, such as `node_modules/next/dist/bin/next`;
  * undefined if no package has the program. Reads manifests instead of `node_modules/.bin`: pnpm puts shell scripts there.
  */
-async function resolveBin(
-  directory: string,
-  manifest: Manifest | undefined,
-  name: string,
-): Promise<string | undefined> {
-  if (manifest === undefined) return undefined;
-  const declared = [manifest.dependencies, manifest.optionalDependencies, manifest.devDependencies];
+async function resolveBin(directory: string, manifest: Manifest | undefined, name: string) {
+  const { dependencies, optionalDependencies, devDependencies } = manifest ?? {};
+  const declared = Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies });
   // Most programs have the name of their package.
-  for (const dependency of new Set([name, ...declared.flatMap(Object.keys)])) {
+  for (const dependency of new Set([name, ...declared])) {
     const packagePath = join('node_modules', dependency);
     if (!staysInside(packagePath)) continue;
     const bin = (await readInstalledManifest(directory, packagePath))?.bin ?? {};
