@@ -17,30 +17,29 @@ const timeout = 120_000;
 /** Limit of the output of one command, in bytes: room for the 100,000 directories of a very large repository. */
 const maxOutput = 16 * 1024 ** 2;
 
-interface GitOptions {
-  /** variables of git, such as those that name the objects of a push */
-  env?: Record<string, string>;
-  input?: string;
-}
-
 /**
  * Runs one git command on a repository and returns its output.
+ * @param variables of git, such as those that name the objects of a push
  * @throws AppError `git_missing`, `git_failed` for too much output; an Error with the message of git, if git fails
  */
-export async function git(repository: string, args: string[], options: GitOptions = {}): Promise<string> {
-  const env = gitEnvironment(options.env);
+export async function git(
+  repository: string,
+  args: string[],
+  variables: Record<string, string> = {},
+  input = '',
+): Promise<string> {
+  const options = { env: gitEnvironment(variables), input, timeout, maxOutput };
   try {
-    return (await run('git', [`--git-dir=${repository}`, ...args], { ...options, env, timeout, maxOutput }))
-      .stdout;
+    const { stdout } = await run('git', [`--git-dir=${repository}`, ...args], options);
+    return stdout;
   } catch (error) {
     if (error instanceof OutputTooLong) {
       throw new AppError('git_failed', `git prints more than ${maxOutput} bytes about this repository`, {
         hint: 'Delete refs that you do not need, and shorten commit messages and paths.',
       });
     }
-    if (error instanceof ProgramFailed)
-      throw new Error(`git ${args[0]} failed: ${error.message.slice(0, 2000)}`);
-    throw explainStart(error) ?? error;
+    if (!(error instanceof ProgramFailed)) throw explainStart(error) ?? error;
+    throw new Error(`git ${args[0]} failed: ${error.message.slice(0, 2000)}`);
   }
 }
 

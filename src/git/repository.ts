@@ -209,7 +209,7 @@ export class Repository {
   }
 
   #git(args: string[], input?: string): Promise<string> {
-    return git(this.path, args, { env: this.#env, ...(input !== undefined && { input }) });
+    return git(this.path, args, this.#env, input);
   }
 }
 
