@@ -108,6 +108,8 @@ export function schedule(description: string) {
   );
 }
 
+const isTimezone = isAcceptedBy((timeZone) => new Intl.DateTimeFormat('en', { timeZone }));
+
 /** Time zone of a schedule. */
 export const timezone = setting(
   'Time zone of the schedule, such as `Europe/Berlin`. Default: time zone of the machine.',
@@ -121,11 +123,14 @@ function isSchedule(expression: string): boolean {
   return common.test(expression) || nodeCron().validate(expression);
 }
 
-function isTimezone(name: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: name });
-    return true;
-  } catch {
-    return false;
-  }
+/** Returns a check that passes if `use` does not throw. */
+export function isAcceptedBy(use: (value: string) => void): (value: string) => boolean {
+  return (value) => {
+    try {
+      use(value);
+      return true;
+    } catch {
+      return false;
+    }
+  };
 }

@@ -5,6 +5,7 @@ import {
   count,
   duration,
   group,
+  isAcceptedBy,
   memory,
   optionalGroup,
   schedule,
@@ -18,15 +19,8 @@ import { parseSettings, readJsonSettings } from './settings-file.ts';
 const address = v.pipe(v.string(), v.ip('a numeric address'));
 const port = count(1, 65535);
 
-/** Returns true for addresses in the syntax of Node.js, such as `192.0.2.1`, `192.0.2.1:5353` and `[2001:db8::1]:5353`. */
-function isDnsServer(address: string): boolean {
-  try {
-    new Resolver().setServers([address]);
-    return true;
-  } catch {
-    return false;
-  }
-}
+/** Accepts addresses in the syntax of Node.js, such as `192.0.2.1`, `192.0.2.1:5353` and `[2001:db8::1]:5353`. */
+const isDnsServer = isAcceptedBy((address) => new Resolver().setServers([address]));
 
 const acme = optionalGroup({
   directory: setting(
