@@ -89,10 +89,6 @@ class Fuzz {
     await sluice.call('POST', '/v1/domains', { name: host, certificate: 'self-signed' });
     await sluice.deploy('shop', answering('shop'));
     await sluice.call('POST', '/v1/keys', { name: 'fuzz', key: publicKey(new Random(seed)) });
-    // Node.js keeps its one descriptor of inotify from the first log that somebody follows.
-    const following = await sluice.request('/v1/apps/shop/logs?follow=1');
-    await waitFor(async () => 'inotify' in (await readTaken(sluice.pid)).descriptors, { what: 'inotify' });
-    await following.body?.cancel();
     const material: Material = {
       routes: await apiRoutes(),
       token: sluice.token,
