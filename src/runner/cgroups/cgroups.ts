@@ -65,15 +65,15 @@ export class Cgroups {
 
   /** Makes the cgroup of a generation. @param id of the generation */
   generation(key: string, id: number, { cpuWeight, memory, processes }: GenerationLimits): Cgroup {
-    return this.#make(`apps/app-${key}`, `generation-${id}`, cpuWeight, { memory, processes }, memory);
+    return this.#make(`apps/app-${key}/generation-${id}`, cpuWeight, { memory, processes }, memory);
   }
 
   job({ key, memory, processes, cpuWeight }: JobLimits): Cgroup {
     this.#jobs += 1;
     const machine = machineMemory();
     const limit = memory ?? (machine === undefined ? null : memoryForBuild(machine));
-    const name = `job-${process.pid}-${this.#jobs}`;
-    return this.#make(`builds/app-${key}`, name, cpuWeight, { memory: limit, processes });
+    const path = `builds/app-${key}/job-${process.pid}-${this.#jobs}`;
+    return this.#make(path, cpuWeight, { memory: limit, processes });
   }
 
   /** Kills all processes that an earlier runner has left of an app, which must have drained by now. */
@@ -92,14 +92,8 @@ export class Cgroups {
    * @param swap limit of swap space in bytes: otherwise a release would use up all of it before it meets its memory limit. Builds
    *   have no such limit, because small machines have swap space for builds
    */
-  #make(
-    parent: string,
-    name: string,
-    cpuWeight: number,
-    limits: CgroupLimits,
-    swap: number | null = null,
-  ): Cgroup {
-    const path = `${parent}/${name}`;
+  #make(path: string, cpuWeight: number, limits: CgroupLimits, swap: number | null = null): Cgroup {
+    const parent = dirname(path);
     const made = this.#try(`${path} runs without limits`, () => {
       this.#tree.make(parent, 'branch');
       this.#tree.limit(parent, { cpuWeight });

@@ -37,7 +37,7 @@ export class EnvironmentFiles {
     const user = await this.#users.ensure(key);
     const { owner } = this.#users;
     const readable = { uid: owner.uid, gid: user.gid };
-    using directory = this.#open(key, (each) => each.setOwner(owner, 0o711));
+    using directory = this.#open(key);
     directory.setOwner(readable, 0o750);
     for (const name of ['releases', 'staging']) {
       using inside = directory.open(name);
@@ -101,13 +101,14 @@ export class EnvironmentFiles {
     if (user !== undefined) await killAll(user);
   }
 
-  #open(key: string, visit: (directory: PinnedDirectory) => void = () => undefined): PinnedDirectory {
+  /** Opens the directory of an environment. All users may pass through the directories above it. */
+  #open(key: string): PinnedDirectory {
     const { app, environment } = checkedEnvironment(key);
     using apps = this.#home.open('apps');
     using ofApp = apps.open(app);
     for (const each of [apps, ofApp]) {
       this.#checkOwner(each, app);
-      visit(each);
+      each.setOwner(this.#users.owner, 0o711);
     }
     const directory = ofApp.open(environment);
     this.#checkOwner(directory, key);
