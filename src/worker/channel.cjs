@@ -23,7 +23,6 @@ module.exports = function openChannel(fd, on) {
   const socket = new Socket({ fd, readable: true, writable: true });
   socket.unref();
   socket.setEncoding('utf8');
-  let lost = false;
   let rest = '';
 
   const receive = (/** @type {string} */ text) => {
@@ -40,10 +39,7 @@ module.exports = function openChannel(fd, on) {
   };
   // The 'close' event follows, and is handled.
   socket.on('error', () => undefined);
-  socket.on('close', () => {
-    lost = true;
-    on.lost();
-  });
+  socket.on('close', () => on.lost());
 
   const app = /** @type {any} */ (process);
   app.connected = true;
@@ -59,29 +55,23 @@ module.exports = function openChannel(fd, on) {
   return {
     /** Class of the handle of this socket: Node.js gives no other access to the class. */
     Pipe: /** @type {any} */ (socket)._handle.constructor,
-    /** @param {FromWorker} message */
+    /** Sends a message, which is lost if the runner is gone. @param {FromWorker} message */
     post(message) {
-      if (!lost) socket.write(`${JSON.stringify(message)}\n`);
+      socket.write(`${JSON.stringify(message)}\n`);
     },
   };
 };
 
 /**
  * @param {number} fd a socket that does not block
- * @returns {string} unread text that has arrived
+ * @returns {string} unread text that has arrived: some short messages at most
  */
 function readRest(fd) {
-  const chunk = Buffer.alloc(16 * 1024);
-  let text = '';
-  for (;;) {
-    let length;
-    try {
-      length = readSync(fd, chunk);
-    } catch {
-      // Nothing more has arrived yet, or the other end is gone.
-      return text;
-    }
-    if (length === 0) return text;
-    text += chunk.toString('latin1', 0, length);
+  const chunk = Buffer.alloc(64 * 1024);
+  try {
+    return chunk.toString('latin1', 0, readSync(fd, chunk));
+  } catch {
+    // Nothing more has arrived yet, or the other end is gone.
+    return '';
   }
 }

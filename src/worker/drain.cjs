@@ -7,7 +7,7 @@ const { protocolOf, speaksHttp } = require('./protocol.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { ServerHttp2Session } from 'node:http2' */
-/** @typedef {InstanceType<typeof import('./handoffs.cjs').Handoffs>} Handoffs */
+/** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
 /**
  * Longest wait for the next request of an HTTP/2 session before the worker ends the session, in ms. Without TLS the client
@@ -20,7 +20,7 @@ const emptyPause = 10;
 
 /** The end of the connections of a retired worker: they move to other workers, or end here. Reopening the worker stops it. */
 class Drain {
-  #options;
+  #worker;
   #leaving = new LeavingConnections(() => this.#retiredAt !== undefined && this.announceClose());
   #patience;
   /** time at which the worker retired; undefined while it accepts requests */
@@ -30,18 +30,10 @@ class Drain {
   #undo = [];
   #check = () => {};
 
-  /**
-   * @param {object} options
-   * @param {() => Server | undefined} options.server the app's server
-   * @param {() => Server[]} options.servers all servers whose connections this worker waits for
-   * @param {Set<ServerHttp2Session>} options.sessions open sessions of HTTP/2
-   * @param {Handoffs} options.handoffs
-   * @param {() => boolean} options.hasOpenPorts returns true if the worker still accepts on ports besides the app's own
-   * @param {number} options.drainTimeout in ms
-   */
-  constructor(options) {
-    this.#options = options;
-    const longest = options.drainTimeout / 2;
+  /** @param {Worker} worker */
+  constructor(worker) {
+    this.#worker = worker;
+    const longest = worker.boot.drainTimeout / 2;
     this.#patience = {
       plain: Math.min(requestPatience.plain, longest),
       encrypted: Math.min(requestPatience.encrypted, longest),
@@ -73,7 +65,7 @@ class Drain {
 
   /** Moves connections that are idle or become idle to the workers that take from the latest handoff. */
   handOff() {
-    this.#leaving.handOff(this.#options.handoffs.latest);
+    this.#leaving.handOff(this.#worker.handoffs.latest);
   }
 
   /** Serves connections here until they end, and closes them with the next answer. */
@@ -83,7 +75,7 @@ class Drain {
   }
 
   announceClose() {
-    const server = this.#options.server();
+    const { server } = this.#worker;
     if (server === undefined || this.#isCloseAnnounced) return;
     this.#isCloseAnnounced = true;
     this.#undo.push(() => {
@@ -94,7 +86,7 @@ class Drain {
 
   /** @param {Server} server */
   announceCloseOf(server) {
-    this.#undo.push(connections.announceClose(server, this.#options.sessions, this.#patience));
+    this.#undo.push(connections.announceClose(server, this.#worker.sessions, this.#patience));
   }
 
   /** Ends a session that has begun after the others were announced to close. @param {ServerHttp2Session} session */
@@ -105,9 +97,9 @@ class Drain {
   /** Closes all connections as soon as they are idle, because the app stops: no worker will answer on them. */
   closeAll() {
     this.#patience = { plain: 0, encrypted: 0 };
-    const server = this.#options.server();
+    const { server } = this.#worker;
     if (server !== undefined && speaksHttp(protocolOf(server))) this.announceClose();
-    for (const each of this.#options.servers()) {
+    for (const each of this.#worker.servers) {
       // HTTP/2 sessions have been asked to close, and close by themselves.
       if (!('closeIdleConnections' in each)) continue;
       const close = () => {
@@ -120,18 +112,19 @@ class Drain {
 
   /** @param {() => void} listener called each time no connection is left and the handoffs are empty */
   whenDrained(listener) {
-    const { servers, handoffs, hasOpenPorts } = this.#options;
-    const all = servers();
+    const worker = this.#worker;
+    const { servers } = worker;
     /** @type {NodeJS.Timeout | undefined} */
     let later;
     this.#check = () => {
       clearTimeout(later);
-      if (hasOpenPorts() || all.some((/** @type {any} */ { _connections }) => _connections > 0)) return;
-      if (handoffs.mayEnd) listener();
+      if (worker.hasOpenPorts || servers.some((/** @type {any} */ { _connections }) => _connections > 0))
+        return;
+      if (worker.handoffs.mayEnd) listener();
       else later = setTimeout(() => this.#check(), emptyPause);
     };
     this.#undo.push(() => clearTimeout(later));
-    for (const server of all) this.#undo.push(connections.whenEmpty(server, this.#check));
+    for (const server of servers) this.#undo.push(connections.whenEmpty(server, this.#check));
     this.#check();
   }
 
@@ -143,7 +136,7 @@ class Drain {
   /** Rest of `drainTimeout`, in ms. The time counts from the retirement, however many runners come and go. */
   get timeLeft() {
     const retiredFor = this.#retiredAt === undefined ? 0 : performance.now() - this.#retiredAt;
-    return Math.max(0, this.#options.drainTimeout - retiredFor);
+    return Math.max(0, this.#worker.boot.drainTimeout - retiredFor);
   }
 }
 

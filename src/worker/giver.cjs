@@ -80,10 +80,6 @@ class Giver {
     }
   }
 
-  #nextLater() {
-    setTimeout(() => this.#next(), retryPause);
-  }
-
   /** @param {boolean} isIn */
   #wrote(isIn) {
     const now = performance.now();
@@ -91,7 +87,7 @@ class Giver {
     const [given] = this.#waiting;
     const isLate = this.#refusedSince !== undefined && now - this.#refusedSince >= retryPatience;
     if (!isIn && (!isLate || given?.failed === undefined)) {
-      this.#nextLater();
+      setTimeout(() => this.#next(), retryPause);
       return;
     }
     this.#waiting.shift();

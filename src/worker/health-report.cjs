@@ -17,7 +17,7 @@ const tolerance = 0.2;
  * Watches the memory of this process. On a busy machine the runner may be late, but a process that leaks is running.
  * @param {number} limit resident memory in bytes
  * @param {object} on
- * @param {() => Server | undefined} on.server the app's server
+ * @param {() => Server} on.server the app's server
  * @param {(bytes: number) => void} on.exceeded called each time the memory grows beyond the limit
  * @param {() => boolean} on.excessive called after each reading above the tolerance, until it returns true: the worker must
  *   stop accepting requests. Called again when the memory has grown by the tolerance once more, since the worker may reopen
@@ -32,7 +32,7 @@ function watchMemory(limit, { server, exceeded, excessive }) {
     const isOver = bytes > limit;
     if (isOver && endRequests === undefined) {
       exceeded(bytes);
-      endRequests = readAtEachRequest(server());
+      endRequests = subscribe('http.server.request.start', server(), read);
     } else if (!isOver) {
       endRequests?.();
       endRequests = undefined;
@@ -40,9 +40,6 @@ function watchMemory(limit, { server, exceeded, excessive }) {
     if (bytes > most && excessive()) most = bytes + limit * tolerance;
     return bytes;
   };
-  /** @param {Server | undefined} of */
-  const readAtEachRequest = (of) =>
-    of === undefined ? () => undefined : subscribe('http.server.request.start', of, read);
   let pause = 0;
   let former = 0;
   const next = () => {
@@ -59,7 +56,7 @@ function watchMemory(limit, { server, exceeded, excessive }) {
  * Sends heartbeats with the delay of the event loop, and with the connections and requests of the server. They are counted for each
  * heartbeat, so that requests cost nothing.
  * @param {number} interval in ms
- * @param {() => Server | undefined} server
+ * @param {() => Server} server
  * @param {(message: FromWorker) => void} post
  */
 function sendHeartbeats(interval, server, post) {
@@ -75,7 +72,7 @@ function sendHeartbeats(interval, server, post) {
 
 /** @param {any} server @returns {{ connections: number, requests: number }} */
 function count(server) {
-  const connections = server?._connections ?? 0;
+  const connections = server._connections;
   if (connections === 0) return { connections, requests: 0 };
   return { connections, requests: allConnections(server).filter(({ _httpMessage }) => _httpMessage).length };
 }
@@ -95,15 +92,13 @@ function inFlight(server) {
   const requests = all.flatMap(({ _httpMessage }) => _httpMessage?.req ?? []);
   const named = requests.slice(0, mostNamed).map((/** @type {any} */ { method, url }) => ({
     method: String(method),
-    path: printable(String(url).replace(/[?#].*/s, '')),
+    path: String(url)
+      .replace(/[?#].*/s, '')
+      .slice(0, longestPath)
+      .replaceAll(/[^!-~]/g, '?'),
   }));
   const connections = Math.max(0, (server?._connections ?? 0) - requests.length);
   return { named, requests: requests.length, connections };
-}
-
-/** @param {string} path */
-function printable(path) {
-  return path.slice(0, longestPath).replaceAll(/[^!-~]/g, '?');
 }
 
 module.exports = { inFlight, sendHeartbeats, watchMemory };

@@ -12,9 +12,8 @@ class LeavingConnections {
   #waiting = [];
   /** connections that wait, or that are given away and not yet in the handoff */
   #known = new Set();
-  /** @type {Giver | undefined} handoff through which they leave; undefined if it is not known yet */
-  #giver;
-  #leave = true;
+  /** @type {Giver | 'unknown' | 'none'} handoff through which they leave; `none` if all connections stay */
+  #giver = 'unknown';
   #stays;
 
   /** @param {() => void} stays called for each connection that could not leave */
@@ -24,7 +23,7 @@ class LeavingConnections {
 
   /** @param {any[]} sockets idle connections of an http server; known ones are ignored */
   add(sockets) {
-    if (!this.#leave) return;
+    if (this.#giver === 'none') return;
     for (const socket of sockets) {
       if (this.#known.has(socket)) continue;
       this.#known.add(socket);
@@ -38,8 +37,7 @@ class LeavingConnections {
 
   /** Stops reading from the connections until their destination is set. None leaves before. */
   park() {
-    this.#leave = true;
-    this.#giver = undefined;
+    this.#giver = 'unknown';
   }
 
   /**
@@ -47,21 +45,20 @@ class LeavingConnections {
    * @param {Giver} giver
    */
   handOff(giver) {
-    this.#leave = true;
     this.#giver = giver;
     this.#next();
   }
 
   /** Serves all connections here, except those that have left or are about to leave. */
   keep() {
-    this.#leave = false;
-    this.#giver = undefined;
+    this.#giver = 'none';
     for (const socket of this.#waiting.splice(0)) this.#resume(socket);
   }
 
   #next() {
-    if (this.#giver !== undefined)
-      for (const socket of this.#waiting.splice(0)) this.#give(socket, this.#giver);
+    const giver = this.#giver;
+    if (typeof giver === 'string') return;
+    for (const socket of this.#waiting.splice(0)) this.#give(socket, giver);
   }
 
   /** @param {any} socket @param {Giver} giver */

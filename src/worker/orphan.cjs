@@ -24,7 +24,7 @@ const servePatience = 1000;
 /** Number of times that an orphan asks for a handoff of which an end is missing. A runner answers twice a second. */
 const mostAsked = 15;
 /**
- * Starts the life of a worker whose runner is gone. An active generation must accept, and no old release may answer a request
+ * Life of a worker whose runner is gone. An active generation must accept, and no old release may answer a request
  * once a newer one has answered. The `generation` file decides. A runner replaces the file before it opens a new generation, and a
  * runner that is gone cannot replace it.
  *
@@ -39,12 +39,7 @@ const mostAsked = 15;
  * The next runner may die, too. Its workers then retire, and the orphans get another handoff. However often this happens, an
  * orphan passes the connections in former handoffs on to the latest one, reports to each runner that it has retired, and ends
  * `drainTimeout` after it has retired.
- * @param {Worker} worker
  */
-function liveAlone(worker) {
-  new Orphan(worker).live();
-}
-
 class Orphan {
   #worker;
   /** fulfilled when this orphan accepts no new requests; undefined before it retires */
@@ -229,4 +224,4 @@ function connectToRunner({ Pipe }, path, on) {
   });
 }
 
-module.exports = { liveAlone };
+module.exports = { Orphan };

@@ -8,11 +8,6 @@ const { dirname, join, resolve } = require('node:path');
 /** @typedef {import('./listen.cjs').Listen} Listen */
 
 const inUse = -constants.errno.EADDRINUSE;
-/** Mode bits of a file for each bit that `listen` passes for `readableAll` and `writableAll`. */
-const modes = /** @type {const} */ ([
-  [1, 0o444],
-  [2, 0o222],
-]);
 
 /**
  * Makes the call of `listen` for the path of a unix socket. Processes that bind a path one by one cannot share its socket. So
@@ -83,11 +78,9 @@ function callForPath({ server, path: given, backlog, key, createHandle }) {
       rmSync(link, { force: true });
     },
     chmod: (wanted) => {
-      const added = modes.filter(([bit]) => (wanted & bit) !== 0).map(([, mode]) => mode);
-      chmodSync(
-        path,
-        added.reduce((mode, more) => mode | more, modeOf(path) ?? 0),
-      );
+      const readable = wanted & 1 ? 0o444 : 0;
+      const writable = wanted & 2 ? 0o222 : 0;
+      chmodSync(path, (modeOf(path) ?? 0) | readable | writable);
       return 0;
     },
   };

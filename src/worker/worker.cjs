@@ -13,6 +13,10 @@ const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs
 /** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
 /** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {import('./listen.cjs').Listen} Listen */
+/**
+ * @typedef {typeof import('./acceptor.cjs') & typeof import('./connections.cjs') & typeof import('./drain.cjs') &
+ *   typeof import('./health-report.cjs') & typeof import('./leave.cjs') & typeof import('./orphan.cjs')} LateModules
+ */
 
 /** Interval between checks of a server that does not handle its connections yet, in ms. */
 const servesPause = 20;
@@ -39,8 +43,8 @@ class Worker {
   onReady;
   #post;
   handoffs;
-  /** @type {Server | undefined} */
-  #server;
+  /** @type {Server | undefined} the app's server */
+  server;
   #backlog = 0;
   /** true if the app has reported that it is ready: see `waitReady` */
   #hasReported = false;
@@ -55,11 +59,11 @@ class Worker {
   /** @type {InstanceType<typeof import('./other-ports.cjs').OtherPorts> | undefined} */
   #otherPorts;
   /** true if this retired worker still accepts on ports besides the app's own */
-  #hasOpenPorts = false;
+  hasOpenPorts = false;
   /** true if another worker of the same generation, or of a later one, has opened in place of this one */
   #isReplaced = false;
   /** open sessions of HTTP/2 */
-  #sessions = /** @type {Set<any>} */ (new Set());
+  sessions = /** @type {Set<any>} */ (new Set());
   /** @type {InstanceType<typeof import('./drain.cjs').Drain> | undefined} */
   #drain;
 
@@ -77,7 +81,7 @@ class Worker {
       },
       lost: () => {
         this.#isOrphan = true;
-        lazy().liveAlone(this);
+        new (lazy().Orphan)(this).live();
       },
     });
     this.#post = post;
@@ -99,8 +103,8 @@ class Worker {
     const reopen = this.state === 'open';
     this.#acceptor?.close();
     this.#acceptor = undefined;
-    if (server !== this.#server) this.#noteSessions(server);
-    this.#server = server;
+    if (server !== this.server) this.#noteSessions(server);
+    this.server = server;
     this.#backlog = backlog;
     if (reopen) this.open();
     if (server.listening) this.#announce();
@@ -111,14 +115,14 @@ class Worker {
   #noteSessions(server) {
     server.on('session', (session) => {
       this.#drain?.add(session);
-      this.#sessions.add(session);
-      session.once('close', () => this.#sessions.delete(session));
+      this.sessions.add(session);
+      session.once('close', () => this.sessions.delete(session));
     });
   }
 
   /** Reports to the runner that the app is ready; again if the app listens again, because its private port has changed. */
   #announce() {
-    const server = this.#server;
+    const server = this.server;
     clearTimeout(this.#announceLater);
     if (!server?.listening || (this.boot.waitReady && !this.#hasReported)) return;
     // A server that only tests if the port is free would never read the request of a health check.
@@ -149,7 +153,7 @@ class Worker {
   #reportHealth() {
     const { sendHeartbeats, watchMemory } = lazy();
     const { beatInterval, maxMemory } = this.boot;
-    const server = () => this.#server;
+    const server = () => /** @type {Server} */ (this.server);
     sendHeartbeats(beatInterval, server, this.#post);
     if (maxMemory === null) return;
     watchMemory(maxMemory, {
@@ -195,12 +199,12 @@ class Worker {
 
   /** Requests and connections that are not finished. */
   get inFlight() {
-    return lazy().inFlight(this.#server);
+    return lazy().inFlight(this.server);
   }
 
   /** @param {boolean} wait true if nothing may be read from connections before `serve` */
   open(wait = false) {
-    const server = this.#server;
+    const server = this.server;
     if (server === undefined) return;
     // Without a copy of the socket, this worker cannot open. It finishes its requests and ends, and the runner replaces it.
     if (this.boot.listeningFds.length === 0) return lazy().leave(this, () => this.keepConnections());
@@ -236,7 +240,7 @@ class Worker {
 
   /** @param {any} handle */
   #taken(handle) {
-    const server = /** @type {Server} */ (this.#server);
+    const server = /** @type {Server} */ (this.server);
     if (server.listening) return lazy().adopt(server, handle);
     // The app has closed its server, and may listen again.
     const { own } = this.handoffs;
@@ -250,18 +254,20 @@ class Worker {
    * unread, until other workers have opened: moving them earlier would delay these workers.
    */
   #retire() {
-    this.#shut();
-    const server = /** @type {Server} */ (this.#server);
-    if (server !== undefined && protocolOf(server) === 'http') {
-      const idle = lazy().movableConnections(server);
-      for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
-      this.#post({ type: 'retired' });
-      this.drain.park(server, idle);
-    } else {
-      this.#post({ type: 'retired' });
-      this.drain.announceClose();
-    }
+    this.#park(() => this.#post({ type: 'retired' }));
     this.drain.whenDrained(() => this.#post({ type: 'drained' }));
+  }
+
+  /** @param {() => void} [retired] called as soon as this worker accepts no new request */
+  #park(retired = () => undefined) {
+    this.#shut();
+    const { server } = this;
+    const isMovable = server !== undefined && protocolOf(server) === 'http';
+    const idle = isMovable ? lazy().movableConnections(server) : [];
+    for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
+    retired();
+    if (isMovable) this.drain.park(server, idle);
+    else this.drain.announceClose();
   }
 
   /** Retires because the app stops. Connections that wait in the kernel are served first. */
@@ -283,11 +289,8 @@ class Worker {
    */
   retireAlone() {
     this.closeSpareSockets();
-    this.#shut();
+    this.#park();
     this.#shutOtherPorts(endPatience);
-    const server = /** @type {Server} */ (this.#server);
-    if (server === undefined || protocolOf(server) !== 'http') return this.drain.announceClose();
-    this.drain.park(server, lazy().movableConnections(server));
   }
 
   #shut() {
@@ -296,7 +299,7 @@ class Worker {
     this.handoffs.own.stop();
     this.#acceptor?.close();
     this.#acceptor = undefined;
-    this.#hasOpenPorts = this.#otherPorts !== undefined;
+    this.hasOpenPorts = this.#otherPorts !== undefined;
   }
 
   /**
@@ -305,9 +308,9 @@ class Worker {
    */
   #shutOtherPorts(patience) {
     const ports = this.#otherPorts;
-    if (this.state !== 'retired' || !this.#hasOpenPorts || ports === undefined) return;
+    if (this.state !== 'retired' || !this.hasOpenPorts || ports === undefined) return;
     ports.shut(patience, () => {
-      this.#hasOpenPorts = false;
+      this.hasOpenPorts = false;
       for (const server of this.#otherHttpServers()) this.drain.announceCloseOf(server);
       this.drain.check();
     });
@@ -347,15 +350,13 @@ class Worker {
   }
 
   get drain() {
-    this.#drain ??= new (lazy().Drain)({
-      server: () => this.#server,
-      servers: () => [...(this.#server === undefined ? [] : [this.#server]), ...this.#otherHttpServers()],
-      sessions: this.#sessions,
-      handoffs: this.handoffs,
-      hasOpenPorts: () => this.#hasOpenPorts,
-      drainTimeout: this.boot.drainTimeout,
-    });
+    this.#drain ??= new (lazy().Drain)(this);
     return this.#drain;
+  }
+
+  /** All servers whose connections this worker waits for. */
+  get servers() {
+    return [...(this.server === undefined ? [] : [this.server]), ...this.#otherHttpServers()];
   }
 
   /** Returns the other servers of the app whose connections this worker waits for: others do not know when one is idle. */
@@ -385,8 +386,8 @@ class Worker {
  * Loads what a worker needs once the app is ready, so that it delays neither the start nor the switch. Loads all of it at once:
  * a worker may outlive the version of Sluice that started it, and its files.
  */
-function loadLazily() {
-  return {
+function lazy() {
+  loaded ??= {
     ...require('./acceptor.cjs'),
     ...require('./connections.cjs'),
     ...require('./drain.cjs'),
@@ -394,14 +395,10 @@ function loadLazily() {
     ...require('./leave.cjs'),
     ...require('./orphan.cjs'),
   };
-}
-
-/** @type {ReturnType<typeof loadLazily> | undefined} */
-let loaded;
-
-function lazy() {
-  loaded ??= loadLazily();
   return loaded;
 }
+
+/** @type {LateModules | undefined} */
+let loaded;
 
 module.exports = { Worker };
