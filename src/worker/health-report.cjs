@@ -65,16 +65,15 @@ function sendHeartbeats(interval, server, post) {
     const now = performance.now();
     const eventLoopDelayMs = Math.round(Math.max(0, now - due) * 10) / 10;
     due = now + interval;
-    post({ type: 'beat', eventLoopDelayMs, ...count(server()) });
+    const { _connections: connections } = /** @type {any} */ (server());
+    post({ type: 'beat', eventLoopDelayMs, connections, requests: requestsOf(server()).length });
   }, interval);
   timer.unref();
 }
 
-/** @param {any} server @returns {{ connections: number, requests: number }} */
-function count(server) {
-  const connections = server._connections;
-  if (connections === 0) return { connections, requests: 0 };
-  return { connections, requests: allConnections(server).filter(({ _httpMessage }) => _httpMessage).length };
+/** Returns the unfinished requests of a server; only HTTP/1 servers know them. @param {any} server */
+function requestsOf(server) {
+  return allConnections(server).flatMap(({ _httpMessage: response }) => response?.req ?? []);
 }
 
 /** Longest part of a path that is logged, in characters. */
@@ -84,12 +83,11 @@ const mostNamed = 20;
 
 /**
  * Returns the unfinished requests and connections of a server. Leaves out the query of a request: it may have secrets.
- * @param {any} server of any kind, or undefined; only HTTP/1 servers know their requests
+ * @param {any} server of any kind, or undefined
  * @returns {{ named: { method: string, path: string }[], requests: number, connections: number }}
  */
 function inFlight(server) {
-  const all = server === undefined ? [] : allConnections(server);
-  const requests = all.flatMap(({ _httpMessage }) => _httpMessage?.req ?? []);
+  const requests = server === undefined ? [] : requestsOf(server);
   const named = requests.slice(0, mostNamed).map((/** @type {any} */ { method, url }) => ({
     method: String(method),
     path: String(url)

@@ -121,7 +121,8 @@ function interceptListen(wanted, on) {
         // The same server listens again, or a server replaces one that was closed: tools that look for a free port listen
         // on the port and close it before the app listens. Or the app has passed the handle of one server to another.
         const { server } = chosen;
-        if (candidate.server === server || hasClosed(server) || haveSameHandle(candidate.server, server))
+        const hasClosed = listened.has(server) && !server.listening;
+        if (candidate.server === server || hasClosed || haveSameHandle(candidate.server, server))
           choose(candidate);
         return;
       }
@@ -157,11 +158,6 @@ function interceptListen(wanted, on) {
     // If the choice took a while, the `listening` event has already been emitted.
     if (own.server.listening) setImmediate(note);
     on.chosen(own);
-  }
-
-  /** @param {Server} server */
-  function hasClosed(server) {
-    return listened.has(server) && !server.listening;
   }
 }
 

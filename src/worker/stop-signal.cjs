@@ -5,6 +5,7 @@ const { writeSync } = require('node:fs');
 /**
  * Turns SIGTERM into SIGINT for an app that handles SIGINT but not SIGTERM, as the documentation of PM2 teaches. Otherwise the
  * app's shutdown code would never run. All processes can send SIGTERM, also the worker itself.
+ * @returns {() => boolean} returns true if the app handles SIGINT but not SIGTERM
  */
 function translateStopSignal() {
   const translate = () => {
@@ -27,13 +28,11 @@ function translateStopSignal() {
   };
   process.on('newListener', changed);
   process.on('removeListener', changed);
-  isOnlyInterrupt = () => {
+  return () => {
     check();
     return isThere;
   };
 }
-
-let isOnlyInterrupt = () => false;
 
 /** Prints a note, synchronously, since the app may end at once. A failed write must not stop the app's shutdown. */
 function note() {
@@ -45,4 +44,4 @@ function note() {
   } catch {}
 }
 
-module.exports = { handlesOnlyInterrupt: () => isOnlyInterrupt(), translateStopSignal };
+module.exports = { translateStopSignal };

@@ -6,7 +6,7 @@ const { Handoffs } = require('./handoffs.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
 const { protocolOf, serves, speaksHttp } = require('./protocol.cjs');
-const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs');
+const { translateStopSignal } = require('./stop-signal.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { Acceptor } from './acceptor.cjs' */
@@ -42,6 +42,7 @@ class Worker {
   /** @type {(() => void) | undefined} called when the app is ready */
   onReady;
   #post;
+  #handlesOnlyInterrupt;
   handoffs;
   /** @type {Server | undefined} the app's server */
   server;
@@ -71,7 +72,7 @@ class Worker {
   constructor(boot) {
     this.boot = boot;
     limitPrinting(boot.overflow);
-    if (boot.stopSignal === null) translateStopSignal();
+    this.#handlesOnlyInterrupt = boot.stopSignal === null ? translateStopSignal() : () => false;
     const { post, Pipe } = openChannel(boot.channelFd, {
       message: (message) => this.#receive(message),
       appMessage: (message) => {
@@ -143,7 +144,7 @@ class Worker {
       port: privatePort(server),
       protocol: protocolOf(server),
       listens: /** @type {any} */ (server.address()).port,
-      onlyInterrupt: handlesOnlyInterrupt(),
+      onlyInterrupt: this.#handlesOnlyInterrupt(),
     });
     if (!first) return;
     this.onReady?.();
