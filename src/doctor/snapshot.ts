@@ -56,7 +56,15 @@ async function askServer(paths: Paths, systemWide: boolean): Promise<ServerRepor
       const api = new ApiClient(await bySocket(paths.home));
       return await api.call<Answer>('GET', path, { signal: AbortSignal.timeout(deadlines[who]) });
     } catch (error) {
-      return explained(error, who, systemWide);
+      if (error instanceof AppError) return error;
+      const how =
+        systemCode(error) === 'ABORT_ERR'
+          ? `did not answer within ${formatDuration(deadlines[who])}`
+          : `broke off its answer: ${(error as Error).message}`;
+      return new AppError('not_running', `the ${who} ${how}`, {
+        hint: `Check whether the machine is overloaded or the process is stopped. The log: ${ownLog(systemWide)}.`,
+        cause: error,
+      });
     }
   };
   const health = await ask<{ version: string }>('/healthz', 'server');
@@ -66,16 +74,4 @@ async function askServer(paths: Paths, systemWide: boolean): Promise<ServerRepor
   return status instanceof AppError
     ? { state: 'alone', version, error: status }
     : { state: 'up', version, status };
-}
-
-function explained(error: unknown, who: keyof typeof deadlines, systemWide: boolean): AppError {
-  if (error instanceof AppError) return error;
-  const how =
-    systemCode(error) === 'ABORT_ERR'
-      ? `did not answer within ${formatDuration(deadlines[who])}`
-      : `broke off its answer: ${(error as Error).message}`;
-  return new AppError('not_running', `the ${who} ${how}`, {
-    hint: `Check whether the machine is overloaded or the process is stopped. The log: ${ownLog(systemWide)}.`,
-    cause: error,
-  });
 }
