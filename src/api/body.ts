@@ -41,7 +41,7 @@ export async function jsonBody<Schema extends v.GenericSchema>(
 async function readText(request: IncomingMessage, timeout: number): Promise<string> {
   const body = uploadBody(request);
   const late = `The body did not arrive within ${formatDuration(timeout)}.`;
-  const timer = patientTimer(() => body.destroy(new AppError('bad_request', late)), timeout);
+  using _timer = patientTimer(() => body.destroy(new AppError('bad_request', late)), timeout);
   const chunks: Buffer[] = [];
   let size = 0;
   try {
@@ -54,8 +54,6 @@ async function readText(request: IncomingMessage, timeout: number): Promise<stri
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
     throw new AppError('bad_request', 'the connection was lost before the end of the body', { cause });
-  } finally {
-    clearTimeout(timer);
   }
   return Buffer.concat(chunks).toString('utf8');
 }

@@ -1,5 +1,5 @@
 import type { Context, Middleware } from 'koa';
-import { AppError, type ErrorBody, errorBody } from '../errors/app-error.ts';
+import { AppError, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
 import type { Log } from '../system/log/log.ts';
 import { printable } from '../system/text/printable.ts';
@@ -31,12 +31,9 @@ async function answerError(ctx: Context, error: unknown, log: Log, asText: boole
   const body = errorBody(error);
   ctx.status = errorStatus[body.code];
   if (ctx.status === 401) ctx.set('WWW-Authenticate', challenge(ctx));
-  if (asText) await answerWhole(ctx, 'text/plain; charset=utf-8', errorText(body));
+  const text = body.hint === '' ? body.message : `${body.message}\n${body.hint}`;
+  if (asText) await answerWhole(ctx, 'text/plain; charset=utf-8', printable(`${text}\n`, false));
   else await answerJson(ctx, { error: body });
-}
-
-function errorText({ message, hint }: ErrorBody): string {
-  return printable(`${message}\n${hint === '' ? '' : `${hint}\n`}`, false);
 }
 
 export function answerJson(ctx: Context, value: unknown): Promise<void> {

@@ -46,16 +46,15 @@ function mayBeSwitching({ active, workers }: EnvironmentStatus): boolean {
   return workers.some(({ generation }) => generation > (active?.generation ?? 0));
 }
 
-type Sleep = (milliseconds: number, signal: AbortSignal) => Promise<unknown>;
-
-const defaultSleep: Sleep = (milliseconds, signal) => delay(milliseconds, undefined, { signal });
+const defaultSleep = (milliseconds: number, signal: AbortSignal): Promise<unknown> =>
+  delay(milliseconds, undefined, { signal });
 
 /** Starts the apps that should run and do not, whenever a runner connects. Tries again later if an app does not start. */
 export class Recovery {
   readonly #appliance: Appliance;
   readonly #registry: Registry;
   readonly #rebuild: (environment: Environment, release: number) => Promise<unknown>;
-  readonly #sleep: Sleep;
+  readonly #sleep: typeof defaultSleep;
   readonly #stopped = new AbortController();
   readonly #slots = new Slots(concurrentStarts);
   /** the last attempt for each environment */
@@ -130,11 +129,7 @@ export class Recovery {
   async #start(environment: Environment, signal: AbortSignal): Promise<void> {
     // The slot comes first: it keeps the order of the apps.
     using slot = await this.#slots.take(signal);
-    using timers = new DisposableStack();
-    timers.adopt(
-      setTimeout(() => slot[Symbol.dispose](), slowStart),
-      clearTimeout,
-    );
+    using _timer = setTimeout(() => slot[Symbol.dispose](), slowStart);
     using _traffic = await environment.trafficLock.take(signal);
     const { desired, rebuild } = await environment.state();
     if (desired !== 'running') return;

@@ -7,23 +7,18 @@ import { AppError } from '../../errors/app-error.ts';
 export const scopes = ['read', 'deploy', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
 
-/** Token without its secret, which is shown once and not stored. */
-export interface Token {
-  name: string;
-  scopes: Scope[];
-  /** only app that the token may access; null for all apps */
-  app: string | null;
-  createdAt: string;
-}
-
 const tokenSchema = v.strictObject({
   name: v.string(),
   scopes: v.array(v.picklist(scopes)),
+  /** only app that the token may access; null for all apps */
   app: v.nullable(v.string()),
   createdAt: v.string(),
   hash: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
 });
 type StoredToken = v.InferOutput<typeof tokenSchema>;
+
+/** Token without its secret, which is shown once and not stored. */
+export type Token = Omit<StoredToken, 'hash'>;
 
 /** Store of the API's tokens. It has only their SHA-256 hashes: a token is 256 random bits, so a slow hash adds nothing. */
 export class TokenStore {

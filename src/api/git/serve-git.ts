@@ -48,7 +48,7 @@ export async function serveGit(
   // git may end before it has read all input.
   session.input.on('error', () => undefined);
   input.pipe(session.input);
-  const silence = setTimeout(() => output.destroy(), silenceTimeout);
+  using silence = setTimeout(() => output.destroy(), silenceTimeout);
   input.on('data', () => silence.refresh());
   input.once('end', () => clearTimeout(silence));
   // After the decision about a push, others wait for git to end. The rest of the output, a few MiB at most, is buffered here.
@@ -73,7 +73,6 @@ export async function serveGit(
   try {
     return await session.ended;
   } finally {
-    clearTimeout(silence);
     output.off('close', hangUp);
     stopWatching();
     input.unpipe(session.input);

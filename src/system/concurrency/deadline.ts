@@ -19,12 +19,8 @@ export async function withDeadline<T>(
   milliseconds: number,
 ): Promise<{ timedOut: false; value: T } | { timedOut: true }> {
   const { promise: deadline, resolve } = Promise.withResolvers<{ timedOut: true }>();
-  const timer = patientTimer(() => resolve({ timedOut: true }), milliseconds);
-  try {
-    return await Promise.race([promise.then((value) => ({ timedOut: false as const, value })), deadline]);
-  } finally {
-    clearTimeout(timer);
-  }
+  using _timer = patientTimer(() => resolve({ timedOut: true }), milliseconds);
+  return await Promise.race([promise.then((value) => ({ timedOut: false as const, value })), deadline]);
 }
 
 /**

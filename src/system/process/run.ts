@@ -81,7 +81,7 @@ export async function run(
   const late = () => end(`${program} timed out after ${formatDuration(timeout)}`, killSignal);
   const interrupted = () => end(`${program} was interrupted`, 'SIGKILL');
   // The `timeout` of `spawn` would keep this process alive if the program cannot be started.
-  const timer = timeout === 0 ? undefined : setTimeout(late, timeout);
+  using _timer = timeout === 0 ? undefined : setTimeout(late, timeout);
   if (endOnInterrupt) process.on('SIGINT', interrupted);
   try {
     // Without a free descriptor there are no streams. A program that does not read its input reports by its exit.
@@ -95,7 +95,6 @@ export async function run(
     const message = reason ?? (stderr.trim() || `${program} ended with ${signal ?? code}`);
     throw new Failure(message, { code, stdout, stderr });
   } finally {
-    clearTimeout(timer);
     process.off('SIGINT', interrupted);
   }
 }
