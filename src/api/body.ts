@@ -93,22 +93,18 @@ const drainTimeout = 10_000;
  * Reads and drops the rest of a request, until its client has sent all or has gone, or a limit is reached. curl and most other
  * clients stop sending when they see an error.
  */
-export function drain(request: IncomingMessage): Promise<void> {
-  return new Promise((resolve) => {
-    let left = maxDrained;
-    const done = () => {
-      clearTimeout(timer);
-      request.off('data', count).off('end', done).off('close', done);
-      resolve();
-    };
-    const count = (chunk: Buffer) => {
-      left -= chunk.length;
-      if (left < 0) done();
-    };
-    const timer = setTimeout(done, drainTimeout);
-    if (request.complete || request.destroyed) return done();
-    request.on('data', count).on('end', done).on('close', done).resume();
-  });
+export async function drain(request: IncomingMessage): Promise<void> {
+  if (request.complete || request.destroyed) return;
+  let left = maxDrained;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  using _timer = setTimeout(resolve, drainTimeout);
+  const count = (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) resolve();
+  };
+  request.on('data', count).on('end', resolve).on('close', resolve).resume();
+  await promise;
+  request.off('data', count).off('end', resolve).off('close', resolve);
 }
 
 /**

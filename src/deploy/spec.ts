@@ -2,7 +2,7 @@ import { delimiter, dirname, join } from 'node:path';
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { GenerationLimits, GenerationSpec, LogSpec } from '../protocol/runner.ts';
+import type { GenerationLimits, GenerationSpec } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { usualPath } from '../system/process/run.ts';
 
@@ -19,6 +19,7 @@ export async function generationSpec(
   changes: SpecChanges = {},
 ): Promise<GenerationSpec> {
   const { appliance, paths, id, name } = environment;
+  const { logSize, logSchedule, keepLogs, maxLogBytes, maxDraining } = appliance.settings;
   const { number, run } = record;
   if (run === null) throw new AppError('internal', `release ${number} of ${name} has no plan to run it`);
   const state = await environment.state();
@@ -53,7 +54,7 @@ export async function generationSpec(
     codePort: settings.port ?? null,
     ...{ health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout },
     stopSignal: settings.stopSignal ?? null,
-    maxDraining: appliance.settings.maxDraining,
+    maxDraining,
     restarts: {
       maxRestarts: settings.maxRestarts,
       minUptime: settings.minUptime,
@@ -65,7 +66,15 @@ export async function generationSpec(
     cronRestart: settings.cronRestart ?? null,
     background: run.background.map((plan) => ({ ...plan, script: join(directory, plan.script) })),
     cron: settings.cron,
-    log: logSpec(environment, settings, Object.values(own)),
+    log: {
+      directory: paths.logs,
+      size: logSize,
+      schedule: logSchedule,
+      keep: keepLogs,
+      maxBytes: maxLogBytes,
+      overflow: settings.logOverflow,
+      secrets: Object.values(own),
+    },
     paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
   };
 }
@@ -88,23 +97,6 @@ export function generationLimits(
     memory: memoryLimit ?? derived,
     processes: maxProcesses ?? maxProcessesOf.release + maxProcessesOf.each * processes,
     cpuWeight,
-  };
-}
-
-function logSpec(
-  { appliance, paths }: Environment,
-  { logOverflow }: AppSettings,
-  secrets: string[],
-): LogSpec {
-  const { logSize, logSchedule, keepLogs, maxLogBytes } = appliance.settings;
-  return {
-    directory: paths.logs,
-    size: logSize,
-    schedule: logSchedule,
-    keep: keepLogs,
-    maxBytes: maxLogBytes,
-    overflow: logOverflow,
-    secrets,
   };
 }
 

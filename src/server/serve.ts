@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
@@ -103,16 +104,13 @@ function failureLogger(log: Log): (error: Error) => void {
 }
 
 /** @param fail called with later errors: an accept may fail for lack of memory, and must not end the process */
-function listen(server: Server, options: ListenOptions, fail: (error: Error) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('listening', resolve);
-    server.on('error', (error) => {
-      if (server.listening) return fail(error);
-      if (systemCode(error) !== 'EADDRINUSE') return reject(error);
-      reject(portTaken(options.host, options.port));
-    });
-    server.listen(options);
-  });
+async function listen(server: Server, options: ListenOptions, fail: (error: Error) => void): Promise<void> {
+  try {
+    await once(server.listen(options), 'listening');
+  } catch (error) {
+    throw systemCode(error) === 'EADDRINUSE' ? portTaken(options.host, options.port) : error;
+  }
+  server.on('error', fail);
 }
 
 function portTaken(host: string | undefined, port: number | undefined): AppError {

@@ -27,7 +27,7 @@ export function logRoutes(add: AddRoute, { service }: ApiOptions): void {
     const environment = await service.find(environmentIdOf(ctx));
     const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';
     const filter = filterOf(ctx);
-    const written = format === 'text/plain' ? textLine : jsonLine;
+    const written = format === 'text/plain' ? ({ text }: LogLine) => `${text}\n` : jsonLine;
     // Text has only the output of the app by default, without the lines of Sluice.
     if (format === 'text/plain') filter.streams ??= ['out', 'err'];
     const lines = linesOf(ctx, filter);
@@ -99,10 +99,6 @@ export interface LogEntry extends Omit<LogLine, 'text'> {
   line: string;
   /** fields of a line that is a JSON object, as from pino */
   json?: Record<string, unknown>;
-}
-
-function textLine({ text }: LogLine): string {
-  return `${text}\n`;
 }
 
 function jsonLine({ text, ...rest }: LogLine): string {
