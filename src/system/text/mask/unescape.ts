@@ -7,13 +7,19 @@ interface Reading {
   origin: (index: number) => number;
 }
 
-/** Buffers of a reading, used again: to allocate a buffer for each text takes longer than to fill it. */
+/** A reading in buffers with more room. */
 interface Space {
   bytes: Buffer;
+  /** number of bytes of the reading */
+  length: number;
   /** the same bytes in fours at any index */
   words: DataView;
   /** for the beginning, and for each escape, the index behind it in `bytes` and in the text before */
   marks: Int32Array;
+  /** number of used entries in `marks` */
+  marked: number;
+  /** true if it may have escapes: the text itself, and a reading in which an escape stands for the sign of another one */
+  hasEscapes: boolean;
 }
 
 /** Number of bytes that a buffer has behind its text: more than the longest escape. */
@@ -22,7 +28,10 @@ const slack = 16;
 /** Levels of escapes that are decoded, such as JSON in a URL. */
 const deepest = 2;
 
-/** One for each level; searches do not overlap. */
+/** Largest text whose buffers are kept, in bytes. Usual texts fit: they are as long as one read from a process. */
+const maxKept = 128 * 1024;
+
+/** Spaces to use again, one for each level: to allocate a buffer for each text takes longer than to fill it. */
 const spaces: Space[] = [];
 
 /**
@@ -36,23 +45,23 @@ const kinds = [[percent], [backslash], [percent, backslash]];
  * @param isOpen leaves out an unfinished escape at the end where escapes are decoded: its rest may follow
  */
 export function readings(text: string, isOpen = false): Generator<Reading> {
-  const length = spaceFor(0, text.length).bytes.write(text, 'latin1');
-  return decodings(0, length, isOpen, true);
+  const space = spaceFor(0, text.length);
+  space.length = space.bytes.write(text, 'latin1');
+  space.hasEscapes = true;
+  return decodings(space, isOpen, 0);
 }
 
-function* decodings(level: number, length: number, isOpen: boolean, hasEscapes: boolean): Generator<Reading> {
-  const space = spaceFor(level, length);
-  const bytes = space.bytes.subarray(0, length);
+function* decodings(space: Space, isOpen: boolean, level: number): Generator<Reading> {
+  const bytes = space.bytes.subarray(0, space.length);
   yield { bytes, origin: (index) => index };
-  if (!hasEscapes || level === deepest) return;
+  if (!space.hasEscapes || level === deepest) return;
   const whole = isOpen ? bytes.subarray(0, unfinishedEscape(bytes)) : bytes;
   for (const signs of kinds) {
     if (!signs.every((sign) => whole.includes(sign))) continue;
     const into = spaceFor(level + 1, whole.length);
-    const decoded = decode(space, whole.length, into, signs);
-    for (const inner of decodings(level + 1, decoded.length, isOpen, decoded.isNested)) {
-      const origin = (index: number) => indexBefore(into.marks, decoded.marked, inner.origin(index));
-      yield { bytes: inner.bytes, origin };
+    decode(space, whole.length, into, signs);
+    for (const inner of decodings(into, isOpen, level + 1)) {
+      yield { bytes: inner.bytes, origin: (index) => indexBefore(into, inner.origin(index)) };
     }
   }
 }
@@ -62,26 +71,20 @@ function spaceFor(level: number, length: number): Space {
   const known = spaces[level];
   if (known !== undefined && known.bytes.length >= length + slack) return known;
   const bytes = Buffer.allocUnsafeSlow(2 * length + slack);
+  const words = new DataView(bytes.buffer);
   // An escape has two bytes or more.
-  const space = { bytes, words: new DataView(bytes.buffer), marks: new Int32Array(2 * length + slack) };
-  spaces[level] = space;
+  const marks = new Int32Array(2 * length + slack);
+  const space = { bytes, length: 0, words, marks, marked: 0, hasEscapes: false };
+  if (length <= maxKept) spaces[level] = space;
   return space;
 }
 
-interface Decoded {
-  length: number;
-  /** number of used entries in the marks */
-  marked: number;
-  /** true if an escape stands for a character that may begin another escape */
-  isNested: boolean;
-}
-
 /** @param end length of the text, in bytes */
-function decode({ bytes: text, words }: Space, end: number, into: Space, signs: number[]): Decoded {
+function decode({ bytes: text, words }: Space, end: number, into: Space, signs: number[]): void {
   const { bytes, marks } = into;
   // Zeros are no part of an escape, so an escape ends with the text.
   text.fill(0, end, end + slack);
-  let isNested = false;
+  let hasEscapes = false;
   let marked = 2;
   let length = 0;
   for (let at = 0; at < end; ) {
@@ -97,12 +100,12 @@ function decode({ bytes: text, words }: Space, end: number, into: Space, signs: 
     else length = writeCharacter(bytes, length, character);
     at += size;
     if (size === 1) continue;
-    if (isSign[bytes[length - 1] as number]) isNested = true;
+    if (isSign[bytes[length - 1] as number]) hasEscapes = true;
     marks[marked] = length;
     marks[marked + 1] = at;
     marked += 2;
   }
-  return { length, marked, isNested };
+  Object.assign(into, { length, marked, hasEscapes });
 }
 
 const backslashes = 0x5c5c5c5c;
@@ -126,7 +129,7 @@ function zeroBytes(word: number): number {
 }
 
 /** Returns the index in a text with escapes for an index in the text without. */
-function indexBefore(marks: Int32Array, marked: number, index: number): number {
+function indexBefore({ marks, marked }: Space, index: number): number {
   let [low, high] = [0, marked / 2 - 1];
   while (low < high) {
     const middle = (low + high + 1) >> 1;
