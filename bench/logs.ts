@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { rotatedLogs } from '../src/logs/files.ts';
@@ -12,10 +13,32 @@ const script = fileURLToPath(new URL('apps/lines.cjs', import.meta.url));
 const roundCount = 3;
 const workerCount = 2;
 
-/** Lines of each worker: as fast as it can, and one each millisecond. */
-const paces = { flood: 200_000, steady: 10_000 };
+/** Lines of each worker: as fast as the worker can, and one each millisecond. */
+const paces = { flood: 100_000, steady: 10_000 };
 
 type Pace = keyof typeof paces;
+
+const plainText = 'of a log with a usual number of characters';
+
+/** Texts of lines whose masking is compared with no masking. */
+const texts = {
+  plain: plainText,
+  JSON: '{"level":30,"time":1767225600000,"pid":4711,"hostname":"vps","reqId":"req-1a","msg":"request completed","responseTime":1.25}',
+  'access log':
+    '203.0.113.7 - - "GET /search?q=red%20shoes&page=2 HTTP/1.1" 200 1534 "-" "Mozilla/5.0 (X11; Linux x86_64)"',
+  'stack traces': JSON.stringify({
+    level: 50,
+    err: {
+      message: 'connect ECONNREFUSED 127.0.0.1:5432',
+      stack: `Error: connect ECONNREFUSED 127.0.0.1:5432\n${'    at query (/srv/shop/node_modules/pg/lib/client.js:526:17)\n'.repeat(12)}`,
+    },
+  }),
+  'JSON in JSON': JSON.stringify({
+    level: 30,
+    body: JSON.stringify({ id: 7, name: 'red shoes', tags: ['a', 'b'] }),
+  }),
+  'Chinese as \\u4e2d': '\\u8ba2\\u5355\\u5df2\\u5b8c\\u6210 '.repeat(5),
+};
 
 /** Program that stores the logs, with its workers, before the first output. */
 interface Keeping {
@@ -41,11 +64,29 @@ export function benchLogs(): Promise<void> {
         if (pm2 !== undefined) theirs.push(await measure(pace, (pace) => keepInPm2(pm2, pace)));
       }
       console.log(
-        `CPU per line, ${pace}: ${tell('runner', ours)}${pm2 ? `; ${tell('PM2 daemon', theirs)}` : ''}`,
+        `CPU per line, ${pace}: ${describe('runner', ours)}${pm2 ? `; ${describe('PM2 daemon', theirs)}` : ''}`,
       );
       if (pm2 === undefined) continue;
       const ratios = ours.map(({ keeper }, round) => keeper / (theirs[round]?.keeper ?? Number.NaN));
       row(`log line, ${pace}, runner / PM2 daemon`, median(ratios).toFixed(3), '≤ 0.333');
+    }
+  });
+}
+
+/** Measures the CPU per line in the runner with the values of 1,000 variables to mask, compared with none. */
+export function benchMasking(): Promise<void> {
+  return inScope(async () => {
+    const secrets = Array.from({ length: 1000 }, () => randomBytes(18).toString('base64url'));
+    for (const [name, text] of Object.entries(texts)) {
+      for (const pace of Object.keys(paces) as Pace[]) {
+        const ratios: number[] = [];
+        for (let round = 0; round < roundCount; round += 1) {
+          const without = await measure(pace, (pace) => keepInRunner(pace, text, []));
+          const masked = await measure(pace, (pace) => keepInRunner(pace, text, secrets));
+          ratios.push(masked.keeper / without.keeper);
+        }
+        row(`masked line, ${name}, ${pace}`, median(ratios).toFixed(2), '≤ 2');
+      }
     }
   });
 }
@@ -56,7 +97,7 @@ interface Costs {
   workers: number;
 }
 
-function tell(who: string, costs: Costs[]): string {
+function describe(who: string, costs: Costs[]): string {
   const figure = (of: keyof Costs) => `${median(costs.map((each) => each[of])).toFixed(2)} µs`;
   return `${who} ${figure('keeper')}, its workers ${figure('workers')}`;
 }
@@ -79,14 +120,14 @@ async function measure(pace: Pace, start: (pace: Pace) => Promise<Keeping>): Pro
       keeper: await cost([keeper], before.keeper),
       workers: await cost(workers, before.workers),
     };
-    demandAll(lines, paces[pace]);
+    assertAll(lines, paces[pace]);
     return costs;
   } finally {
     await keeping.stop();
   }
 }
 
-/** Waits until `pids` have had next to nothing to do for a second. */
+/** Waits until the processes use less than 20 ms of CPU in a second. */
 async function atRest(pids: number[]): Promise<void> {
   await waitFor(
     async () => {
@@ -98,8 +139,8 @@ async function atRest(pids: number[]): Promise<void> {
   );
 }
 
-/** A figure is worth nothing where lines are missing. */
-function demandAll(lines: string[], wanted: number): void {
+/** @throws Error if lines are missing: the figure is worthless then */
+function assertAll(lines: string[], wanted: number): void {
   const counts = new Map<string, number>();
   for (const line of lines) counts.set(line, (counts.get(line) ?? 0) + 1);
   const twice = [...counts.values()].filter((count) => count === workerCount).length;
@@ -107,7 +148,14 @@ function demandAll(lines: string[], wanted: number): void {
     throw new Error(`${lines.length} lines have arrived, ${twice} from both, of ${wanted} from each`);
 }
 
-async function keepInRunner(pace: Pace): Promise<Keeping> {
+/** Values of the variables of a usual app, none of which is ever printed. */
+const fewSecrets = [
+  'postgres://shop:correct-horse-battery@localhost/shop',
+  'a session secret',
+  'sk_live_0123456789',
+];
+
+async function keepInRunner(pace: Pace, text = plainText, secrets = fewSecrets): Promise<Keeping> {
   const cleanups: (() => unknown)[] = [];
   const stop = async () => {
     for (const cleanup of cleanups.reverse()) await cleanup();
@@ -117,14 +165,8 @@ async function keepInRunner(pace: Pace): Promise<Keeping> {
       after: (cleanup) => void cleanups.push(cleanup as () => unknown),
     });
     const settings = { workers: workerCount };
-    const environment = { LINES: String(paces[pace]), PACE: pace };
+    const environment = { LINES: String(paces[pace]), PACE: pace, TEXT: text };
     const spec = { ...runner.spec('', settings, environment), script };
-    // As many as an app has, of which none is ever printed.
-    const secrets = [
-      'postgres://shop:correct-horse-battery@localhost/shop',
-      'a session secret',
-      'sk_live_0123456789',
-    ];
     spec.log = { ...spec.log, secrets };
     await runner.release(spec);
     const [target] = await runner.client.call('status', {});
@@ -146,7 +188,10 @@ async function keepInRunner(pace: Pace): Promise<Keeping> {
 
 async function keepInPm2(pm2: Pm2, pace: Pace): Promise<Keeping> {
   const port = await freePort();
-  const daemon = await pm2.start(script, { PORT: String(port), LINES: String(paces[pace]), PACE: pace });
+  const daemon = await pm2.start(script, {
+    ...{ PORT: String(port), LINES: String(paces[pace]), PACE: pace },
+    TEXT: plainText,
+  });
   return {
     keeper: daemon.pid,
     workers: daemon.workers,

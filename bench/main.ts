@@ -1,5 +1,5 @@
 import { benchDeploy } from './deploy.ts';
-import { benchLogs } from './logs.ts';
+import { benchLogs, benchMasking } from './logs.ts';
 import { benchMany } from './many.ts';
 import { benchPush } from './push.ts';
 import { benchWorker } from './worker.ts';
@@ -8,4 +8,5 @@ await benchDeploy();
 await benchPush();
 await benchWorker();
 await benchLogs();
+await benchMasking();
 await benchMany();

@@ -1,13 +1,13 @@
-// On SIGUSR2 prints LINES numbered lines of 60 characters: as fast as it can, or one each millisecond.
+// On SIGUSR2 prints LINES numbered lines with TEXT: as fast as it can, or one each millisecond.
 const http = require('node:http');
 
-const { LINES: lines, PACE: pace } = process.env;
+const { LINES: lines, PACE: pace, TEXT: text } = process.env;
 let printed = 0;
 
 function print(count) {
   const until = Math.min(Number(lines), printed + count);
   while (printed < until) {
-    console.log(`line ${String(printed).padStart(6, '0')} of a log that has something to say, at length`);
+    console.log(`line ${String(printed).padStart(6, '0')} ${text}`);
     printed += 1;
   }
   return printed < Number(lines);
