@@ -18,7 +18,7 @@ const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
 
 /** Time for a holder to bind all ports, in ms. */
 const bindsWithin = 10_000;
-/** Pause between the end of a holder and its replacement, in ms: a holder may end again and again. */
+/** Pause after the replacement of a holder that ended, in ms: its successor may end at once, again and again. */
 const replacePause = 250;
 /** Pause before another attempt to hold all ports, in ms: another program has some, or the disk was full. */
 const retryPause = 30_000;
@@ -188,8 +188,8 @@ export class HeldPorts {
     this.#log(`the process that holds ports (pid ${pid}) has ended and is replaced`);
     this.#holder = undefined;
     void this.#turns.run(async () => {
-      await sleep(replacePause, undefined, { ref: false });
       await this.#repair();
+      await sleep(replacePause, undefined, { ref: false });
     });
   }
 }
