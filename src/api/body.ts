@@ -73,7 +73,13 @@ function parse(body: string): unknown {
  * stays open for the answer.
  */
 export function uploadBody(request: IncomingMessage): Readable {
-  const body = new PassThrough();
+  const body = new PassThrough({
+    destroy(error, done) {
+      // At once: `pipe` would do this later, and so stop a `drain` that has begun meanwhile.
+      request.unpipe(body);
+      done(error);
+    },
+  });
   // The sender may disconnect before any code reads the body. Readers find the error in the state of the stream.
   body.on('error', () => undefined);
   // When a connection closes, Node drops received bytes that nobody has read, even of a complete request.

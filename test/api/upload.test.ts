@@ -5,8 +5,10 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { type TestContext, test } from 'node:test';
 import * as v from 'valibot';
-import { jsonBody, uploadBody } from '../../src/api/body.ts';
+import { drain, jsonBody, uploadBody } from '../../src/api/body.ts';
 import type { ApiContext } from '../../src/api/context.ts';
+import { AppError } from '../../src/errors/app-error.ts';
+import { withDeadline } from '../../src/system/concurrency/deadline.ts';
 
 const head = (length: number) => `POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`;
 
@@ -72,6 +74,27 @@ test('an upload arrives whole if it is read in time', async (t) => {
   const { request } = await arrived(t, `${head(4)}full`);
   assert.equal(Buffer.concat(await uploadBody(request).toArray()).toString(), 'full');
 });
+
+for (const [what, refuse] of Object.entries({
+  'a JSON body that is too large': (request: IncomingMessage) =>
+    jsonBody({ req: request } as ApiContext, v.any()),
+  'an upload that no code has read': async (request: IncomingMessage) => {
+    using body = new DisposableStack();
+    body.adopt(uploadBody(request), (each) => each.destroy());
+    throw new AppError('bad_request', 'refused');
+  },
+})) {
+  test(`the rest of ${what} is read at once after it was refused`, async (t) => {
+    const length = 8 * 1024 ** 2;
+    const { client, request } = await arrived(t, head(length));
+    client.write(Buffer.alloc(length));
+    // As src/api/errors.ts does: no other event may come between.
+    const drained = refuse(request).catch(() => drain(request));
+    const { timedOut } = await withDeadline(drained, 5000);
+    assert.equal(timedOut, false);
+    assert.equal(request.complete, true);
+  });
+}
 
 /** Returns a request as a server sees it, and the client that has sent the request. */
 async function arrived(t: TestContext, bytes: string) {
