@@ -48,9 +48,16 @@ export class Certificates {
   }
 
   /** Returns a function that restores the current certificate of a host. */
-  async remember(name: string): Promise<() => Promise<unknown>> {
-    const pem = await ifThere(readFile(this.#paths.certificate(name), 'utf8'));
-    return () => (pem === undefined ? this.remove(name) : this.write(name, pem));
+  async remember(name: string): Promise<() => Promise<void>> {
+    const path = this.#paths.certificate(name);
+    const pem = await ifThere(readFile(path, 'utf8'));
+    return async () => {
+      if (pem === undefined) return this.remove(name);
+      await writeFileAtomic(path, pem);
+      this.#known.delete(name);
+      // The earlier certificate may have been damaged.
+      await this.load(name).catch(() => undefined);
+    };
   }
 
   async remove(name: string): Promise<void> {

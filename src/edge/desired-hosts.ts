@@ -1,6 +1,7 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import * as v from 'valibot';
 import { loadEnvironmentState } from '../config/environment-state.ts';
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
@@ -10,7 +11,7 @@ import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import type { Log } from '../system/log/log.ts';
 import { isWildcard } from '../system/net/address.ts';
 import type { Certificates } from './certificates.ts';
-import type { Applied, Desired, DesiredHost } from './desired.ts';
+import { type Applied, type Desired, type DesiredHost, desiredSchema } from './desired.ts';
 import type { Domain } from './domain.ts';
 
 /** Failure of the last apply; null if it succeeded. */
@@ -60,7 +61,7 @@ export class DesiredHosts {
 
   /** Reads the hosts that an earlier server requested. */
   async load(): Promise<void> {
-    this.#routed = (await this.#read<Desired>('desired'))?.hosts ?? [];
+    this.#routed = (await this.#desired())?.hosts ?? [];
   }
 
   /** Creates the directories. The modes do not depend on the umask: nginx reads the challenges. */
@@ -132,8 +133,8 @@ export class DesiredHosts {
 
   /** Writes the desired hosts, unless nginx serves them already, and waits for the answer. */
   async #request(hosts: DesiredHost[]): Promise<void> {
-    const desired = await this.#read<Desired>('desired');
-    const applied = await this.#read<Applied>('applied');
+    const desired = await this.#desired();
+    const applied = await this.#applied();
     const isApplied = desired?.revision === applied?.revision && applied?.error === null;
     if (isApplied && isDeepStrictEqual(desired?.hosts, hosts)) return;
     if (desired === undefined && hosts.length === 0) return;
@@ -146,7 +147,7 @@ export class DesiredHosts {
         await writeJsonAtomic(paths.edge.desired, { revision, hosts } satisfies Desired);
         writeAt = Date.now() + deadlines.again;
       }
-      const answer = await this.#read<Applied>('applied');
+      const answer = await this.#applied();
       // Revision 0 answers an unreadable file, so another program has overwritten it.
       if (answer?.revision !== revision) continue;
       if (answer.error === null) return;
@@ -161,8 +162,15 @@ export class DesiredHosts {
     );
   }
 
-  /** Reads a document. A damaged one counts as absent: it is written again. */
-  async #read<Document>(name: 'desired' | 'applied'): Promise<Document | undefined> {
-    return (await readJson(this.#options.paths.edge[name]).catch(() => undefined)) as Document | undefined;
+  /** Reads `wanted.json`. A damaged one counts as absent: it is written again. */
+  async #desired(): Promise<Desired | undefined> {
+    const value = await readJson(this.#options.paths.edge.desired).catch(() => undefined);
+    return v.is(desiredSchema, value) ? value : undefined;
+  }
+
+  /** Reads `applied.json`, whose author is root. A damaged one counts as absent: it is written again. */
+  async #applied(): Promise<Applied | undefined> {
+    const value = await readJson(this.#options.paths.edge.applied).catch(() => undefined);
+    return value as Applied | undefined;
   }
 }

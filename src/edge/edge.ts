@@ -75,7 +75,8 @@ export class Edge {
 
   /** Applies the domains to nginx, and renews certificates, from now on. */
   start(): void {
-    if (this.#all.length === 0) return;
+    // Without domains, nginx may still serve those of a removed app.
+    if (this.#damage !== null || (this.#all.length === 0 && this.routed.length === 0)) return;
     this.#inBackground(() => this.#tick());
     this.#startClock();
   }
@@ -160,8 +161,10 @@ export class Edge {
         await this.#domains.change((all) =>
           all.flatMap((each) => (each === domain ? (before ?? []) : [each])),
         );
-      // The removal of the app may have removed the earlier domain and its certificate.
-      if (before === undefined || this.#all.includes(before)) await restore();
+      // The removal of the app may have removed the earlier domain, and is about to remove its certificate.
+      await this.#domains.between(async (all) => {
+        if (before === undefined || all.includes(before)) await restore();
+      });
       // `wanted.json` must match the records, in case nginx can serve them later.
       this.#inBackground(() => this.#tryToApply());
       throw error;
@@ -172,10 +175,13 @@ export class Edge {
 
   /** Applies all domains to nginx. If nginx refuses them, applies them without the other new ones: one may be the reason. */
   async #apply(own?: Domain): Promise<void> {
+    const hasOthers = () => [...this.#unproven].some((domain) => domain !== own);
+    const hadOthers = hasOthers();
     try {
       await this.#hosts.apply();
     } catch (error) {
-      if (!(error instanceof AppError && error.code === 'nginx_failed')) throw error;
+      const isRefusal = error instanceof AppError && error.code === 'nginx_failed';
+      if (!isRefusal || !(hadOthers || hasOthers())) throw error;
       await this.#hosts.applyOnly((domain) => domain === own || !this.#unproven.has(domain));
     }
   }

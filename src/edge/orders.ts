@@ -1,7 +1,9 @@
 import { rm } from 'node:fs/promises';
+import * as v from 'valibot';
 import { ownLog } from '../config/installed.ts';
 import type { EdgePaths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
+import { parseSettings } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
 import { backoffDelay } from '../system/concurrency/retry.ts';
 import { Lock } from '../system/concurrency/slots.ts';
@@ -14,14 +16,23 @@ import type { EdgeOptions } from './desired-hosts.ts';
 import type { OrderLine, OrderTask } from './order.ts';
 import { assertReachable } from './reachability.ts';
 
-/** Record of a host name in `orders.json`. */
-export interface OrderRecord {
+/** Schema of a host name's record in `orders.json`. */
+const recordSchema = v.strictObject({
   /** consecutive failures */
-  failures: number;
+  failures: v.pipe(v.number(), v.integer(), v.minValue(0)),
   /** earliest time of the next order */
-  nextTry: string | null;
-  last: { at: string; code: 'domain_unreachable' | 'order_failed'; message: string; hint: string } | null;
-}
+  nextTry: v.nullable(v.string()),
+  last: v.nullable(
+    v.strictObject({
+      at: v.string(),
+      code: v.picklist(['domain_unreachable', 'order_failed']),
+      message: v.string(),
+      hint: v.string(),
+    }),
+  ),
+});
+
+export type OrderRecord = v.InferOutput<typeof recordSchema>;
 
 const noOrders: OrderRecord = { failures: 0, nextTry: null, last: null };
 
@@ -53,7 +64,8 @@ export class Orders {
 
   /** @param names host names of domains; those with an order that was cut off are due at once */
   async load(names: readonly string[]): Promise<void> {
-    this.#records = ((await readJson(this.#paths.orders)) ?? {}) as Record<string, OrderRecord>;
+    const schema = v.record(v.string(), recordSchema);
+    this.#records = parseSettings(schema, (await readJson(this.#paths.orders)) ?? {}, this.#paths.orders);
     for (const name of names)
       if (await exists(this.#paths.openOrder(name)))
         this.#records[name] = { ...this.record(name), nextTry: null };

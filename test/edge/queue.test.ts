@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import { saveEnvironmentState } from '../../src/config/environment-state.ts';
 import { Paths } from '../../src/config/paths.ts';
@@ -43,8 +43,8 @@ class Applier {
   }
 
   async #answer(): Promise<void> {
-    const wanted = await this.wanted();
-    if (!this.#isHeld && wanted !== undefined && wanted.revision !== this.answered.at(-1)?.revision) {
+    const wanted = this.#isHeld ? undefined : await this.wanted();
+    if (wanted !== undefined && wanted.revision !== this.answered.at(-1)?.revision) {
       const isRefused = wanted.hosts.some(({ name }) => name === this.refused);
       const error = isRefused ? { message: `nginx refuses ${this.refused}`, hint: '' } : null;
       const applied: Applied = { revision: wanted.revision, at: new Date().toISOString(), error };
@@ -64,13 +64,15 @@ async function edgeOf(t: TestContext) {
     ...{ port: 9001, desired: 'running', desiredSince: null, workers: null, rebuild: null },
     createdAt: new Date().toISOString(),
   });
-  const edge = new Edge({ paths, settings, log, applyDeadline: 100_000 });
-  await edge.load();
+  const open = async () => {
+    const edge = new Edge({ paths, settings, log, applyDeadline: 100_000 });
+    await edge.load();
+    t.after(() => edge.stop());
+    return edge;
+  };
+  const edge = await open();
   const applier = new Applier(t, paths);
-  t.after(async () => {
-    applier.release();
-    await edge.stop();
-  });
+  t.after(() => applier.release());
   const add = (name: string) => edge.add({ name, environment: shop, certificate: 'self-signed' });
   const names = () => edge.list().map(({ name }) => name);
   const heldBy = async (name: string) => {
@@ -82,7 +84,7 @@ async function edgeOf(t: TestContext) {
     // The call is returned in an object, so that `await` does not wait for the call.
     return { added };
   };
-  return { edge, applier, add, names, heldBy };
+  return { paths, open, edge, applier, add, names, heldBy };
 }
 
 test('a call that cannot succeed fails at once, while another call waits for nginx', async (t) => {
@@ -163,4 +165,62 @@ test('the removal of an app does not wait for nginx, and adding a domain for the
   await assert.rejects(added, { code: 'domain_not_found' });
   // Background work still needs the directory.
   await edge.stop();
+});
+
+test('a refused domain is tried once, and its error is not about a damaged certificate', async (t) => {
+  const { paths, edge, applier, add, names } = await edgeOf(t);
+  await add('good.example.com');
+  applier.refused = 'bad.example.com';
+  const certificate = paths.edge.certificate(applier.refused);
+  await writeFile(certificate, 'damaged');
+  await assert.rejects(add(applier.refused), { code: 'nginx_failed' });
+  assert.deepEqual(names(), ['good.example.com']);
+  assert.equal(await readFile(certificate, 'utf8'), 'damaged');
+  const tries = applier.answered.filter(({ hosts }) => hosts.length === 2);
+  assert.equal(tries.length, 1);
+  await edge.stop();
+});
+
+test('with damaged results of orders, the removal of an app leaves nginx unchanged until a repair', async (t) => {
+  for (const others of [[], ['api.example.com']]) {
+    const { paths, open, edge, applier, add } = await edgeOf(t);
+    await add('shop.example.com');
+    for (const name of others) await edge.add({ name, environment: null, certificate: 'self-signed' });
+    await edge.stop();
+    const before = await applier.wanted();
+    await writeFile(paths.edge.orders, '{"shop.example.com": {}}');
+    const damaged = await open();
+    damaged.start();
+    assert.match(damaged.fault?.message ?? '', /orders\.json has/);
+    await damaged.removeOf('shop');
+    await damaged.stop();
+    assert.deepEqual(await applier.wanted(), before);
+    await rm(paths.edge.orders);
+    const repaired = await open();
+    assert.equal(repaired.fault, null);
+    repaired.start();
+    const isDropped = async () =>
+      (await applier.wanted())?.hosts.map(({ name }) => name).join() === others.join();
+    await waitFor(isDropped, { what: 'a configuration without the removed app' });
+    await repaired.stop();
+  }
+});
+
+test('a damaged wanted.json counts as absent', async (t) => {
+  const { paths, open, edge, applier, add } = await edgeOf(t);
+  await add('shop.example.com');
+  await edge.stop();
+  for (const text of ['{', '{"revision": 1, "hosts": {}}', '{"revision": 1, "hosts": [null]}']) {
+    applier.hold();
+    await writeFile(paths.edge.desired, text);
+    const again = await open();
+    assert.deepEqual(again.routed, []);
+    const added = again.add({ name: 'shop.example.com', environment: shop, certificate: 'self-signed' });
+    const isReplaced = async () => (await readFile(paths.edge.desired, 'utf8')) !== text;
+    await waitFor(isReplaced, { what: 'a new configuration' });
+    applier.release();
+    await added;
+    assert.deepEqual(again.routed, [{ host: '127.0.0.1', port: 9001 }]);
+    await again.stop();
+  }
 });
