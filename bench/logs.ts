@@ -30,7 +30,7 @@ const texts = {
     level: 50,
     err: {
       message: 'connect ECONNREFUSED 127.0.0.1:5432',
-      stack: `Error: connect ECONNREFUSED 127.0.0.1:5432\n${'    at query (/srv/shop/node_modules/pg/lib/client.js:526:17)\n'.repeat(12)}`,
+      stack: `Error: connect ECONNREFUSED 127.0.0.1:5432\n${'    at query (/srv/shop/node_modules/pg/lib/client.js:526:17)\n'.repeat(4)}`,
     },
   }),
   'JSON in JSON': JSON.stringify({

@@ -19,7 +19,10 @@ const afterSwitch: DeployStep[] = ['record', 'postSwitch', 'clean'];
 const ofBuild: DeployStep[] = ['install', 'build', 'prune'];
 const ofHooks: DeployStep[] = ['preBuild', 'postBuild', 'preSwitch', 'postSwitch'];
 
-test('a server that is killed at any step of a deploy starts again with the old or the new release', async (t) => {
+// Each of the 15 steps takes two deploys and a start of the server.
+test('a server that is killed at any step of a deploy starts again with the old or the new release', {
+  timeout: 600_000,
+}, async (t) => {
   const sluice = await startSluice(t, { env });
   await sluice.deploy('shop', answering('release 1'));
   const { url } = await sluice.status('shop');
