@@ -4,7 +4,7 @@ import type { EntryHead } from './format.ts';
 export const block = 512;
 /** Size limit of an extended header, in bytes. */
 const maxExtensionBytes = 1024 ** 2;
-/** Limit of the pieces of one file: more than ArchiveWriter writes. */
+/** Limit of the pieces of one file: more than a backup writes. */
 const maxPieces = 1_000_000;
 
 /** Error for bytes that are not a tar archive, or not a complete one. */
@@ -33,7 +33,7 @@ const types: Record<string, EntryHead['type']> = {
 };
 
 /** Part of a file that has data. The parts between are holes: they read as zeros, and take no space on the disk. */
-interface Piece {
+export interface Piece {
   offset: number;
   length: number;
 }
@@ -144,7 +144,7 @@ export async function* readSparse(
  * Reads the list of pieces at the start of a content: the number of pieces, and two numbers for each, one a line, up to the
  * end of a block.
  */
-async function readPieces(source: ByteSource): Promise<Piece[]> {
+export async function readPieces(source: ByteSource): Promise<Piece[]> {
   const numbers: number[] = [];
   let rest = '';
   for (let count = Number.POSITIVE_INFINITY; numbers.length < 1 + 2 * count; count = numbers[0] ?? 0) {

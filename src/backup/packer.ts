@@ -41,6 +41,7 @@ interface FirstName {
 const maxPathLength = 3072;
 /** Size limit of a file, in bytes: ext4 has no larger files, so a restore could not create it. */
 const maxFileSize = 15 * 1024 ** 4;
+const tooLarge = `it is larger than ${formatBytes(maxFileSize)}`;
 /** Limit of the names of one file: ext4 allows 65,000. */
 const maxNames = 60_000;
 /** Number of notes that name a file of one environment; further files are only counted. */
@@ -148,9 +149,8 @@ export class Packer {
     // The kernel forbids this unless `fs.protected_hardlinks` is 0. Files that Sluice makes as root have one name.
     if (stats.nlink > 1 && this.#readerOf(stats) === undefined)
       return this.#leaveOut(path, 'it has another name elsewhere, and belongs to another user');
-    if (stats.size > maxFileSize)
-      return this.#leaveOut(path, `it is larger than ${formatBytes(maxFileSize)}`);
-    const first = this.#firstName(stats);
+    if (stats.size > maxFileSize) return this.#leaveOut(path, tooLarge);
+    const first = this.#firstName(found);
     if (first !== undefined) {
       if (first.refusal !== undefined) return this.#leaveOut(path, first.refusal);
       if (first.names >= maxNames)
@@ -160,20 +160,26 @@ export class Packer {
       return this.#context.writer.entry({ ...this.#headOf(found), ...link });
     }
     const content = await this.#contentOf(found);
-    if (typeof content === 'string') {
-      this.#rememberName(found, content);
-      return this.#leaveOut(path, content);
-    }
-    await using _ = content.program;
-    await this.#addContent(found, content);
+    await using _ = typeof content === 'string' ? undefined : content.program;
+    const refusal = typeof content === 'string' ? content : await this.#addContent(found, content);
+    if (refusal === undefined) return;
+    this.#rememberName(found, refusal);
+    this.#leaveOut(path, refusal);
   }
 
-  async #addContent(found: FoundFile, { size, sparseSize, chunks }: StoredContent): Promise<void> {
+  /** @returns the reason if the content does not fit into the backup, as a clause */
+  async #addContent(
+    found: FoundFile,
+    { size, sparseSize, chunks }: StoredContent,
+  ): Promise<string | undefined> {
+    // The file may have grown since it was found.
+    if ((sparseSize ?? size) > maxFileSize) return tooLarge;
     const shortage = await this.#reserve(size, found);
-    this.#rememberName(found, shortage);
-    if (shortage !== undefined) return this.#leaveOut(found.path, shortage);
+    if (shortage !== undefined) return shortage;
+    this.#rememberName(found, undefined);
     const head = { ...this.#headOf(found), size, sparseSize };
     await this.#context.writer.entry(head, this.#readable(chunks, found.path));
+    return undefined;
   }
 
   /** Returns the content of a file; if it cannot be copied, the reason, as a clause. */
@@ -198,13 +204,16 @@ export class Packer {
 
   /** Adds a copy by SQLite of a database in use. @returns false for other files, and if SQLite fails */
   async #addDatabase(found: FoundFile): Promise<boolean> {
-    if (this.#id === null || this.#firstName(found.stats) !== undefined) return false;
+    if (this.#id === null || this.#firstName(found) !== undefined) return false;
     const copy = await this.#takeSnapshot(found, this.#id);
     if (copy === undefined) return false;
     await using handle = copy.handle;
     const { size } = copy.stats;
-    await this.#addContent(found, { size, chunks: chunksOf(handle, size) });
-    return true;
+    const refusal = await this.#addContent(found, { size, chunks: chunksOf(handle, size) });
+    if (refusal === undefined) return true;
+    this.#copying += usualTime(size);
+    this.#noteUncopied(found.path, refusal);
+    return false;
   }
 
   #leaveOut(path: string, why: string): void {
@@ -248,14 +257,14 @@ export class Packer {
   }
 
   /** Returns the first name of a file. Without hard links, a large file with many names would fill any disk. */
-  #firstName({ dev, ino, nlink }: Stats): FirstName | undefined {
-    return nlink > 1 ? this.#firstNames.get(`${dev}:${ino}`) : undefined;
+  #firstName({ path, stats: { dev, ino, nlink } }: FoundFile): FirstName | undefined {
+    // A restore accepts hard links of apps only.
+    return nlink > 1 && locate(path).isOfApp ? this.#firstNames.get(`${dev}:${ino}`) : undefined;
   }
 
   /** @param refusal reason why the file is left out */
   #rememberName({ path, stats }: FoundFile, refusal: string | undefined): void {
-    // A restore accepts hard links of apps only.
-    if (this.#id === null || stats.nlink === 1) return;
+    if (stats.nlink === 1 || !locate(path).isOfApp) return;
     const memory = 2 * path.length + 256;
     if (this.#memory + memory <= this.#limits.memory) {
       this.#memory += memory;
@@ -295,10 +304,14 @@ export class Packer {
       const size = Math.min(stats.size, 512 * stats.blocks);
       const left = this.#limits.copying - this.#copying;
       const start = performance.now();
+      // Only a copy for the backup has its usual time free: an app may make any number of copies fail.
+      let free = 0;
       try {
-        return await copyDatabase(at, mode, size, left, owner, scratch);
+        const copy = await copyDatabase(at, mode, size, left, owner, scratch);
+        free = usualTime(size);
+        return copy;
       } finally {
-        this.#copying += Math.max(0, performance.now() - start - usualTime(size));
+        this.#copying += Math.max(0, performance.now() - start - free);
       }
     } catch (error) {
       this.#context.options.signal.throwIfAborted();

@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { spawn } from '../system/process/run.ts';
-import { ByteSource, block, NotATar, readArchive } from './archive-reader.ts';
+import { ByteSource, NotATar, type Piece, padding, readArchive, readPieces } from './archive-reader.ts';
 
 /** Size of holes that are copied as zeros, in bytes: starting a program would take longer. */
 const fewHoles = 256 * 1024;
@@ -55,6 +55,8 @@ export async function readWithoutHoles(
   });
   const output = child.stdout as Readable;
   const ended = once(child, 'close').catch(() => []);
+  // Without a free descriptor there are no streams, and a signal would go to the process group of this process.
+  if (child.pid === undefined) return 'no program can be started to find its holes';
   await using stack = new AsyncDisposableStack();
   stack.defer(async () => {
     child.kill('SIGKILL');
@@ -66,26 +68,51 @@ export async function readWithoutHoles(
     const archive = readArchive(output);
     const { value: entry } = await archive.next();
     if (entry === undefined) return 'its holes cannot be found';
-    const { size, sparseSize } = entry;
-    if (!isSmallEnough({ size, blocks })) return 'its holes cannot be distinguished from its data';
+    if (!isSmallEnough({ size: entry.size, blocks }))
+      return 'its holes cannot be distinguished from its data';
     const source = new ByteSource(entry.content);
-    const start = await source.read(Math.min(block, size));
-    // The list of pieces begins with their number.
-    if (sparseSize !== undefined && Number.parseInt(start.toString('latin1'), 10) > limits.pieces)
+    const listed = entry.sparseSize === undefined ? undefined : await readPieces(source);
+    if (listed !== undefined && listed.length > limits.pieces)
       return `it has more than ${limits.pieces} pieces between holes`;
+    const left = entry.size - source.position;
+    const sparse = listed && describePieces(listed, left, entry.sparseSize ?? 0);
     async function* chunks() {
-      yield start;
-      yield* source.piece(size - start.length);
+      if (sparse !== undefined) yield sparse.list;
+      yield* source.piece(left);
       // Tar replaces data that it cannot read by zeros, and then exits with 2.
       await archive.next();
       const [code] = await ended;
       if (code === 2) throw new NotATar('tar cannot read all data of a file');
     }
-    return { size, sparseSize, chunks: chunks(), program: stack.move() };
+    const size = left + (sparse?.list.length ?? 0);
+    return { size, sparseSize: sparse?.size, chunks: chunks(), program: stack.move() };
   } catch (error) {
     if (error instanceof NotATar) return 'its holes cannot be found';
     throw error;
   } finally {
     clearTimeout(timer);
   }
+}
+
+/**
+ * Returns the list of the pieces of a file, and the size of the file. An app may have changed the file while tar searched: then
+ * the list of tar has pieces behind the end of the file, which grows, or has no sense. A restore would refuse the whole backup.
+ * @param bytes of all pieces
+ * @throws NotATar if pieces overlap, or do not have so many bytes
+ */
+function describePieces(listed: Piece[], bytes: number, listedSize: number): { list: Buffer; size: number } {
+  const pieces = listed.filter(({ length }) => length > 0);
+  let end = 0;
+  let left = bytes;
+  for (const { offset, length } of pieces) {
+    if (offset < end) throw new NotATar('pieces of a file overlap');
+    end = offset + length;
+    left -= length;
+  }
+  const size = Math.max(listedSize, end);
+  if (left !== 0 || !Number.isSafeInteger(size)) throw new NotATar('pieces of a file have another size');
+  // The last piece marks the end of the file.
+  const all = [...pieces, { offset: size, length: 0 }];
+  const text = `${all.length}\n${all.map(({ offset, length }) => `${offset}\n${length}\n`).join('')}`;
+  return { list: Buffer.concat([Buffer.from(text), Buffer.alloc(padding(text.length))]), size };
 }

@@ -26,6 +26,7 @@ import { restoreBackup } from '../../src/backup/restore.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { removeTree } from '../../src/system/fs/remove-tree.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
+import { cli, sluiceBinary } from '../support/cli.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
@@ -202,15 +203,39 @@ test('a backup of files that change meanwhile ends, and has all other apps', {
   const grows = 'while :; do cat /proc/self/maps /proc/self/maps >>grows || : >grows; done';
   const changes = `while :; do mkdir -p a/b/c/d; echo x >a/b/c/d/x; mv a/b/c e; rm -rf e a; mkfifo a; rm a; ln -s /etc a; rm a
     echo x >f; truncate -s 0 f; rm -f f; mkfifo f; rm f; done`;
-  for (const script of [grows, changes]) {
+  // While GNU tar searches a file, holes and data are added behind the end that it has seen, or the end is cut off.
+  const holes = (change: string) =>
+    `exec ${process.execPath} -e 'const fd = fs.openSync(process.argv[1], "w+"), size = 4e7
+    const put = (at) => fs.writeSync(fd, "x", at)
+    for (let at = 0; at < size; at += 4e4) put(at)
+    for (let end = size; ; end = end < 6e7 ? end + 2e5 : size) { ${change} }'`;
+  const longer = `${holes('end === size ? fs.ftruncateSync(fd, size) : put(end)')} longer`;
+  const shorter = `${holes('fs.ftruncateSync(fd, 1e7); fs.ftruncateSync(fd, size); put(size - 1)')} shorter`;
+  for (const script of [grows, changes, longer, shorter]) {
     // Limits of 64 MiB and a minute, in case the test is killed.
     const bounded = ['-c', 'ulimit -f 131072; exec timeout 60 /bin/sh -c "$1"', 'sh', script];
     const child = spawn('/bin/sh', bounded, { cwd: data, stdio: 'ignore', detached: true });
     // The script may have ended when its directory was removed.
     t.after(() => signalProcess(-(child.pid as number), 'SIGKILL'));
   }
-  await waitFor(async () => (await lstat(join(data, 'grows')).catch(() => undefined)) !== undefined);
+  for (const name of ['grows', 'longer', 'shorter'])
+    await waitFor(async () => (await lstat(join(data, name)).catch(() => undefined)) !== undefined);
   for (let count = 0; count < 5; count += 1) await restore(t, (await backup(t, home)).file);
+});
+
+test('a backup without free descriptors ends, and has all other apps', { skip: !isLinux }, async (t) => {
+  const { home, data } = await homeOf(t);
+  const script = `for (let depth = 0; depth < 300; depth += 1) {
+    fs.mkdirSync('d'); process.chdir('d'); fs.writeFileSync('e', ''); fs.truncateSync('e', 1e9); }`;
+  await run(process.execPath, ['-e', script], { cwd: data, env: { NODE_OPTIONS: '' } });
+  const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+  // In a session of its own, which a signal for its process group does not leave.
+  const limited = ['-c', 'ulimit -n 200; exec setsid --wait "$@"', 'sh', sluiceBinary, 'backup', file];
+  const { code, stdout, stderr } = await cli(limited, { binary: '/bin/sh', env: { SLUICE_HOME: home } });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout + stderr, /no program can be started to find its holes/);
+  assert.match(stdout + stderr, /cannot be read \(EMFILE\)/);
+  await restore(t, file);
 });
 
 test('SQLite copies a database on a compressing file system', {
@@ -253,6 +278,16 @@ test('after the time limit, databases are copied without SQLite (thorough)', asy
   assert.equal(uncopied.length, 2, notes.join('\n'));
   const restored = await restore(t, file);
   for (let index = 10; index < 25; index += 1) assert.equal(rowsOf(join(restored, `${index}.db`)), index);
+});
+
+test('copies of databases that fail take their time from the limit, however large they are', async (t) => {
+  const { home, data } = await homeOf(t);
+  const damaged = Buffer.concat([Buffer.from('SQLite format 3\0'), randomBytes(1e6)]);
+  for (let index = 10; index < 19; index += 1) await writeFile(join(data, `${index}.db`), damaged);
+  // Shorter than the usual time of a copy.
+  const { notes } = await backup(t, home, { step: 100, limits: { ...usualLimits, copying: 500 } });
+  assert.equal(notes.length, 9, notes.join('\n'));
+  assert.match(notes.at(-1) ?? '', /copies of databases of this app took more than/);
 });
 
 test('after the time limit, files with holes are left out', { skip: !isLinux }, async (t) => {
@@ -331,6 +366,14 @@ test('without room for the files of an app, the backup has the records of the ap
     const { state } = new Paths(to).environment({ app, environment: 'production' });
     assert.match(await readFile(state, 'utf8'), /"port": ?900/);
   }
+});
+
+test('a file of Sluice to which an app has a hard link does not prevent a restore', async (t) => {
+  const { home, data } = await homeOf(t);
+  await link(join(data, '../app.json'), join(data, 'a'));
+  await link(join(data, '../app.json'), join(data, 'b'));
+  const { file } = await backup(t, home);
+  assert.equal((await stat(join(await restore(t, file), 'b'))).nlink, 2);
 });
 
 test('hard links beyond the memory limit are copied as separate files', async (t) => {
