@@ -187,9 +187,12 @@ export class Registry {
 
   /** Returns the repository of an app. @throws AppError `app_not_found` if nothing was ever pushed, `invalid_name` */
   async findRepository(app: string): Promise<AppRepository> {
-    const repository = this.repository(app);
-    if (await repository.exists) return repository;
-    throw appNotFound(app);
+    checkName('an app', app);
+    const repository =
+      this.#repositories.get(app) ?? new AppRepository(this.#appliance.paths.repository(app));
+    // Nothing is kept in memory for an app that does not exist.
+    if (!(await repository.exists)) throw appNotFound(app);
+    return this.repository(app);
   }
 
   /**
