@@ -91,6 +91,8 @@ export class AppSupervisor {
       const count = await prepareLowMemorySwitch(this.#active, spec.workers, report, signal);
       return await generation.startWorkers(report, signal, count);
     } catch (error) {
+      // It stays on standby meanwhile, so that `stop` waits for its end, too.
+      await generation.kill();
       await this.discard(generation.id);
       throw error;
     }

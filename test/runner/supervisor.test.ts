@@ -324,6 +324,22 @@ test('a stop during the start of a generation ends the start', async (t) => {
   assert.deepEqual(supervisor.status().workers, []);
 });
 
+test('a stop waits for the processes that a generation without a start has left running', async (t) => {
+  const { fakes, start, supervisor } = await startSupervisor(t);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  fakes.behavior = () => ({ dies: true, leftoversGone: promise });
+  const starting = assert.rejects(start({ workers: 1 }), { code: 'boot_exited' });
+  await settled();
+  let isStopped = false;
+  const stopped = supervisor.stop().then(() => {
+    isStopped = true;
+  });
+  await settled();
+  assert.equal(isStopped, false);
+  resolve();
+  await Promise.all([starting, stopped]);
+});
+
 test('workers share a handoff until one aborts and no worker has it any more', async (t) => {
   const { fakes, deploy } = await startSupervisor(t);
   await deploy();

@@ -57,6 +57,8 @@ export interface FakeWorkerOptions {
   requests?: string[];
   /** SIGTERM does not end it */
   ignoresStop?: boolean;
+  /** fulfilled when the processes that it has left running are gone */
+  leftoversGone?: Promise<void>;
 }
 
 /** Far side of a worker handle: behaves as a worker's process does, within the process of the test. */
@@ -88,7 +90,10 @@ export class FakeWorker {
     this.handle = new WorkerHandle({
       ...{ instance, pid, channel: near, handoff, listener },
       exited: this.#exited.promise,
-      endLeftovers: async () => 0,
+      endLeftovers: async () => {
+        await this.#options.leftoversGone;
+        return 0;
+      },
       allowance: fakes.allowance,
       output: fakes.output,
       records: { noteRetired: () => undefined, remove: () => undefined },
