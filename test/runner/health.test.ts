@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer as createHttp, type RequestListener } from 'node:http';
 import { createServer as createHttp2 } from 'node:http2';
-import { type AddressInfo, createServer as createTcp, type Server } from 'node:net';
+import { type AddressInfo, createServer as createTcp, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { HealthSettings } from '../../src/config/app-settings.ts';
 import { checkHealth } from '../../src/runner/generation/health.ts';
@@ -93,6 +93,29 @@ test('a net server is healthy if it accepts a connection, and if its answers are
     protocol: 'http',
     fault: 'answered 500 to GET /',
   });
+});
+
+test('a net server that begins to answer in HTTP must end its answer; another protocol is healthy', async (t) => {
+  const check = async (answer: (socket: Socket) => void) => {
+    const port = await listen(
+      t,
+      createTcp((socket) => answer(socket.on('error', () => undefined))),
+    );
+    return checkHealth({ protocol: 'tcp', port }, { ...settings, timeout: 5000 }, signal);
+  };
+  const late = await check((socket) => {
+    socket.write('HTTP/1.1 500 Internal Server Error\r\n');
+    setTimeout(() => socket.end('\r\n'), 1200);
+  });
+  assert.deepEqual(late, { protocol: 'http', fault: 'answered 500 to GET /' });
+  const broken = await check((socket) => socket.end('HTTP/1.1 200 OK\r\nno header\r\n\r\n'));
+  assert.match(broken.fault ?? '', /^could not be asked for \/: Parse Error/);
+  const other = await check((socket) => {
+    // An HTTP client ignores empty lines before an answer.
+    const timer = setInterval(() => socket.write('\r\n'), 100);
+    socket.on('close', () => clearInterval(timer));
+  });
+  assert.deepEqual(other, { protocol: 'tcp', fault: undefined });
 });
 
 test('a net server must answer if the settings expect a certain answer', async (t) => {

@@ -90,15 +90,21 @@ async function checkStream(
 ): Promise<Health> {
   const asHttp = { port, protocol: protocol === 'tls' ? 'https' : 'http' } as const;
   const mayBeSilent = isDefault(health);
-  let isConnected = false;
+  let mustAnswer = true;
   const connected = (socket: Socket) => {
-    isConnected = true;
-    if (mayBeSilent) socket.setTimeout(longestSilence, () => socket.destroy());
+    if (!mayBeSilent) return;
+    mustAnswer = false;
+    socket.setTimeout(longestSilence, () => socket.destroy());
+    socket.once('data', (chunk: Buffer) => {
+      mustAnswer = chunk.toString('latin1').startsWith('HTTP/');
+      if (mustAnswer) socket.setTimeout(0);
+      else socket.destroy();
+    });
   };
   try {
     return { protocol: asHttp.protocol, fault: judge(await ask(asHttp, health, signal, connected), health) };
   } catch (error) {
-    if (signal.aborted || !isConnected || !mayBeSilent) throw error;
+    if (signal.aborted || mustAnswer) throw error;
     return { protocol, fault: undefined };
   }
 }
