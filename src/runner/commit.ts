@@ -19,8 +19,8 @@ export async function prepareCommit(
   active: ActiveRelease,
   safePath: (path: string) => string,
 ) {
-  const generation = safePath(paths.generation);
-  const current = safePath(paths.current);
+  const generation = written(() => safePath(paths.generation));
+  const current = written(() => safePath(paths.current));
   const home = dirname(generation);
   const newGeneration = temporaryBeside(generation);
   const newCurrent = temporaryBeside(current);
@@ -43,11 +43,7 @@ export async function prepareCommit(
      * @throws AppError `switch_failed`; nothing has changed then
      */
     apply(): unknown {
-      try {
-        renameSync(newGeneration, generation);
-      } catch (error) {
-        throw notWritten(error);
-      }
+      written(() => renameSync(newGeneration, generation));
       try {
         renameSync(newCurrent, current);
         return undefined;
@@ -68,6 +64,15 @@ function removeFile(path: string): void {
     rmSync(path, { force: true });
   } catch {
     // The next switch removes the file. This switch must continue, or the old generation must open again.
+  }
+}
+
+/** Returns the result of `act`. @throws AppError `switch_failed` instead of the error of `act` */
+function written<Result>(act: () => Result): Result {
+  try {
+    return act();
+  } catch (error) {
+    throw notWritten(error);
   }
 }
 

@@ -11,6 +11,7 @@ import type { AppLogs } from '../../src/logs/app-logs.ts';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
 import { Cgroups } from '../../src/runner/cgroups/cgroups.ts';
 import { noTree } from '../../src/runner/cgroups/tree.ts';
+import { prepareCommit } from '../../src/runner/commit.ts';
 import type { Outputs } from '../../src/runner/output/outputs.ts';
 import { AppSupervisor } from '../../src/runner/supervisor.ts';
 import type { Orphans } from '../../src/runner/takeover/orphans.ts';
@@ -258,6 +259,15 @@ test('a switch that cannot be prepared leaves no worker, and does not touch the 
   fakes.take();
   await assert.rejects(supervisor.switch(second), { code: 'switch_failed' });
   assert.deepEqual(fakes.take(), ['2.0 SIGKILL', '2.1 SIGKILL']);
+});
+
+test('a commit in a directory that is not safe fails with switch_failed', async () => {
+  const spec = { paths: { current: '/app/current', generation: '/app/generation', cron: '' }, directory: '' };
+  const refuse = () => {
+    throw new Error('/app has been replaced');
+  };
+  const prepared = prepareCommit(spec, { generation: 1, release: 1, handoff: '' }, refuse);
+  await assert.rejects(prepared, { code: 'switch_failed', message: /: \/app has been replaced$/ });
 });
 
 test('a first switch that cannot find the orphans leaves no worker, and the next one succeeds', async (t) => {
