@@ -188,6 +188,20 @@ test('text that would take too long to search is masked as a whole', () => {
   assert.ok(user + system < 2_000_000, `${(user + system) / 1000} ms`);
 });
 
+test('the beginning of a secret is masked although the search ends within the secret', () => {
+  const start = 'https://hooks.example.com/services/T0';
+  const ending = (index: number) => String.fromCharCode(0x100 + index);
+  const secrets = Array.from({ length: 63 }, (_, index) => `${start}/B0${ending(index)}`);
+  const alike = Array.from({ length: 63 }, (_, index) => `${start.slice(0, -1)}1${ending(index)}`);
+  const masker = new Masker([...secrets, ...alike]);
+  for (const secret of secrets) {
+    for (let lines = 0; lines < 10; lines += 1) {
+      const text = `${start}/B0${ending(63)}\n`.repeat(lines) + secret;
+      assert.match(masker.maskText(text), /(?:^|\n)••••••$/, `${lines} lines before ${secret}`);
+    }
+  }
+});
+
 test('text without secrets does not change, whatever bytes it has', () => {
   const masker = new Masker(['tr0ub4dor']);
   const bytes = Buffer.from(Array.from({ length: 5000 }, (_, index) => (index * 7919) % 256)).toString(

@@ -120,13 +120,15 @@ export class FormIndex {
       const form = windows.form(place);
       if (last < (covered.get(form) ?? 0)) continue;
       const range = this.#around(form, windows.offset(place) + windowLength - 1, text, last);
+      if (range !== undefined) {
+        covered.set(form, range.end);
+        ranges.push(range);
+      }
       if (this.#budget < 0) {
-        ranges.push({ start: last, end: text.length });
+        // A form that is compared too late may have begun before.
+        ranges.push({ start: Math.max(0, last - maxPieceLength), end: text.length });
         return;
       }
-      if (range === undefined) continue;
-      covered.set(form, range.end);
-      ranges.push(range);
     }
   }
 
