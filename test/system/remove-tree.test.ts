@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmod } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -42,4 +43,40 @@ test('a tree with read-only, closed and very deep directories is measured and re
   const argv = ['--input-type=module', '-e', script, ...modules];
   const { stdout, stderr } = spawnSync(process.execPath, argv, { cwd: directory, ...nobody });
   assert.equal(stdout.toString(), 'true false\n', stderr.toString());
+});
+
+const onlyRoot = { skip: process.getuid?.() !== 0 && 'only root may mount and protect files' };
+
+const removal = `
+  const { removeTree } = await import(process.argv[1]);
+  await removeTree(process.argv[2]).catch(({ code }) => console.log(code));
+`;
+const module = fileURLToPath(new URL('../../src/system/fs/remove-tree.ts', import.meta.url));
+const remove = (tree: string) => [process.execPath, '--input-type=module', '-e', removal, module, tree];
+
+test('nothing is removed from a file system that is mounted in a tree', onlyRoot, async (t) => {
+  const directory = await temporaryDirectory(t);
+  const [tree, other] = [join(directory, 'a tree'), join(directory, 'other')];
+  await mkdir(join(tree, 'below/mount'), { recursive: true });
+  await mkdir(other);
+  await writeFile(join(other, 'file'), '');
+  // Only the new process sees the mount.
+  const mounted = 'mount --bind "$1" "$2" || exit 77; shift 2; exec "$@"';
+  const argv = ['-m', '/bin/sh', '-c', mounted, 'sh', other, join(tree, 'below/mount'), ...remove(tree)];
+  const { status, stdout } = spawnSync('unshare', argv, { encoding: 'utf8' });
+  if (status === 77 || status === 1) return t.skip('this container may not mount');
+  assert.deepEqual([stdout, await readdir(other)], ['EBUSY\n', ['file']]);
+});
+
+test('a file that the system protects is reported', onlyRoot, async (t) => {
+  const directory = await temporaryDirectory(t);
+  const tree = join(directory, 'tree');
+  // In a directory with the sticky bit, only the owner may remove a file.
+  await mkdir(join(tree, 'sticky'), { recursive: true });
+  await writeFile(join(tree, 'sticky/file'), '');
+  await chmod(join(tree, 'sticky'), 0o1777);
+  await chown(tree, 65534, 65534);
+  for (const each of [directory, tree]) await chmod(each, 0o777);
+  const [program = '', ...argv] = remove(tree);
+  assert.equal(spawnSync(program, argv, { uid: 65534, gid: 65534 }).stdout.toString(), 'EPERM\n');
 });
