@@ -133,6 +133,15 @@ test('settings accept usable text', () => {
   assert.deepEqual([health.path, start], [settings.health.path, settings.start]);
 });
 
+test('two jobs must not have the same name, given or by position', () => {
+  const job = { schedule: '@daily', command: 'true' };
+  const cron = [{ ...job, name: 'mail' }, { ...job, name: 'cron-3' }, job, { ...job, name: 'mail' }];
+  assert.throws(
+    () => parseSettings(appSettingsSchema, { cron }, 'sluice.json'),
+    /has 2 faults:\n {2}cron\.2: expected a unique name.*\n {2}cron\.3: expected a unique name/,
+  );
+});
+
 test('the numbers of background processes and jobs of an app are limited', () => {
   const processes = (counts: number[]) =>
     Object.fromEntries(
@@ -145,4 +154,7 @@ test('the numbers of background processes and jobs of an app are limited', () =>
   assert.ok(!accepts({ processes: processes([64, 64, 1]) }));
   assert.ok(accepts({ cron: cron(100) }));
   assert.ok(!accepts({ cron: cron(101) }));
+  const startedAt = performance.now();
+  assert.ok(!accepts({ cron: cron(20_000) }));
+  assert.ok(performance.now() - startedAt < 10_000, 'a check of many jobs does not stop the server');
 });

@@ -112,7 +112,10 @@ export const cron = setting(
     v.array(job),
     v.maxLength(maxJobs, `at most ${maxJobs} jobs`),
     v.checkItems(
-      (job, index, jobs) => jobs.map(nameOf).indexOf(nameOf(job, index)) === index,
+      // Jobs above the limit are not compared: a file may have very many.
+      (job, index, jobs) =>
+        index >= maxJobs ||
+        jobs.slice(0, index).every((other, at) => nameOf(other, at) !== nameOf(job, index)),
       'a unique name; without "name", it is "cron-1", "cron-2" … by position',
     ),
     v.transform((jobs) =>
