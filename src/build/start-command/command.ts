@@ -145,8 +145,10 @@ const optionsWithoutFile = new Set(
 
 /** Parses the words after `node`. */
 function parseNodeArguments(runtime: string[], words: string[], source: CommandSource): Parsed {
-  const isFile = (word: string, at: number) =>
-    !word.startsWith('-') && !optionsWithValue.has(words[at - 1] ?? '');
+  const isFile = (word: string, at: number) => {
+    const before = words[at - 1] ?? '';
+    return before === '--' || (!word.startsWith('-') && !optionsWithValue.has(before));
+  };
   const at = words.findIndex(isFile);
   const options = at === -1 ? words : words.slice(0, at);
   const withoutFile = options.find((word) => optionsWithoutFile.has(word.split('=', 1)[0] ?? ''));

@@ -34,6 +34,7 @@ const parsed: Record<string, Parsed> = {
     file: 'a.js',
   }),
   'node -- a.js -x': command({ file: 'a.js', args: ['-x'] }),
+  'node -- -a.js b': command({ file: '-a.js', args: ['b'] }),
   'node "my app.js" \'$HOME\' a\\ b ""': command({ file: 'my app.js', args: ['$HOME', 'a b', ''] }),
   'node a.js "a\\"b \\$HOME \\n" x\'"y"\'\\ z': command({ file: 'a.js', args: ['a"b $HOME \\n', 'x"y" z'] }),
   'tsx src/main.ts': command({ nodeArgs: ['--import', 'tsx'], file: 'src/main.ts' }),
