@@ -2,6 +2,7 @@ import { mkdirSync, type Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { ownEnvironment, ProgramFailed, runAs } from '../system/process/run.ts';
@@ -70,7 +71,7 @@ export async function copyDatabase(
     // The owner may have put any files there. A failure to remove them must not prevent the backup.
     const remove = runAs(owner, ['rm', '-rf', '--', directory], { env: ownEnvironment(), timeout: deadline });
     await remove.catch((error: unknown) => {
-      if (!(error instanceof ProgramFailed)) throw error;
+      if (!(error instanceof ProgramFailed) && systemCode(error) === undefined) throw error;
     });
   }
 }

@@ -14,7 +14,7 @@ export type Found =
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
-/** Directory on the way to the current one, and this one. It stays open, so that the walk also returns to a moved one. */
+/** Current directory, or one on the way to it. It stays open, so that the walk returns to it even if it was moved. */
 interface Level {
   path: string;
   handle: FileHandle;
