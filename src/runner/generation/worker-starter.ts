@@ -34,7 +34,7 @@ export interface WorkerContext extends ProcessContext {
   spawn?: typeof spawnWorker | undefined;
 }
 
-export interface WorkerStarterOptions extends WorkerContext {
+interface WorkerStarterOptions extends WorkerContext {
   generation: number;
   started(worker: WorkerHandle): void;
   listener: WorkerListener;
