@@ -46,6 +46,18 @@ test('an unknown command exits with status 2 and a suggestion, also with --help'
   }
 });
 
+test('deploy distinguishes a file from a missing directory', async (t) => {
+  const file = join(await temporaryDirectory(t), 'file');
+  await writeFile(file, '');
+  for (const [path, message] of [
+    [file, `${file} is a file, not a directory`],
+    [`${file}/app`, `directory ${file}/app not found`],
+  ] as const) {
+    const { code, stderr } = await cli(['deploy', path]);
+    assert.deepEqual([code, stderr], [2, `failed: ${message}\n`]);
+  }
+});
+
 test('scale reports an invalid number with the valid ones', async () => {
   for (const wrong of ['max', 'auto', '0', '65']) {
     const { code, stderr } = await cli(['scale', 'shop', wrong]);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { isName } from '../../config/paths.ts';
@@ -17,8 +18,9 @@ const marks = ['package.json', 'sluice.json', 'server.js', 'index.js'];
 export async function appDirectory(written = '.'): Promise<string> {
   const root = resolve(written);
   const names = await readdir(root).catch((error: unknown) => {
-    if (hasCode(error, 'ENOTDIR')) throw new UsageError(`${root} is a file, not a directory`);
-    if (!hasCode(error, 'ENOENT')) throw error;
+    if (existsSync(root) && hasCode(error, 'ENOTDIR'))
+      throw new UsageError(`${root} is a file, not a directory`);
+    if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
     const hint = written.split('@').every(isName) ? `Did you mean --app ${written}?` : '';
     throw new UsageError(`directory ${written} not found`, hint);
   });
