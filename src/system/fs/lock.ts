@@ -20,7 +20,12 @@ export function tryLock(path: string): Disposable | undefined {
     throw error;
   }
   locks.add(database);
-  return database;
+  return {
+    [Symbol.dispose]() {
+      locks.delete(database);
+      database.close();
+    },
+  };
 }
 
 /** Locks of this process. Without a reference, the garbage collector would close the database, and the lock would be lost. */
