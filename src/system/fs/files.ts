@@ -1,6 +1,5 @@
 import { writeFileSync } from 'node:fs';
 import {
-  chmod,
   type FileHandle,
   link,
   mkdir,
@@ -12,7 +11,6 @@ import {
   rm,
   statfs,
   symlink,
-  writeFile,
 } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isRefusedByDisk } from '../../errors/app-error.ts';
@@ -38,9 +36,11 @@ export async function syncDirectory(directory: string): Promise<void> {
  */
 export function writeFileAtomic(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   return replace(path, async (temporary) => {
-    await writeFile(temporary, content, { flag: 'wx', mode, flush: true });
-    // The umask does not apply.
-    await chmod(temporary, mode);
+    await using handle = await open(temporary, 'wx', mode);
+    // The umask does not apply. In a directory of another user, the path may lead elsewhere by now.
+    await handle.chmod(mode);
+    await handle.writeFile(content);
+    await handle.sync();
   });
 }
 
