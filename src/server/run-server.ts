@@ -132,7 +132,7 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const api = (local: boolean) => createApi(options, local).callback();
   const sockets = [
     { path: paths.serverSocket, mode: 0o600, listener: api(true) },
-    { ...ssh.socket, listener: createSshApi({ service, keys, log }).callback() },
+    { ...ssh.socket, listener: createSshApi(service, keys, log).callback() },
   ];
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log, passed })));
   void reservePorts();

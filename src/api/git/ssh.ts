@@ -11,17 +11,11 @@ import type { ApiState } from '../context.ts';
 import { createKoa } from '../koa.ts';
 import { serveGit } from './serve-git.ts';
 
-interface SshOptions {
-  service: AppService;
-  keys: KeyStore;
-  log: Log;
-}
-
 /**
  * Creates the API for src/relay/ssh.cjs, on a unix socket of its own. A process that can open the socket can push with every key, and
  * do nothing else. The body of the answer is the output of git; its trailers have the exit status and the last message.
  */
-export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> {
+export function createSshApi(service: AppService, keys: KeyStore, log: Log): Koa<ApiState> {
   const app = createKoa(log, () => true);
   app.use(logRefusals(log));
   app.use(async (ctx, next) => {
