@@ -245,7 +245,7 @@ async function settledLog(spec: GenerationSpec): Promise<LogRecord[]> {
     timeout: 30_000,
     what: 'compression',
   });
-  return appLog(spec.log.directory);
+  return appLog(spec.log.directory, 1);
 }
 
 /** Returns the missing numbers. Throws if numbers are out of order or repeated. */

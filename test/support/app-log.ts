@@ -6,12 +6,15 @@ import { type LogRecord, parseLine } from '../../src/logs/line.ts';
 import { exists, ifThere } from '../../src/system/fs/exists.ts';
 import { waitFor } from './wait.ts';
 
-/** Everything that is in the logs of an app, in order, nothing where there are none; bytes as latin1. */
-export async function appLog(directory: string): Promise<LogRecord[]> {
+/**
+ * Returns all records in the logs of an app, in order; bytes as latin1.
+ * @param kills number of times that the runner was killed: each may leave a line without a whole prefix, which is left out
+ */
+export async function appLog(directory: string, kills = 0): Promise<LogRecord[]> {
   const read = async () => {
     const before = await files(directory);
     // What is rotated or compressed meanwhile has another name, or is gone, and may be missed.
-    const records = await ifThere(readAll(directory));
+    const records = await ifThere(readAll(directory, kills));
     return (await files(directory)) === before && records;
   };
   return waitFor(read, { what: 'a look at the logs that no rotation disturbs' });
@@ -23,8 +26,9 @@ async function files(directory: string): Promise<string> {
   return JSON.stringify([current?.ino, await rotatedLogs(directory)]);
 }
 
-async function readAll(directory: string): Promise<LogRecord[]> {
+async function readAll(directory: string, kills: number): Promise<LogRecord[]> {
   const texts: string[] = [];
+  let torn = 0;
   for (const { path, compressed } of await rotatedLogs(directory)) {
     const bytes = await readFile(path);
     texts.push((compressed ? gunzipSync(bytes) : bytes).toString('latin1'));
@@ -35,10 +39,12 @@ async function readAll(directory: string): Promise<LogRecord[]> {
     const lines = text.split('\n');
     // The last one may be being written.
     lines.pop();
-    return lines.map((line) => {
+    return lines.flatMap((line) => {
       const record = parseLine(line);
-      if (record === undefined) throw new Error(`torn: ${JSON.stringify(line)}`);
-      return record;
+      if (record !== undefined) return record;
+      torn += 1;
+      if (torn > kills) throw new Error(`torn: ${JSON.stringify(line)}`);
+      return [];
     });
   });
 }
