@@ -201,7 +201,7 @@ export class Edge {
       this.#inBackground(() => this.#tryToApply());
   }
 
-  /** Keeps certificates of an ACME server: see `sweep`. @returns false if there is no such domain */
+  /** Removes domains and their own certificates. Leaves those of an ACME server to `sweep`. @returns false if no domain matches */
   async #removeWhere(matches: (domain: Domain) => boolean): Promise<boolean> {
     const removed = await this.#domains.removeWhere(matches);
     for (const { name, certificate } of removed) {

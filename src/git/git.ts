@@ -45,8 +45,8 @@ export async function git(
 
 /**
  * Returns the files of a commit as a tar, without those that `export-ignore` in .gitattributes names. Ends git if the stream is
- * destroyed. The stream fails with AppError `git_missing` or `git_failed`. There is no time limit: reading a large tree may take
- * long.
+ * destroyed. The stream fails with AppError `git_missing` or `git_failed`. There is no time limit, because a large tree may
+ * take long.
  */
 export function gitArchive(repository: string, commit: string, env: Record<string, string>): Readable {
   const output = new PassThrough();

@@ -253,7 +253,7 @@ export interface HeldPortsReport {
   refused: string[];
 }
 
-/** Call of the server to the runner: parameters, result, and messages during the call. `unknown` is no result. */
+/** Call of the server to the runner: parameters, result, and messages during the call. `unknown` stands for no result. */
 interface Call<Params, Result = unknown, Progress = never> {
   params: Params;
   result: Result;

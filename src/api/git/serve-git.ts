@@ -24,8 +24,8 @@ interface GitRequest {
 }
 
 /**
- * Serves a client of git until both have ended. A client that disconnects or stalls is hung up on. git then runs to its own end
- * and its output is dropped, because git must still accept a push whose switch has begun.
+ * Serves a client of git until both have ended. Closes the connection of a client that stalls. After a disconnect, git runs to its
+ * own end and its output is dropped, because git must still accept a push whose switch has begun.
  * @returns the end of git
  */
 export async function serveGit(

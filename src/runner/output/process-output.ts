@@ -183,8 +183,8 @@ export class ProcessOutput {
       await Promise.all(this.#captures.map(({ ended }) => ended));
       this.remove();
     } catch (error) {
-      // Without captures there is no output to read: an earlier runner was killed before it had made the FIFOs. If this runner
-      // stops while it waits for a descriptor, the next runner reads. FIFOs that cannot be read stay for the next runner, too.
+      // An earlier runner that was killed before it made the FIFOs has left no captures, so there is no output to read. If this
+      // runner stops while it waits for a descriptor, the next runner reads. FIFOs that cannot be read also stay for that runner.
       if (this.#captures.length === 0 && !this.#stopped) await this.cut();
       failed(error);
     }

@@ -60,7 +60,7 @@ async function remove(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 5 });
   } catch (error) {
-    // Node.js reports that a file is no directory if the system protects the file: EPERM.
+    // For a protected file, `rm` of Node.js fails with ENOTDIR. `unlink` fails with the error of the system, such as EPERM.
     const { path: file = path } = error as NodeJS.ErrnoException;
     if (hasCode(error, 'ENOTDIR')) await unlink(file);
     throw error;
