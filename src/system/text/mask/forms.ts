@@ -1,5 +1,5 @@
 import type { Range } from './form-index.ts';
-import { alphabet, digits, isSpace, nibbles, sextets, windowLength } from './symbols.ts';
+import { alphabet, digits, isSign, isSpace, nibbles, sextets, windowLength } from './symbols.ts';
 
 /** Kind of a form. 0 to 2: base64 of a text with this number of bytes, modulo 3, before the value. */
 type Kind = 'plain' | 'hex' | 0 | 1 | 2;
@@ -62,6 +62,12 @@ export class Forms {
     return sextets[code] === this.#sextet(kind, start, bytes, index);
   }
 
+  /** Returns true if the sign of an escape is a symbol from `first` to `last`. */
+  hasSign(form: Form, first: number, last: number): boolean {
+    if (form.kind !== 'plain') return false;
+    return this.#pool.subarray(form.start + first, form.start + last + 1).some((code) => isSign[code]);
+  }
+
   /**
    * Extends a range of base64 by the padding, and by the characters at its ends that depend on only some bits of the value.
    * @param fromStart whether the range begins with the first symbol
@@ -73,13 +79,14 @@ export class Forms {
     fromStart: boolean,
     toEnd: boolean,
     text: Buffer,
+    length: number,
   ): Range {
     if (typeof kind !== 'number') return range;
-    const isDigit = (at: number) => at >= 0 && at < text.length && sextets[text[at] as number] !== 255;
+    const isDigit = (at: number) => at >= 0 && at < length && sextets[text[at] as number] !== 255;
     let { start, end } = range;
     if (fromStart && kind !== 0 && isDigit(start - 1)) start -= 1;
     if (toEnd && (8 * (kind + bytes)) % 6 !== 0 && isDigit(end)) end += 1;
-    while (toEnd && end < text.length && end < range.end + 3 && text[end] === 0x3d) end += 1;
+    while (toEnd && end < length && end < range.end + 3 && text[end] === 0x3d) end += 1;
     return { start, end };
   }
 

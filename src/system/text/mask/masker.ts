@@ -1,8 +1,16 @@
 import { createHash } from 'node:crypto';
 import { AppError } from '../../../errors/app-error.ts';
-import { FormIndex, type Range } from './form-index.ts';
+import { FormIndex, makeSpace, type Origin, type Range, type Space, slack } from './form-index.ts';
 import { Forms } from './forms.ts';
-import { readings, unfinishedEscape } from './unescape.ts';
+import {
+  escapedIndex,
+  escapesIn,
+  hasSign,
+  makeUnescaped,
+  type Unescaped,
+  unfinishedEscape,
+  withoutEscapes,
+} from './unescape.ts';
 import { maxPieceLength } from './windows.ts';
 
 const mask = '••••••';
@@ -19,6 +27,15 @@ const ordinary = new Set(
 
 /** Length of the text to keep for the next search, in bytes: a piece of a value, with each of its bytes escaped. */
 const contextLength = 8 * maxPieceLength;
+
+/** Levels of escapes that are searched, such as JSON in a URL. */
+const deepest = 2;
+
+/** Largest buffer that is kept for later texts, in bytes. Usual texts fit: they are as long as one read from a process. */
+const maxSpare = 128 * 1024;
+
+/** Buffer for the text of a search; searches do not overlap. */
+let scratch = makeSpace(0);
 
 /**
  * Masks secrets in text; docs/masking.md lists the forms that are masked. The time hardly grows with the number or the length of
@@ -46,10 +63,13 @@ export class Masker {
   mask(text: string, before = '', after = ''): string {
     const index = this.#index;
     if (index === null || text === '') return text;
+    const length = load(before, after === '' ? text : text + after.slice(0, contextLength));
     const ranges: Range[] = [];
-    const whole = before + text + after.slice(0, contextLength);
-    for (const { bytes, origin } of readings(whole)) {
-      for (const { start, end } of index.find(bytes)) ranges.push({ start: origin(start), end: origin(end) });
+    if (!hasSign(scratch.bytes.subarray(0, length))) {
+      index.find(scratch, length, ranges);
+    } else if (!this.#findDecoded(index, scratch, length, ranges)) {
+      index.find(scratch, length, ranges);
+      this.#findEscaped(index, scratch, length, ranges);
     }
     return ranges.length === 0 ? text : replace(text, before.length, ranges);
   }
@@ -72,25 +92,107 @@ export class Masker {
    * counts if it has two characters, or six at the end of a line.
    */
   openFrom(text: string, before: string): number {
-    const index = this.#index;
-    if (index === null) return text.length;
+    if (this.#index === null) return text.length;
     const last = lastOf(before, text);
     const where = text.endsWith('\n') ? 'line' : 'amidLine';
-    let open = last.length;
-    for (const { bytes, origin } of readings(last, true)) {
-      // A secret may begin with an unfinished escape at the end, or have one in it.
-      const whole = bytes.subarray(0, unfinishedEscape(bytes));
-      const found = Math.min(...[bytes, whole].map((each) => index.openFrom(each, where)), whole.length);
-      if (found < bytes.length) open = Math.min(open, origin(found));
-      if (where === 'line') break;
-    }
+    const length = load('', last);
+    let open = this.#index.openFrom(scratch.bytes, length, where);
+    if (where === 'amidLine') open = Math.min(open, this.#openEscaped(this.#index, scratch, length));
     return Math.max(0, text.length - last.length + open);
   }
+
+  /**
+   * Adds the ranges of `text` that are a secret once all escapes are decoded.
+   * @param length of the text, in bytes
+   * @param origin of indexes in `text`, if its escapes were decoded before
+   * @returns false if `text` may have other secrets where an escape is not decoded
+   */
+  #findDecoded(
+    index: FormIndex,
+    text: Space,
+    length: number,
+    ranges: Range[],
+    origin: Origin = (at) => at,
+    depth = 1,
+  ): boolean {
+    const space = takeSpace(length);
+    withoutEscapes(text, length, space, 'both');
+    const found: Range[] = [];
+    const inText: Origin = (at) => origin(escapedIndex(space, at));
+    const isSure =
+      !index.mayHaveEscapes(text.bytes, space) &&
+      (space.isNested && depth < deepest
+        ? this.#findDecoded(index, space, space.length, found, inText, depth + 1)
+        : index.find(space, space.length, found, inText));
+    for (const { start, end } of found) {
+      ranges.push({ start: escapedIndex(space, start), end: escapedIndex(space, end) });
+    }
+    giveSpace(space);
+    return isSure;
+  }
+
+  /** Adds the ranges of `text` that are a secret with each way to decode escapes. @param length of the text, in bytes */
+  #findEscaped(index: FormIndex, text: Space, length: number, ranges: Range[], depth = 1): void {
+    for (const escapes of escapesIn(text.bytes.subarray(0, length))) {
+      const space = takeSpace(length);
+      withoutEscapes(text, length, space, escapes);
+      const found: Range[] = [];
+      index.find(space, space.length, found);
+      if (space.isNested && depth < deepest) this.#findEscaped(index, space, space.length, found, depth + 1);
+      for (const { start, end } of found) {
+        ranges.push({ start: escapedIndex(space, start), end: escapedIndex(space, end) });
+      }
+      giveSpace(space);
+    }
+  }
+
+  /**
+   * Returns the index at which an escaped secret begins whose rest may follow; the length of the text if there is none.
+   * @param length of the text, in bytes
+   */
+  #openEscaped(index: FormIndex, text: Space, length: number, depth = 1): number {
+    const whole = unfinishedEscape(text.bytes, length);
+    if (whole === length && !hasSign(text.bytes.subarray(0, length))) return whole;
+    let found = whole;
+    for (const escapes of escapesIn(text.bytes.subarray(0, whole))) {
+      const space = takeSpace(whole);
+      withoutEscapes(text, whole, space, escapes);
+      let open = index.openFrom(space.bytes, space.length, 'amidLine');
+      if (space.isNested && depth < deepest) {
+        open = Math.min(open, this.#openEscaped(index, space, space.length, depth + 1));
+      }
+      // A secret may begin with an unfinished escape at the end.
+      if (open < space.length) found = Math.min(found, escapedIndex(space, open));
+      giveSpace(space);
+    }
+    return found;
+  }
+}
+
+/** Buffers to use again: to allocate a buffer for each text takes longer than to fill it. */
+const spare: Unescaped[] = [];
+
+function takeSpace(length: number): Unescaped {
+  const space = spare.pop();
+  return space !== undefined && space.bytes.length >= length + slack ? space : makeUnescaped(length);
+}
+
+function giveSpace(space: Unescaped): void {
+  if (spare.length < deepest && space.bytes.length <= maxSpare) spare.push(space);
 }
 
 /** Returns the end of `before` and `text` that must be kept for the next search. */
 export function lastOf(before: string, text: string): string {
   return text.length >= contextLength ? text.slice(-contextLength) : (before + text).slice(-contextLength);
+}
+
+/** Loads both texts into the buffer. @returns their length, in bytes */
+function load(before: string, text: string): number {
+  const length = before.length + text.length;
+  if (scratch.bytes.length < length + slack) scratch = makeSpace(2 * length);
+  scratch.bytes.write(before, 'latin1');
+  scratch.bytes.write(text, before.length, 'latin1');
+  return length;
 }
 
 function passwordsIn(value: string): string[] {

@@ -48,13 +48,35 @@ for (let code = 0; code < 256; code += 1) {
   mixes[code] = scramble(folded(code));
 }
 
-/** Tables for two adjacent characters; the first is the lower byte of the index. */
-export const pairShifts = new Uint8Array(2 ** 16);
-export const pairMixes = new Int32Array(2 ** 16);
-for (let pair = 0; pair < 2 ** 16; pair += 1) {
-  const [one, other] = [pair & 255, pair >> 8];
-  pairShifts[pair] = (shifts[one] as number) + (shifts[other] as number);
-  pairMixes[pair] = ((mixes[one] as number) << (shifts[other] as number)) ^ (mixes[other] as number);
+/** Stands for spaces, and for the signs of escapes. */
+export const blank = 0x20;
+
+/** One character for all characters with the same hash. */
+export const folds = Uint8Array.from({ length: 256 }, (_, code) =>
+  isSpace[code] || isSign[code] ? blank : folded(code),
+);
+
+interface PairTables {
+  shifts: Uint8Array;
+  mixes: Int32Array;
+}
+
+let tables: PairTables | undefined;
+
+/** Tables for two adjacent characters; the first is the lower byte of the index. Built at the first use. */
+export function pairTables(): PairTables {
+  tables ??= makePairTables();
+  return tables;
+}
+
+function makePairTables(): PairTables {
+  const made = { shifts: new Uint8Array(2 ** 16), mixes: new Int32Array(2 ** 16) };
+  for (let pair = 0; pair < 2 ** 16; pair += 1) {
+    const [one, other] = [pair & 255, pair >> 8];
+    made.shifts[pair] = (shifts[one] as number) + (shifts[other] as number);
+    made.mixes[pair] = ((mixes[one] as number) << (shifts[other] as number)) ^ (mixes[other] as number);
+  }
+  return made;
 }
 
 function folded(code: number): number {

@@ -11,12 +11,15 @@ export function pieceOf({ kind }: Form): number {
   return kind === 'plain' ? pieceLengths.plain : pieceLengths.encoded;
 }
 
+/** Number of symbols of a form that one escape may hide if the form begins in the escape: `u4e2d` after a backslash. */
+const maxHidden = 5;
+
 /**
  * Returns the length of a block. The search tests every second position, so each block indexes two adjacent windows. Blocks are
- * short enough that every piece contains both windows of some block.
+ * short enough that every piece contains both windows of some block, even without the symbols that an escape hides.
  */
 function blockOf(form: Form): number {
-  return Math.floor((pieceOf(form) - windowLength + 1) / 2);
+  return Math.floor((pieceOf(form) - maxHidden - windowLength + 1) / 2);
 }
 
 /** Number of equal windows from which on a window of a long value counts as common. */
