@@ -84,7 +84,6 @@ export class BackgroundProcesses {
 }
 
 async function waitUntilGone({ pid, startTime }: ProcessRecord): Promise<void> {
-  const check = () => processStartTime(pid);
-  const now = () => retryOnShortage('a check of a process', check, () => undefined);
-  while ((await now()) === startTime) await sleep(20);
+  const now = () => processStartTime(pid);
+  while ((await retryOnShortage('a check of a process', now, () => undefined)) === startTime) await sleep(20);
 }
