@@ -19,6 +19,7 @@ import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { FakeWorkers, settled } from '../support/fake-worker.ts';
 import { freePort } from '../support/free-port.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
 
 interface Step {
   key: string;
@@ -362,7 +363,5 @@ test('workers share a handoff until one aborts and no worker has it any more', a
   assert.equal(fakes.last(0).handle.handoff, shared?.handle.handoff);
   fakes.last(0).exit({ code: null, signal: 'SIGABRT' });
   fakes.last(1).exit({ code: null, signal: 'SIGABRT' });
-  await settled();
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.notEqual(fakes.last(1).handle.handoff, shared?.handle.handoff);
+  await waitFor(() => fakes.last(1).handle.handoff !== shared?.handle.handoff, { what: 'another handoff' });
 });
