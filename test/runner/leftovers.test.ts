@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { endLeftoversOfEarlier } from '../../src/runner/jobs/leftovers.ts';
+import { endLeftovers, endLeftoversOfEarlier, jobMark } from '../../src/runner/jobs/leftovers.ts';
 import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
+import { identityOptions } from '../../src/runner/users/identity.ts';
+import { usualPath } from '../../src/system/process/run.ts';
+import { withoutRoot } from '../support/isolated.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 for (const kind of ['worker', 'background', 'keeper', 'job'] as const) {
@@ -38,3 +42,37 @@ test('the record of a later process with the same pid stays', async (t) => {
   records.forget({ ...record, startTime: '1' });
   assert.equal(records.get(process.pid)?.kind, 'worker');
 });
+
+const chain = 'if [ $0 = 0 ]; then exec sleep 300; fi; exec setsid -f sh -c "$1" $(($0 - 1)) "$1"';
+const other = { name: 'shop', uid: 61_234, gid: 61_234, home: '/' };
+
+for (const [whose, user] of [['the same user', undefined] as const, ['another user', other] as const]) {
+  test(`a process of ${whose} is ended although each one starts the next and ends at once`, {
+    skip: user !== undefined && withoutRoot,
+  }, async (t) => {
+    for (let round = 0; round < 10; round += 1) {
+      const mark = `chain-${process.pid}-${round}`;
+      const options = identityOptions(user, { PATH: usualPath, [jobMark]: mark });
+      const first = spawn('sh', ['-c', chain, '12', chain], { ...options, cwd: '/' });
+      t.after(() => {
+        for (const pid of markedBy(mark)) process.kill(pid, 'SIGKILL');
+      });
+      await once(first, 'exit');
+      await endLeftovers({ pid: undefined, mark, user }, 0);
+      assert.deepEqual(markedBy(mark), [], `round ${round}`);
+    }
+  });
+}
+
+function markedBy(mark: string): number[] {
+  const pids = readdirSync('/proc').map(Number).filter(Boolean);
+  return pids.filter((pid) => environmentOf(pid).includes(`${jobMark}=${mark}\0`));
+}
+
+function environmentOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -13,7 +13,9 @@ export const jobMark = 'SLUICE_JOB';
 
 /** Interval between two checks whether the known processes are gone, in ms. */
 const checkEvery = 20;
-/** Limits the searches after the first SIGKILL: a process may start others faster than they are found. */
+/** Time until a process without an environment is read again, in ms. */
+const unclearDelay = 5;
+/** Limits the searches, and those after the first SIGKILL: a process may start others faster than they are found. */
 const mostSearches = 20;
 /** Number of processes that are checked between two turns of the event loop. */
 const atATime = 50;
@@ -93,14 +95,14 @@ export function describeLeftovers(killed: number, killTimeout: number): string {
   return `left ${processes} running, which ${were} killed ${formatDuration(killTimeout)} after SIGTERM ("killTimeout")`;
 }
 
-/** Finds the pids of the leftovers. */
+/** Finds the pids of the leftovers. One may end while others are read, and may have started another one before. */
 async function find({ pid, mark, user }: EndedProcess): Promise<number[]> {
   const found = new Set(mark === undefined ? [] : await findMarked(mark, user));
   for (const [index, each] of (pid === undefined ? [] : await listPids()).entries()) {
     if (index % atATime === 0) await nextTurn();
-    if (sessionOf(each) === pid) found.add(each);
+    if (sessionOf(each) === pid && isRunning(each)) found.add(each);
   }
-  return [...found].filter(isRunning);
+  return [...found];
 }
 
 async function waitUntilGone(pids: number[], deadline: number): Promise<void> {
@@ -112,38 +114,67 @@ function isRunning(pid: number): boolean {
   return processStartTime(pid) !== undefined;
 }
 
+/** Marked processes, and processes that had no environment when they were read. */
+interface Marked {
+  marked: number[];
+  unclear: number[];
+}
+
 /**
- * Finds the processes that have a mark in their environment; none without /proc.
+ * Finds processes that have a mark in their environment; none without /proc. Searches again while processes are new, because a
+ * listed process may start another one and end before it is read, and while a process is in `execve` and has no environment.
  * @param user their user, if apps have users. Other users, and root without CAP_SYS_PTRACE, may not read the environment of a
  *   process, so a process of that user searches
  */
 async function findMarked(mark: string, user: Identity | undefined): Promise<number[]> {
-  if (user !== undefined) return findAs(user, mark);
-  const marked: number[] = [];
-  for (const pid of await listPids()) {
-    if ((await environmentOf(pid)).includes(`${jobMark}=${mark}\0`)) marked.push(pid);
+  const clear = new Set<number>();
+  for (let searches = 0; searches < mostSearches; searches += 1) {
+    const pids = user === undefined ? await listPids() : await pidsOf(user);
+    const fresh = pids.filter((pid) => !clear.has(pid));
+    if (fresh.length === 0) break;
+    const { marked, unclear } = await (user === undefined ? read(fresh, mark) : readAs(user, fresh, mark));
+    if (marked.length > 0) return marked;
+    for (const pid of fresh) if (!unclear.includes(pid)) clear.add(pid);
+    if (unclear.length > 0) await sleep(unclearDelay);
   }
-  return marked;
+  return [];
+}
+
+async function read(pids: number[], mark: string): Promise<Marked> {
+  const found: Marked = { marked: [], unclear: [] };
+  for (const pid of pids) {
+    const environment = await environmentOf(pid);
+    if (environment?.includes(`${jobMark}=${mark}\0`)) found.marked.push(pid);
+    if (environment === undefined) found.unclear.push(pid);
+  }
+  return found;
 }
 
 /** Reads the environment of a process; empty if the process is gone, is a zombie, or belongs to another user. */
-async function environmentOf(pid: number): Promise<string> {
+async function environmentOf(pid: number): Promise<string | undefined> {
   try {
-    return await readFile(`/proc/${pid}/environ`, 'utf8');
+    const environment = await readFile(`/proc/${pid}/environ`, 'utf8');
+    if (environment !== '') return environment;
+    // Zombies and threads of the kernel have no program.
+    await stat(`/proc/${pid}/exe`);
+    return undefined;
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM')) return '';
     throw error;
   }
 }
 
-/** Shell script with a mark and pids as arguments. Prints the pids of the processes that have the mark. */
-const search =
-  'mark=$1; shift; for pid; do grep -qzFx -e "$mark" "/proc/$pid/environ" && echo "$pid"; done; :';
+/** Shell script with a mark and pids as arguments. Prints the pids of marked processes, and `?` and the pids of unclear ones. */
+const search = `mark=$1; shift; for pid; do case "
+$(tr '\\0' '\\n' <"/proc/$pid/environ")
+" in *"
+$mark
+"*) echo "$pid" ;; "
 
-/** Searches as a user. The user may forge the output, so only pids of that user's processes are returned. */
-async function findAs(user: Identity, mark: string): Promise<number[]> {
-  const pids = await pidsOf(user);
-  if (pids.length === 0) return [];
+") [ -e "/proc/$pid/exe" ] && echo "?$pid" ;; esac; done; :`;
+
+/** Reads as a user. The user may forge the output, so only pids of that user's processes are returned. */
+async function readAs(user: Identity, pids: number[], mark: string): Promise<Marked> {
   const { stdout } = await run('/bin/sh', ['-c', search, 'sh', `${jobMark}=${mark}`, ...pids.map(String)], {
     ...identityOptions(user, ownEnvironment()),
     timeout: 5000,
@@ -151,7 +182,10 @@ async function findAs(user: Identity, mark: string): Promise<number[]> {
     maxOutput: 1024 ** 2,
   });
   const found = new Set(stdout.split('\n'));
-  return pids.filter((pid) => found.has(String(pid)));
+  return {
+    marked: pids.filter((pid) => found.has(String(pid))),
+    unclear: pids.filter((pid) => found.has(`?${pid}`)),
+  };
 }
 
 /** Returns the pids of all processes of a user. */
