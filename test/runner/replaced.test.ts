@@ -88,7 +88,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('lasting.cjs', long));
     const patient = await websocket(t, runner);
-    const short = { drainTimeout: '10s', killTimeout: '100ms', workers: 1 };
+    const short = { drainTimeout: '9s', killTimeout: '100ms', workers: 1 };
     await runner.release(runner.spec('lasting.cjs', short));
     const [pid = 0] = await workersOf(runner, 2);
     await websocket(t, runner);
@@ -96,7 +96,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
     await runner.release(runner.spec('lasting.cjs', short));
     // It has retired, so it is not stuck; but now it cannot end itself.
     process.kill(pid, 'SIGSTOP');
-    const killed = new RegExp(`pid ${pid}\\) did not end within 10 s after it retired`);
+    const killed = new RegExp(`pid ${pid}\\) did not end within 9.1 s after it retired`);
     await waitFor(() => killed.test(runner.output), { what: 'the report of a kill' });
     await untilKilled([pid]);
     assert.equal(await patient.finish(), '1');

@@ -132,15 +132,18 @@ async function findMarked(mark: string, user: Identity | undefined): Promise<num
     const pids = user === undefined ? await listPids() : await pidsOf(user);
     const fresh = pids.filter((pid) => !clear.has(pid));
     if (fresh.length === 0) break;
-    const { marked, unclear } = await (user === undefined ? read(fresh, mark) : readAs(user, fresh, mark));
+    const { marked, unclear } = await (user === undefined
+      ? readMarks(fresh, mark)
+      : readMarksAs(user, fresh, mark));
     if (marked.length > 0) return marked;
-    for (const pid of fresh) if (!unclear.includes(pid)) clear.add(pid);
+    for (const pid of fresh) clear.add(pid);
+    for (const pid of unclear) clear.delete(pid);
     if (unclear.length > 0) await sleep(unclearDelay);
   }
   return [];
 }
 
-async function read(pids: number[], mark: string): Promise<Marked> {
+async function readMarks(pids: number[], mark: string): Promise<Marked> {
   const found: Marked = { marked: [], unclear: [] };
   for (const pid of pids) {
     const environment = await environmentOf(pid);
@@ -150,7 +153,10 @@ async function read(pids: number[], mark: string): Promise<Marked> {
   return found;
 }
 
-/** Reads the environment of a process; empty if the process is gone, is a zombie, or belongs to another user. */
+/**
+ * Reads the environment of a process; empty if the process is gone, is a zombie, or belongs to another user; undefined if a
+ * running process has none.
+ */
 async function environmentOf(pid: number): Promise<string | undefined> {
   try {
     const environment = await readFile(`/proc/${pid}/environ`, 'utf8');
@@ -173,8 +179,8 @@ $mark
 
 ") [ -e "/proc/$pid/exe" ] && echo "?$pid" ;; esac; done; :`;
 
-/** Reads as a user. The user may forge the output, so only pids of that user's processes are returned. */
-async function readAs(user: Identity, pids: number[], mark: string): Promise<Marked> {
+/** Reads the marks as a user. The user may forge the output, so only pids of that user's processes are returned. */
+async function readMarksAs(user: Identity, pids: number[], mark: string): Promise<Marked> {
   const { stdout } = await run('/bin/sh', ['-c', search, 'sh', `${jobMark}=${mark}`, ...pids.map(String)], {
     ...identityOptions(user, ownEnvironment()),
     timeout: 5000,
