@@ -59,6 +59,8 @@ test('a host answers at once, and soon has a certificate of the authority', asyn
 });
 
 test('secret files are private, and no challenge remains', async () => {
+  await add('shop.example.com');
+  await until('shop.example.com', 'valid');
   const { edge } = sluice.paths;
   for (const path of [edge.account, edge.certificate('shop.example.com'), edge.orders, edge.desired]) {
     assert.equal((await stat(path)).mode & 0o777, 0o600, path);
@@ -69,6 +71,8 @@ test('secret files are private, and no challenge remains', async () => {
 });
 
 test('a domain that is added again gets its earlier certificate without an order (thorough)', async () => {
+  await add('shop.example.com');
+  await until('shop.example.com', 'valid');
   const before = pebble.orders;
   await remove('shop.example.com');
   const added = await add('shop.example.com');
