@@ -113,7 +113,7 @@ export class Deployment extends Progress implements QueuedDeploy {
   async failed(caught: unknown): Promise<unknown> {
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
     const failure = this.fail(error);
-    if (failure === undefined) return caught;
+    if (failure === undefined) return maskError(caught, this.#masker);
     const { appliance, id } = this.environment;
     const details = { ...this.#subject, ...failure };
     const fields = error instanceof AppError ? details : { ...details, error };

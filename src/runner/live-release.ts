@@ -111,7 +111,8 @@ export class LiveRelease {
       if (this.#spec !== undefined) this.#logInApp(this.#spec, message);
     };
     try {
-      await Promise.all([endOrphans({ ...this.#options, log }), background]);
+      // Its callers handle a failure of `background`.
+      await Promise.all([endOrphans({ ...this.#options, log }), background.catch(() => undefined)]);
       await cgroups.endLeftovers(key);
     } catch (error) {
       this.#options.log(`processes of an earlier runner not ended: ${describeError(error)}`);

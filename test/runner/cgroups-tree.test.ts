@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Cgroups } from '../../src/runner/cgroups/cgroups.ts';
 import { CgroupTree, noTree, type TreeLimits } from '../../src/runner/cgroups/tree.ts';
+import { waitFor } from '../support/wait.ts';
 
 const unlimited = { memory: null, processes: null, cpuWeight: 100 };
 
@@ -118,4 +119,20 @@ test('an app runs without limits if the kernel refuses them, or if there are no 
   await none.start();
   none.generation('shop', 1, unlimited).retain()();
   await none.close();
+});
+
+test('a group is removed although no descriptor is free when its last process ends', async () => {
+  const tree = new FakeTree();
+  const cgroups = makeCgroups(tree);
+  await cgroups.start();
+  const release = cgroups.generation('shop', 7, unlimited).retain();
+  const { kill } = tree;
+  let failures = 0;
+  tree.kill = (path) => {
+    failures += 1;
+    if (failures < 3) throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+    return kill.call(tree, path);
+  };
+  release();
+  await waitFor(() => !tree.groups.has('apps/app-shop'));
 });

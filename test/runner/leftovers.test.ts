@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHook } from 'node:async_hooks';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -9,6 +10,7 @@ import { identityOptions } from '../../src/runner/users/identity.ts';
 import { usualPath } from '../../src/system/process/run.ts';
 import { withoutRoot } from '../support/isolated.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
 
 for (const kind of ['worker', 'background', 'keeper', 'job'] as const) {
   test(`the record of a ${kind} of an earlier runner is removed when the process has ended`, async (t) => {
@@ -61,6 +63,26 @@ for (const [whose, user] of [['the same user', undefined] as const, ['another us
       await endLeftovers({ pid: undefined, mark, user }, 0);
       assert.deepEqual(markedBy(mark), [], `round ${round}`);
     }
+  });
+}
+
+for (const [whose, user] of [['the same user', undefined] as const, ['another user', other] as const]) {
+  test(`a process of ${whose} that has no environment is not read again and again`, {
+    skip: user !== undefined && withoutRoot,
+  }, async (t) => {
+    const bare = spawn('/bin/sleep', ['300'], { ...identityOptions(user, {}), env: {}, cwd: '/' });
+    t.after(() => bare.kill('SIGKILL'));
+    await waitFor(() => readFileSync(`/proc/${bare.pid}/cmdline`, 'utf8').startsWith('/bin/sleep'));
+    const perSearch = user === undefined ? 'Timeout' : 'PROCESSWRAP';
+    let searches = 0;
+    const init = (_id: number, type: string) => {
+      if (type === perSearch) searches += 1;
+    };
+    const hook = createHook({ init }).enable();
+    t.after(() => hook.disable());
+    await endLeftovers({ pid: undefined, mark: `none-${process.pid}`, user }, 0);
+    // Other processes may be in `execve` at that moment.
+    assert.ok(searches < 10, `${searches} searches`);
   });
 }
 

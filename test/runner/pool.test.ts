@@ -353,3 +353,16 @@ test('a replaced worker that drains already is not drained again with its genera
   await settled();
   assert.equal(logged.filter((line) => line.startsWith('0 cuts GET /hang: ')).length, 1);
 });
+
+test('of more than maxDraining replaced workers, each excess one is ended once, even if its children stay', async () => {
+  const { pool, logged } = await startPool(
+    { workers: 1, maxDraining: 1, drainTimeout: 60_000 },
+    { requests: ['GET /hang'], leftoversGone: new Promise(() => undefined) },
+  );
+  for (let replacements = 0; replacements < 3; replacements += 1) {
+    await pool.replaceAll('is restarted');
+    await settled();
+  }
+  const ended = logged.filter((line) => line.includes('because too many replaced workers are draining'));
+  assert.equal(ended.length, 2);
+});

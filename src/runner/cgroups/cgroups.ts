@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isShortage } from '../../errors/app-error.ts';
 import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
 import { backoffDelay } from '../../system/concurrency/retry.ts';
@@ -115,7 +116,14 @@ export class Cgroups {
   /** Kills all processes of a group, and removes the group. */
   async #end(path: string): Promise<void> {
     const what = `the cgroup ${path} was not removed`;
-    const isGone = () => !this.#tree.kill(path) && this.#tree.remove(path);
+    const isGone = () => {
+      try {
+        return !this.#tree.kill(path) && this.#tree.remove(path);
+      } catch (error) {
+        if (isShortage(error)) return false;
+        throw error;
+      }
+    };
     for (let checks = 1; this.#try(what, isGone) === false; checks += 1)
       await sleep(backoffDelay(checks, checkDelays), undefined, { ref: false });
     this.#groups.delete(path);

@@ -33,7 +33,10 @@ class Slot {
   worker: WorkerHandle | undefined;
   /** fulfilled when the former worker of this slot and its children are gone */
   vacated: Promise<void> = Promise.resolve();
-  /** `reserved`: empty until the end of a low-memory switch; `stopped`: empty for good, because of `stopExitCodes` */
+  /**
+   * `filled`: never empty for long; `reserved`: empty until the end of a low-memory switch; `stopped`: empty for good, because of
+   * `stopExitCodes`
+   */
   use: 'filled' | 'reserved' | 'stopped' = 'filled';
   /** true while a worker is being started because the slot is empty */
   isFilling = false;
@@ -225,8 +228,9 @@ export class WorkerPool {
     this.#replaced.add(worker);
     const excess = this.#replaced.size - this.#spec.maxDraining * this.#spec.workers;
     for (const oldest of [...this.#replaced].slice(0, Math.max(0, excess))) {
+      this.#replaced.delete(oldest);
       oldest.log(
-        'is ended with its requests in flight, because too many generations are draining ("maxDraining")',
+        'is ended with its requests in flight, because too many replaced workers are draining ("maxDraining")',
       );
       void oldest.end();
     }

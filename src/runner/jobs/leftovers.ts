@@ -13,7 +13,7 @@ export const jobMark = 'SLUICE_JOB';
 
 /** Interval between two checks whether the known processes are gone, in ms. */
 const checkEvery = 20;
-/** Time until a process without an environment is read again, in ms. */
+/** Time until a process in `execve` is read again, in ms. */
 const unclearDelay = 5;
 /** Limits the searches, and those after the first SIGKILL: a process may start others faster than they are found. */
 const mostSearches = 20;
@@ -46,7 +46,8 @@ export async function endLeftovers(ended: EndedProcess, killTimeout: number): Pr
     const isLate = performance.now() >= deadline;
     if (isLate) searches += 1;
     for (const pid of left) {
-      if (isLate && signalProcess(pid, 'SIGKILL')) killed.add(pid);
+      // A signal to a process that has ended succeeds until its parent has waited for it.
+      if (isLate && isRunning(pid) && signalProcess(pid, 'SIGKILL')) killed.add(pid);
       else if (!signalled.has(pid)) signalProcess(pid, 'SIGTERM');
       signalled.add(pid);
     }
@@ -114,7 +115,7 @@ function isRunning(pid: number): boolean {
   return processStartTime(pid) !== undefined;
 }
 
-/** Marked processes, and processes that had no environment when they were read. */
+/** Marked processes, and processes that were in `execve` when they were read. */
 interface Marked {
   marked: number[];
   unclear: number[];
@@ -122,7 +123,7 @@ interface Marked {
 
 /**
  * Finds processes that have a mark in their environment; none without /proc. Searches again while processes are new, because a
- * listed process may start another one and end before it is read, and while a process is in `execve` and has no environment.
+ * listed process may start another one and end before it is read, and while a process is in `execve`.
  * @param user their user, if apps have users. Other users, and root without CAP_SYS_PTRACE, may not read the environment of a
  *   process, so a process of that user searches
  */
@@ -154,30 +155,39 @@ async function readMarks(pids: number[], mark: string): Promise<Marked> {
 }
 
 /**
- * Reads the environment of a process; empty if the process is gone, is a zombie, or belongs to another user; undefined if a
- * running process has none.
+ * Reads the environment of a process; empty if the process has none, is gone, is a zombie, or belongs to another user; undefined
+ * if it is in `execve`: for a moment, a process then has neither an environment nor arguments.
  */
 async function environmentOf(pid: number): Promise<string | undefined> {
+  const read = (file: string) => readFile(`/proc/${pid}/${file}`, 'utf8');
   try {
-    const environment = await readFile(`/proc/${pid}/environ`, 'utf8');
+    const environment = await read('environ');
     if (environment !== '') return environment;
     // Zombies and threads of the kernel have no program.
     await stat(`/proc/${pid}/exe`);
-    return undefined;
+    if ((await read('cmdline')) === '') return undefined;
+    return await read('environ');
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM')) return '';
     throw error;
   }
 }
 
-/** Shell script with a mark and pids as arguments. Prints the pids of marked processes, and `?` and the pids of unclear ones. */
-const search = `mark=$1; shift; for pid; do case "
-$(tr '\\0' '\\n' <"/proc/$pid/environ")
-" in *"
-$mark
-"*) echo "$pid" ;; "
-
-") [ -e "/proc/$pid/exe" ] && echo "?$pid" ;; esac; done; :`;
+/**
+ * Shell script with a mark and pids as arguments. Prints the pids of marked processes, and `?` and the pids of processes that are
+ * or were in `execve`.
+ */
+const search = `mark=$1
+shift
+line='
+'
+show() { tr '\\0' '\\n' <"/proc/$pid/$1"; }
+for pid; do
+  environment=$(show environ)
+  case "$line$environment$line" in *"$line$mark$line"*) echo "$pid" ;; esac
+  [ -z "$environment" ] && [ -e "/proc/$pid/exe" ] || continue
+  if [ -z "$(show cmdline)" ] || [ -n "$(show environ)" ]; then echo "?$pid"; fi
+done`;
 
 /** Reads the marks as a user. The user may forge the output, so only pids of that user's processes are returned. */
 async function readMarksAs(user: Identity, pids: number[], mark: string): Promise<Marked> {
