@@ -209,10 +209,10 @@ check_names() {
     fi
   done
   [ ! -d "$home" ] || is_our_home || fail "the directory $home, of the user $(stat -c %U "$home"), is not Sluice's" \
-    "Sluice needs this directory: move that one."
+    "Sluice needs this path: move the directory to another one."
   # Every run of this script begins a log.
   [ -z "$(ls -A "$root" 2>/dev/null | grep -vx lost+found)" ] || [ -f "$log" ] || fail "the directory $root is not Sluice's" \
-    "Sluice needs this directory: move that one."
+    "Sluice needs this path: move the directory to another one."
   for unit in $units $socket $edge; do
     file=$(systemctl show --property FragmentPath --value "$unit" 2>/dev/null) || file=
     [ -z "$file" ] || [ ! -f "$file" ] || grep -q '^Description=Sluice' "$file" ||
@@ -1259,7 +1259,7 @@ cause_in() {
 full_disk() {
   for place in "${temporary:-/}" "$root" "$home" /tmp /var/cache/apt/archives /var/lib/dpkg /usr /etc; do
     df -Pk "$(nearest "$place")" | awk 'NR == 2 && $4 < 16384 { print $6 " (" int($4 / 1024) " MB free)" }'
-    df -Pi "$(nearest "$place")" | awk 'NR == 2 && $2 > 0 && $4 < 10 { print $6 " (" $4 " files can be made)" }'
+    df -Pi "$(nearest "$place")" | awk 'NR == 2 && $2 > 0 && $4 < 10 { print $6 " (" $4 " files can be created)" }'
   done | sort -u | awk '{ full = full (NR > 1 ? ", " : "") $0 } END { print "The disk is full" (NR ? ": " full : "; df -h shows which.") }'
 }
 

@@ -35,7 +35,7 @@ export async function leftBehindNotice(environment: Environment, shared: string[
     return {
       code: 'data_left_behind',
       message: `release ${number} wrote ${listSome(written, maxNamed)} since it went live; the new release does not get these files`,
-      hint: `Name paths that must survive under "shared" in sluice.json. The next deploy then takes their files from the live release; if this deploy is live by then, run \`sluice rollback ${environment.name} ${number}\` first. See docs/data.md.`,
+      hint: `In sluice.json, add the paths that must survive to "shared". The next deploy then takes their files from the live release; if this deploy is live by then, run \`sluice rollback ${environment.name} ${number}\` first. See docs/data.md.`,
     };
   } catch (error) {
     environment.appliance.log.warn('written data not looked for', { app: environment.name, error });

@@ -30,9 +30,9 @@ export async function followDeploy(
     if (interrupted) process.exit(1);
     interrupted = true;
     if (kind === 'rollback')
-      return view.note('a rollback cannot be cancelled, and continues (Ctrl-C again: do not wait for it)');
+      return view.note('a rollback cannot be cancelled, and continues (press Ctrl-C again to stop waiting)');
     if (number === undefined) return hangUp.abort();
-    view.note('cancelling … (Ctrl-C again: do not wait for it)');
+    view.note('cancelling … (press Ctrl-C again to stop waiting)');
     const cancel = appPath(id, `/releases/${number}/cancel`);
     client.call('POST', cancel).catch((error: Error) => view.note(error.message));
   };

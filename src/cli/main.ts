@@ -16,12 +16,13 @@ import { reportFailure } from './failure.ts';
 const epilogue = `
 Deploy with git: git push deploy main (see docs/git.md).
 Server: SLUICE_URL with SLUICE_TOKEN, else SLUICE_HOME, else ~/.config/sluice/config.json
-({"url": …, "token": …}), else the one in ./.sluice or in Sluice's own checkout.
+({"url": …, "token": …}), else the system-wide installation, else ./.sluice, else .sluice in
+Sluice's checkout.
 Exit status: 0 done, 1 failed, 2 wrong usage.`;
 
 async function main(): Promise<void> {
   const program = new Command('sluice')
-    .description('Put a Node.js app on a server of your own, with no request lost.')
+    .description('Deploy Node.js apps to a server of your own without losing a request.')
     .version(version, '--version', 'Print the version')
     .helpOption('-h, --help', 'Print help')
     .helpCommand(false)

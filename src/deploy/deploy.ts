@@ -37,7 +37,8 @@ export interface DeploySource {
 
 /**
  * Deploys a release: the recipe. If a step before `switch` fails, or the switch, the live release keeps serving. Whatever
- * happens, nothing remains: the signal ends build jobs, and scopes end the generation and release the traffic lock and the turn.
+ * happens, no process and no lock remains: the signal ends build jobs, `moveTraffic` discards the generation, and scopes release
+ * the traffic lock and the turn.
  * @param stopping aborted when the server stops
  * @throws AppError of the step that failed
  */

@@ -82,7 +82,7 @@ async function assertNoSubmodules(tree: string, root: string, submodules: string
     'submodules_not_fetched',
     `${listSome(missing, maxNamed, shown)}: ${missing.length === 1 ? 'a submodule' : 'submodules'}, and Sluice does not fetch those`,
     {
-      hint: 'Put the files into the repository itself (`git add` takes a directory with a .git of its own for a submodule), depend on it as a package, or leave it out with `export-ignore` in .gitattributes. `sluice deploy` sends a directory with its submodules.',
+      hint: 'Remove the .git of the submodule and commit its files, depend on it as a package, or exclude it with `export-ignore` in .gitattributes. `sluice deploy` sends a directory with its submodules.',
     },
   );
 }

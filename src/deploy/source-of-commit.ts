@@ -34,6 +34,6 @@ export async function sourceOfCommit(
 
 function notKept(name: string, release: number, why: string): AppError {
   return new AppError('commit_not_kept', `release ${release} of ${name} cannot be built again: ${why}`, {
-    hint: `Push it, or deploy its directory. To go back to it as it was built: sluice rollback ${name} ${release}. Fresh workers of what is live: sluice restart ${name}.`,
+    hint: `Push the commit, or deploy its directory. To go back to the release as it was built: sluice rollback ${name} ${release}. To get new workers of the live release: sluice restart ${name}.`,
   });
 }

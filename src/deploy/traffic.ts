@@ -16,7 +16,7 @@ export interface TrialChange extends SpecChanges {
 
 interface MoveOptions {
   change?: TrialChange;
-  /** gets the steps, and the lines that the app prints while it boots, without secrets; if a step cannot begin, the switch ends */
+  /** gets the steps, and the runner's lines about the boot, without secrets; if a step cannot begin, the switch ends */
   observer?: Pick<Progress, 'enter' | 'log' | 'switched'>;
   booted?: (result: BootResult) => void;
 }
@@ -52,7 +52,7 @@ export async function moveTraffic(
   return switched;
 }
 
-/** Starts a generation and waits until it is healthy. Touches nothing live. */
+/** Starts a generation and waits until it is healthy. The traffic stays where it is, with fewer workers in a low-memory switch. */
 async function bootGeneration(
   environment: Environment,
   release: ReleaseRecord,
@@ -71,7 +71,7 @@ async function bootGeneration(
   }
 }
 
-/** Keeps a change while `finish` runs, and restores the file if `finish` fails. */
+/** Writes a change before `finish` runs, and restores the file if `finish` fails. */
 async function withChange<T>(
   environment: Environment,
   { file, keep }: TrialChange,

@@ -23,7 +23,7 @@ export async function* checkClock({ paths }: Snapshot): AsyncIterable<Finding> {
   }
   const synchronized = await isSynchronized();
   if (synchronized === 'no')
-    yield warning('is not synchronized: over time it becomes wrong, and certificates with it', remedy);
+    yield warning('is not synchronized: the clock drifts, and then checks of certificates fail', remedy);
   yield ok(synchronized === 'yes' ? 'is synchronized' : 'was not set back; the time service is unknown');
 }
 

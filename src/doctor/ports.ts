@@ -55,7 +55,7 @@ function* checkReservations({ runner }: ServerStatus): Iterable<Finding> {
   const { ports } = runner;
   if (ports.unavailable !== null) {
     yield warning(
-      `no port is held while its app does not run: ${ports.unavailable}`,
+      `Sluice does not hold the ports of stopped apps: ${ports.unavailable}`,
       'Another program on this machine can then listen on the port of a stopped app, and get its requests. Sluice holds ports with /usr/bin/perl (Debian: apt-get install perl-base).',
     );
   } else if (ports.refused.length > 0) {

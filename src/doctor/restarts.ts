@@ -19,7 +19,7 @@ export async function* checkRestarts({ paths, systemWide }: Snapshot): AsyncIter
   const deaths = systemWide ? await fromJournal() : await fromLog(paths);
   if (deaths === undefined) return;
   if (deaths === 'closed') {
-    const why = 'this user may not read the journal, which has the deaths of server and runner';
+    const why = 'this user has no permission to read the journal, which has the deaths of server and runner';
     return yield warning(why, asItsUser);
   }
   const hints = new Set(deaths.map((death) => hintFor(death, systemWide)));

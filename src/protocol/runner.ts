@@ -228,7 +228,7 @@ export interface ActiveRelease {
 
 export interface SwitchResult {
   generation: number;
-  /** time during which no worker accepted connections, in ms */
+  /** upper bound of the time during which no worker accepted connections, in ms */
   pauseMs: number;
 }
 

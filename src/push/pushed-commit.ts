@@ -58,7 +58,7 @@ export async function missingNotice(
   return {
     code: 'not_in_this_release',
     message: `Release ${now.number} of ${author ?? by} ${when}, and this release lacks ${missing}.`,
-    hint: `To have both, merge it and push again. To go back, roll back to release ${now.number}.`,
+    hint: `To keep both, merge the missing commits and push again. To go back, roll back to release ${now.number}.`,
   };
 }
 

@@ -80,7 +80,10 @@ export class AppSupervisor {
     return this.#generations().length === 0 && this.#liveRelease.isEmpty;
   }
 
-  /** Starts a generation on standby. The active generation is not affected. @throws AppError */
+  /**
+   * Starts a generation on standby. The active one keeps the traffic, with fewer workers in a low-memory switch.
+   * @throws AppError
+   */
   async startGeneration(
     spec: GenerationSpec,
     report: (line: string) => void,

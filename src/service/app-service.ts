@@ -287,7 +287,7 @@ interface ChangeOptions<T> {
 async function endForRemoval({ deploys, name, trafficLock, appliance }: Environment): Promise<Disposable> {
   // Also cancels deploys that begin meanwhile.
   for (const deployment of deploys.values()) {
-    deployment.cancel(new AppError('cancelled', `${name} was removed while this was being deployed`));
+    deployment.cancel(new AppError('cancelled', `${name} was removed during this deploy`));
     await deployment.ended;
   }
   using lock = new DisposableStack();

@@ -35,7 +35,7 @@ class LeavingConnections {
     this.#next();
   }
 
-  /** Stops reading from the connections until their destination is set. None leaves before. */
+  /** Holds connections that are added from now on, until `handOff` or `keep`. */
   park() {
     this.#giver = 'unknown';
   }

@@ -251,8 +251,9 @@ class Worker {
   }
 
   /**
-   * Accepts no new request from this instant on, neither on a new connection nor on an idle one. Idle connections stay here,
-   * unread, until other workers have opened: moving them earlier would delay these workers.
+   * Accepts no new connection from this instant on, and no new request on an idle one. Idle connections stay here, unread, until
+   * other workers have opened: moving them earlier would delay these workers. Connections with TLS or HTTP/2 cannot move: they
+   * close with the next answer.
    */
   #retire() {
     this.#park(() => this.#post({ type: 'retired' }));

@@ -145,7 +145,7 @@ test('an app gets at most maxProcesses processes, and none outlives its generati
   assert.ok(swarm.length > 20 && swarm.length <= 100, String(swarm.length));
   await waitFor(async () =>
     (await appLog(spec.log.directory)).some(({ text }) =>
-      text.endsWith('is of a release at the limit of 100 processes and threads ("maxProcesses")'),
+      text.endsWith('belongs to a release at the limit of 100 processes and threads ("maxProcesses")'),
     ),
   );
   // The next one is not held up by them.

@@ -38,7 +38,7 @@ export function registerAppCommands(program: Command): void {
 }
 
 const verbs = {
-  restart: 'Replace the workers of an app by new ones of the same release',
+  restart: 'Replace the workers of an app with new ones of the same release',
   stop: 'Stop an app, after its open requests',
   start: 'Start an app that was stopped',
 } as const;

@@ -15,7 +15,7 @@ import { print } from '../output.ts';
 import { appDirectory, appNameIn } from '../upload/app-directory.ts';
 
 export function registerDeployCommands(program: Command): void {
-  appSubcommand(program, 'deploy [directory]', 'Upload a directory, build it on the server and put it live')
+  appSubcommand(program, 'deploy [directory]', 'Upload a directory, build it on the server and make it live')
     .option('-a, --app <name>', 'Name of the app (default: the name in package.json)')
     .option('--release <number>', 'Build the commit of an earlier release again, as a new release')
     .action(deploy);

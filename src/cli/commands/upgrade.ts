@@ -9,7 +9,11 @@ import { UsageError } from '../failure.ts';
 import { print, printJson } from '../output.ts';
 
 export function registerUpgradeCommand(program: Command): void {
-  subcommand(program, 'upgrade', 'Replace Sluice by another version; apps keep running, no request is lost')
+  subcommand(
+    program,
+    'upgrade',
+    'Replace Sluice with another version; apps keep running, and no request is lost',
+  )
     .option(
       '--to <source>',
       'A version in /opt/sluice, a directory, a .tar.gz file, or the URL of one; SLUICE_SHA256 sets its checksum',
@@ -65,7 +69,7 @@ function source(to: string | undefined): string {
   if (!existsSync(path)) {
     throw new UsageError(
       `${given} not found, neither here nor as a version in ${installRoot}`,
-      'An installation removes versions older than the one before it.',
+      'Each installation keeps only the previous version, and removes older ones.',
     );
   }
   return path;

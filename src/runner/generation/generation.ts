@@ -177,7 +177,7 @@ export class Generation {
     if (processes === undefined || now - this.#shortageLoggedAt < shortageLogInterval) return;
     this.#shortageLoggedAt = now;
     const [worker] = this.workers;
-    worker?.log(`is of a release at ${describeShortage(processes)}`);
+    worker?.log(`belongs to a release at ${describeShortage(processes)}`);
   }
 }
 

@@ -156,7 +156,8 @@ export class WorkerHandle extends AppProcess {
   }
 
   /**
-   * Lets the worker accept connections. May follow `retire` if a switch has failed.
+   * Lets the worker accept connections. May follow `retire` if a switch has failed. Fulfilled once the worker has confirmed, or
+   * if it does not confirm in time.
    * @param wait true if the worker may not read from connections before `serve`
    */
   async open({ wait = false } = {}): Promise<void> {

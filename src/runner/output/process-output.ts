@@ -209,7 +209,9 @@ export class ProcessOutput {
     if (now - this.#limitNotedAt < limitNotedEvery) return;
     this.#limitNotedAt = now;
     const rate = `${formatBytes(printed.perSecond)} a second`;
-    this.note(`the app prints more than ${rate} for a while: its output is read more slowly, and it waits`);
+    this.note(
+      `the app prints more than ${rate} for a while: Sluice reads its output more slowly, and the app waits`,
+    );
   }
 }
 
