@@ -22,15 +22,18 @@ class Applier {
   readonly #paths: Paths;
   #isHeld = false;
   #timer: NodeJS.Timeout;
+  #answering = Promise.resolve();
 
   constructor(t: TestContext, paths: Paths) {
     this.#paths = paths;
-    this.#timer = setTimeout(() => this.#answer(), 10);
+    this.#timer = this.#answerSoon();
     t.after(() => clearTimeout(this.#timer));
   }
 
-  hold(): void {
+  /** Holds the answers. Fulfilled when none is under way. */
+  hold(): Promise<void> {
     this.#isHeld = true;
+    return this.#answering;
   }
 
   release(): void {
@@ -51,7 +54,13 @@ class Applier {
       this.answered.push(wanted);
       await writeFile(this.#paths.edge.applied, JSON.stringify(applied));
     }
-    this.#timer = setTimeout(() => this.#answer(), 10);
+    this.#timer = this.#answerSoon();
+  }
+
+  #answerSoon(): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#answering = this.#answer();
+    }, 10);
   }
 }
 
@@ -76,7 +85,7 @@ async function edgeOf(t: TestContext) {
   const add = (name: string) => edge.add({ name, environment: shop, certificate: 'self-signed' });
   const names = () => edge.list().map(({ name }) => name);
   const heldBy = async (name: string) => {
-    applier.hold();
+    await applier.hold();
     const added = add(name);
     added.catch(() => undefined);
     const isDesired = async () => (await applier.wanted())?.hosts.some((host) => host.name === name) === true;
@@ -211,7 +220,7 @@ test('a damaged wanted.json counts as absent', async (t) => {
   await add('shop.example.com');
   await edge.stop();
   for (const text of ['{', '{"revision": 1, "hosts": {}}', '{"revision": 1, "hosts": [null]}']) {
-    applier.hold();
+    await applier.hold();
     await writeFile(paths.edge.desired, text);
     const again = await open();
     assert.deepEqual(again.routed, []);
