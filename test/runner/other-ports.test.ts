@@ -100,7 +100,9 @@ test('connections that wait on a second port while its worker is busy are answer
 for (const end of ['switch', 'stop'] as const) {
   test(`a request on a second port is answered in full over a ${end}${thorough(end !== 'switch')}`, async (t) => {
     const { runner, other, spec } = await start(t);
-    await runner.release(spec('beside-plain', { drainTimeout: '60s' }));
+    // With two workers, a refused connection would not show that the one with the request has closed its port.
+    const workers = end === 'stop' ? 1 : 2;
+    await runner.release(spec('beside-plain', { drainTimeout: '60s', workers }));
     const socket = connect(other, '127.0.0.1').setEncoding('utf8');
     t.after(() => socket.destroy());
     socket.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
@@ -120,8 +122,7 @@ for (const end of ['switch', 'stop'] as const) {
     for (let isLast = false; !isLast; ) {
       const answer = String(await once(socket, 'data'));
       assert.match(answer, /x-mark: 1/i);
-      // A stop may close the connection with this answer or right after it, so another request might get no answer.
-      isLast = end === 'stop' || /connection: close/i.test(answer);
+      isLast = /connection: close/i.test(answer);
       // The worker closes the port a moment after the switch: until then its answers do not end the connection.
       if (!isLast) socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
     }
