@@ -159,7 +159,10 @@ test('logs shows the output of an app', async () => {
     running(`console.log('one'); console.log('two');
     require('node:http').createServer((q, r) => r.end()).listen(process.env.PORT);`),
   );
-  assert.equal((await run('logs', 'chatty', '--raw', '-n', '1')).stdout, 'two\n');
+  // A release may be live before its output is logged.
+  await waitFor(async () => (await run('logs', 'chatty', '--raw', '-n', '1')).stdout === 'two\n', {
+    what: 'the last line',
+  });
   const printed = (await run('logs', 'chatty', '--json', '--stream', 'out')).stdout.trim().split('\n');
   assert.deepEqual(
     printed.map((line) => JSON.parse(line).line),

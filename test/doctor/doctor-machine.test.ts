@@ -82,9 +82,12 @@ test('doctor warns of an app that listens for other machines on a second port', 
     assert.equal(look(quiet).message, 'apps can be reached from this machine only');
 });
 
-test('listeners are found with address, port, user and process', async (t) => {
+test('listeners are found with address, port, user and process', async () => {
   for (const host of ['127.0.0.1', '0.0.0.0', '::1', '::']) {
-    const port = await listening(t, host);
+    // Closed in each round: `::1` could get the port of an earlier server.
+    await using server = createServer().listen(0, host);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
     const found = (await listListeners())?.filter(
       (each) => each.port === port && each.pids.includes(process.pid),
     );

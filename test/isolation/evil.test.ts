@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { AppError } from '../../src/errors/app-error.ts';
 import { protocolVersion } from '../../src/protocol/version.ts';
+import { appLog } from '../support/app-log.ts';
 import { Checkout } from '../support/git.ts';
 import { Isolated, withoutRoot } from '../support/isolated.ts';
 import type { Files } from '../support/pack.ts';
@@ -67,7 +68,7 @@ test('an app cannot read or change files of another app or of Sluice', {
   const { workers } = await sluice.status('shop');
   const victim = workers[0]?.pid ?? 0;
   const release = theirs.release(1);
-  await waitFor(async () => (await readFile(join(theirs.logs, 'app.log'), 'utf8')).length > 0);
+  await waitFor(async () => (await appLog(theirs.logs)).length > 0);
 
   const files = [
     join(release.directory, 'server.js'),
@@ -247,8 +248,8 @@ test('an app cannot read or change files of another app or of Sluice', {
         );
       }
       assert.equal(isolated.runner.signalCode, null);
-      const log = await readFile(join(own.logs, 'app.log'), 'utf8');
-      assert.equal(log.match(/wrote into the channel/g)?.length, said.length);
+      const ended = (await appLog(own.logs)).filter(({ text }) => text.includes('wrote into the channel'));
+      assert.equal(ended.length, said.length);
     },
   );
 

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { cp, readFile, rm } from 'node:fs/promises';
+import { cp, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { AppError } from '../../src/errors/app-error.ts';
+import { appLog } from '../support/app-log.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';
@@ -93,10 +94,10 @@ test('the hint names a missing package, and the log names the release that did n
     return true;
   });
   const line = await waitFor(async () => {
-    const log = await readFile(join(broken.log.directory, 'app.log'), 'utf8');
-    return log.split('\n').find((each) => each.includes('no-such-package'));
+    const log = await appLog(broken.log.directory);
+    return log.find(({ text }) => text.includes('no-such-package'));
   });
-  assert.match(line, new RegExp(`^\\S+Z ${broken.release} web\\.0 err `));
+  assert.deepEqual([line.release, line.process, line.stream], [broken.release, 'web.0', 'err']);
 });
 
 test('an app that ignores PORT goes live with a notice, and opens its other ports beside the old release (thorough)', async (t) => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { EnvironmentStatus, WorkerStatus } from '../../src/protocol/runner.ts';
 import { ownCgroup } from '../../src/runner/cgroups/find.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { appLog } from '../support/app-log.ts';
 import { managesCgroups, noLimits } from '../support/cgroups.ts';
 import { freePort } from '../support/free-port.ts';
@@ -172,6 +173,5 @@ test('workers of a killed runner stay in their cgroup, which is removed after th
 });
 
 function isAlive(pid: number): boolean {
-  // One that has ended and was not waited for yet is still listed.
-  return existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return processStartTime(pid) !== undefined;
 }

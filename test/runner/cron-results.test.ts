@@ -42,9 +42,10 @@ test('results outlive the runner, and a run that was under way has failed', asyn
   const path = await makeFile(t);
   const at = '2026-01-01T00:00:00.000Z';
   const first = new CronResults(() => path, assert.fail);
-  first.begin('mail', at);
-  first.set('mail', { at, durationMs: 5, outcome: 'done', detail: 'exit status 0' });
   first.begin('report', at);
+  first.set('report', { at, durationMs: 0, outcome: 'skipped', detail: 'the last run had not ended' });
+  const done = { at, durationMs: 5, outcome: 'done', detail: 'exit status 0' } as const;
+  first.end(first.begin('mail', at), done);
   const second = new CronResults(() => path, assert.fail);
   assert.deepEqual(second.interrupted, ['report']);
   assert.equal(second.get('mail')?.outcome, 'done');

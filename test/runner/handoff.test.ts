@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { processStartTime } from '../../src/system/process/processes.ts';
+import { appLog } from '../support/app-log.ts';
 import { ask, connectClients, headerOf, nextText } from '../support/clients.ts';
 import { fetchText } from '../support/http.ts';
 import { appNode, TestRunner } from '../support/runner.ts';
@@ -157,13 +158,15 @@ test('a worker whose app has closed the descriptors of the handoff since it open
   const clients = await connectClients(t, runner);
   const old = await workersOf(runner, 1);
   signal(old, 'SIGUSR2');
-  const log = () => readFile(join(spec.log.directory, 'app.log'), 'utf8').catch(() => '');
-  await waitFor(async () => (await log()).match(/closed/g)?.length === old.length);
+  const logged = async (words: string) =>
+    (await appLog(spec.log.directory)).filter(({ text }) => text.includes(words));
+  await waitFor(async () => (await logged('closed')).length === old.length);
   await runner.release(lasting(runner));
   for (const client of clients) assert.equal(await ask(client), '1');
   await untilEnded(old);
   for (let count = 0; count < 8; count += 1) assert.equal((await fetchText(runner.port)).body, '2');
-  assert.match(await log(), /cannot hand over idle connections: the app has closed descriptor 4 or 5/);
+  const words = 'cannot hand over idle connections: the app has closed descriptor 4 or 5';
+  assert.notDeepEqual(await logged(words), []);
 });
 
 test('after the abort of a worker, its sibling gives its connections to the next release (thorough)', async (t) => {

@@ -12,8 +12,9 @@ const settings: HealthSettings = {
   headers: {},
   status: ['100-499'],
   interval: 10,
-  timeout: 300,
+  timeout: 5000,
 };
+const impatient: HealthSettings = { ...settings, timeout: 300 };
 const signal = new AbortController().signal;
 
 async function listen(t: TestContext, server: Server): Promise<number> {
@@ -42,8 +43,7 @@ test('a worker is healthy if its answer contains the text, in the first megabyte
     const timer = setInterval(() => response.write('x'.repeat(200_000)), 1);
     response.on('close', () => clearInterval(timer));
   });
-  const check = (body: string) =>
-    checkHealth({ protocol: 'http', port }, { ...settings, body, timeout: 5000 }, signal);
+  const check = (body: string) => checkHealth({ protocol: 'http', port }, { ...settings, body }, signal);
   assert.equal((await check('ready')).fault, undefined);
   assert.equal((await check('broken')).fault, 'answered GET / without the text "broken"');
 });
@@ -61,7 +61,7 @@ test('a health check sends the path and the headers of the settings', async (t) 
 
 test('a worker that does not answer in time, or not at all, is not healthy', async (t) => {
   const silent = await http(t, () => undefined);
-  const { fault } = await checkHealth({ protocol: 'http', port: silent }, settings, signal);
+  const { fault } = await checkHealth({ protocol: 'http', port: silent }, impatient, signal);
   assert.equal(fault, 'did not answer GET / within 300 ms');
   const closed = await checkHealth({ protocol: 'http', port: 1 }, settings, signal);
   assert.match(closed.fault ?? '', /^could not be asked for \/: .*ECONNREFUSED/);
@@ -79,8 +79,7 @@ test('a net server is healthy if it accepts a connection, and if its answers are
     t,
     createTcp((socket) => socket.on('error', () => undefined)),
   );
-  const asked = { ...settings, timeout: 5000 };
-  assert.deepEqual(await checkHealth({ protocol: 'tcp', port: silent }, asked, signal), {
+  assert.deepEqual(await checkHealth({ protocol: 'tcp', port: silent }, settings, signal), {
     protocol: 'tcp',
     fault: undefined,
   });
@@ -89,7 +88,7 @@ test('a net server is healthy if it accepts a connection, and if its answers are
     t,
     createTcp((socket) => inner.emit('connection', socket)),
   );
-  assert.deepEqual(await checkHealth({ protocol: 'tcp', port: speaking }, asked, signal), {
+  assert.deepEqual(await checkHealth({ protocol: 'tcp', port: speaking }, settings, signal), {
     protocol: 'http',
     fault: 'answered 500 to GET /',
   });
@@ -101,7 +100,7 @@ test('a net server that begins to answer in HTTP must end its answer; another pr
       t,
       createTcp((socket) => answer(socket.on('error', () => undefined))),
     );
-    return checkHealth({ protocol: 'tcp', port }, { ...settings, timeout: 5000 }, signal);
+    return checkHealth({ protocol: 'tcp', port }, settings, signal);
   };
   const late = await check((socket) => {
     socket.write('HTTP/1.1 500 Internal Server Error\r\n');
@@ -123,7 +122,7 @@ test('a net server must answer if the settings expect a certain answer', async (
     t,
     createTcp((socket) => socket.on('error', () => undefined)),
   );
-  const { fault } = await checkHealth({ protocol: 'tcp', port }, { ...settings, path: '/health' }, signal);
+  const { fault } = await checkHealth({ protocol: 'tcp', port }, { ...impatient, path: '/health' }, signal);
   assert.equal(fault, 'did not answer GET /health within 300 ms');
 });
 

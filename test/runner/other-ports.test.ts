@@ -37,7 +37,7 @@ async function tryWhile(port: number, running: Promise<unknown>): Promise<string
 
 test('no port of an unhealthy release can be reached while it boots', async (t) => {
   const { runner, other, spec } = await start(t);
-  const boot = runner.boot(spec('beside-unwell', { bootTimeout: '3s' }));
+  const boot = runner.boot(spec('beside-unwell', { bootTimeout: '5s' }));
   const [onOther, onOwn] = await Promise.all([tryWhile(other, boot), tryWhile(runner.port, boot)]);
   await assert.rejects(boot, { code: 'health_failed' });
   assert.deepEqual(new Set([...onOther, ...onOwn]), new Set(['ECONNREFUSED']));
@@ -46,7 +46,7 @@ test('no port of an unhealthy release can be reached while it boots', async (t) 
 test('an unhealthy release answers nothing on the second port of the live release (thorough)', async (t) => {
   const { runner, other, spec } = await start(t);
   await runner.release(spec('beside-plain'));
-  const boot = runner.boot(spec('beside-unwell', { bootTimeout: '3s' }));
+  const boot = runner.boot(spec('beside-unwell', { bootTimeout: '5s' }));
   const outcomes = await tryWhile(other, boot);
   await assert.rejects(boot, { code: 'health_failed' });
   assert.deepEqual(new Set(outcomes), new Set(['1']));

@@ -84,7 +84,7 @@ test('no request on a unix socket is lost over switches under load', async (t) =
 
 test('an unhealthy release answers on no unix socket (thorough)', async (t) => {
   const { runner, path, spec } = await start(t);
-  const failing = () => spec({ bootTimeout: '3s' }, { STATUS: '500', UNLINK: 'yes' });
+  const failing = () => spec({ bootTimeout: '5s' }, { STATUS: '500', UNLINK: 'yes' });
   await assert.rejects(runner.boot(failing()), { code: 'health_failed' });
   await assert.rejects(ask(path), { code: 'ECONNREFUSED' });
   const { release } = spec();

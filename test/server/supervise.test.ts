@@ -44,9 +44,11 @@ test('a server that crashes is started again, even if the new one cannot start a
     `if (count === 1) process.kill(process.pid, 'SIGKILL');
      if (count === 2) process.exit(1);
      process.on('SIGTERM', () => process.exit(0));
+     note('ready');
      setInterval(() => {}, 1000);`,
   );
-  await waitFor(async () => (await starts()).length === 3, { what: 'the third start' });
+  await waitFor(async () => (await starts()).includes('ready'), { what: 'the third start' });
+  assert.deepEqual(await starts(), ['started', 'started', 'started', 'ready']);
   supervisor.kill('SIGTERM');
   await once(supervisor, 'exit');
 });

@@ -8,11 +8,19 @@ export const cutOff = 'Sluice ended before the run did';
 /** Result of a run, as stored; `underWay` is true until the run has ended. */
 type Stored = CronResult & { underWay?: boolean };
 
+/** Run of a cron entry; `at` is the time of its start. */
+interface CronRun {
+  name: string;
+  at: string;
+}
+
 /** Last result of each cron entry of an environment, in a file that outlives the runner. */
 export class CronResults {
   readonly #path: () => string;
   readonly #log: (message: string) => void;
   readonly #results: Map<string, Stored>;
+  /** runs that have begun and not ended; entries may overlap */
+  readonly #underWay = new Set<CronRun>();
   /** names of the entries whose runs were under way when an earlier runner ended */
   readonly interrupted: string[];
 
@@ -23,7 +31,7 @@ export class CronResults {
     this.#results = this.#read();
     this.interrupted = [...this.#results.keys()].filter((name) => this.get(name)?.underWay);
     for (const name of this.interrupted) delete this.get(name)?.underWay;
-    if (this.interrupted.length > 0) this.#write(this.#results, this.interrupted.join(', '));
+    if (this.interrupted.length > 0) this.#write(this.interrupted.join(', '));
   }
 
   get(name: string): Stored | undefined {
@@ -31,20 +39,31 @@ export class CronResults {
   }
 
   /** Stores that a run has begun, for the case that the runner ends before the run. */
-  begin(name: string, at: string): void {
-    const stored: Stored = { at, durationMs: 0, outcome: 'failed', detail: cutOff, underWay: true };
-    this.#write([...this.#results, [name, stored]], name);
+  begin(name: string, at: string): CronRun {
+    const run = { name, at };
+    this.#underWay.add(run);
+    this.#write(name);
+    return run;
+  }
+
+  /** Stores the result of a run that has ended. */
+  end(run: CronRun, result: CronResult): void {
+    this.#underWay.delete(run);
+    this.set(run.name, result);
   }
 
   /** Stores a result, without a sync: entries may run each second, and a power cut may cost the last results. */
   set(name: string, result: CronResult): void {
     this.#results.set(name, result);
-    this.#write(this.#results, name);
+    this.#write(name);
   }
 
-  #write(results: Iterable<[string, Stored]>, name: string): void {
+  #write(name: string): void {
+    const results: Record<string, Stored> = Object.fromEntries(this.#results);
+    for (const run of this.#underWay)
+      results[run.name] = { at: run.at, durationMs: 0, outcome: 'failed', detail: cutOff, underWay: true };
     try {
-      replaceFile(this.#path(), JSON.stringify(Object.fromEntries(results)));
+      replaceFile(this.#path(), JSON.stringify(results));
     } catch (error) {
       this.#log(`the result of ${name} was not stored: ${(error as Error).message}`);
     }

@@ -115,11 +115,11 @@ export class Schedule {
   async #run(entry: Entry): Promise<void> {
     const { name } = entry.cron;
     const at = new Date().toISOString();
-    this.#results?.begin(name, at);
+    const run = this.#results?.begin(name, at);
     const start = performance.now();
     const { outcome, detail } = await this.#perform(entry);
     const durationMs = Math.round(performance.now() - start);
-    this.#results?.set(name, { at, durationMs, outcome, detail });
+    if (run !== undefined) this.#results?.end(run, { at, durationMs, outcome, detail });
     await this.#write(entry, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
   }
 

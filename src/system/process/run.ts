@@ -4,6 +4,7 @@ import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import { patientTimer } from '../concurrency/deadline.ts';
 import { formatDuration } from '../text/format.ts';
 
 /** Directories of programs, for a process without a PATH of its own. */
@@ -81,7 +82,7 @@ export async function run(
   const late = () => end(`${program} timed out after ${formatDuration(timeout)}`, killSignal);
   const interrupted = () => end(`${program} was interrupted`, 'SIGKILL');
   // The `timeout` of `spawn` would keep this process alive if the program cannot be started.
-  using _timer = timeout === 0 ? undefined : setTimeout(late, timeout);
+  using _timer = timeout === 0 ? undefined : patientTimer(late, timeout);
   if (endOnInterrupt) process.on('SIGINT', interrupted);
   try {
     // Without a free descriptor there are no streams. A program that does not read its input reports by its exit.

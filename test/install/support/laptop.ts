@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { signalProcess } from '../../../src/system/process/processes.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 import { attempt, type CommandOptions, type CommandResult, run } from './command.ts';
 import { Network } from './network.ts';
@@ -24,7 +25,7 @@ export class Laptop {
     t.after(async () => {
       // A tunnel goes on in the background.
       for (const pid of (await run('ip', ['netns', 'pids', network.name])).trim().split('\n'))
-        if (pid !== '') process.kill(Number(pid), 'SIGKILL');
+        if (pid !== '') signalProcess(Number(pid), 'SIGKILL');
       await network.remove();
     });
     const laptop = new Laptop(await temporaryDirectory(t), network);
