@@ -283,7 +283,7 @@ test('after the time limit, databases are copied without SQLite (thorough)', asy
 test('copies of databases that fail take their time from the limit, however large they are', async (t) => {
   const { home, data } = await homeOf(t);
   const damaged = Buffer.concat([Buffer.from('SQLite format 3\0'), randomBytes(1e6)]);
-  // With a 2 here, the file is one that is copied as it is: the write-ahead log of a database that nobody has open.
+  // A 2 here would mark a database with a write-ahead log. SQLite copies such a database only if a program has it open.
   damaged.fill(1, 18, 20);
   for (let index = 10; index < 19; index += 1) await writeFile(join(data, `${index}.db`), damaged);
   // Shorter than the usual time of a copy.

@@ -45,6 +45,7 @@ test('results outlive the runner, and a run that was under way has failed', asyn
   first.begin('report', at);
   first.set('report', { at, durationMs: 0, outcome: 'skipped', detail: 'the last run had not ended' });
   const done = { at, durationMs: 5, outcome: 'done', detail: 'exit status 0' } as const;
+  first.end(first.begin('report', at), done);
   first.end(first.begin('mail', at), done);
   const second = new CronResults(() => path, assert.fail);
   assert.deepEqual(second.interrupted, ['report']);

@@ -334,10 +334,7 @@ test('a drain names the requests that it cuts after drainTimeout', async () => {
   const { handle } = fakes.last(0);
   await handle.retire(false);
   await handle.drain(50, stopping.signal);
-  assert.match(
-    logged[0] ?? '',
-    /^0 cuts GET \/hang: not answered (?:\d+ ms|\d\.\d s) after .* \("drainTimeout"\)$/,
-  );
+  assert.match(logged[0] ?? '', /^0 cuts GET \/hang: not answered \d+ ms after .* \("drainTimeout"\)$/);
   assert.match(logged[1] ?? '', /^0 cuts POST \/upload: not answered/);
   assert.deepEqual(fakes.take(), ['1.0 retire', '1.0 reportInFlight', '1.0 SIGTERM']);
 });

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { glob, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { OutputTooLong, ownEnvironment, ProgramFailed, run, runAs } from '../../src/system/process/run.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -13,7 +15,7 @@ const wrapper = 'src/system/process/run.ts';
 const passOn = new Set(['src/cli/commands/up.ts', 'src/cli/commands/upgrade.ts', 'src/server/up.ts']);
 
 const ourselves = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-const sh = (script: string, timeout = 500) => runAs(ourselves, ['/bin/sh', '-c', script], { timeout });
+const sh = (script: string) => runAs(ourselves, ['/bin/sh', '-c', script], { timeout: 500 });
 
 test('a program that Sluice starts inherits only PATH, and not the working directory', async () => {
   const { NODE_PATH } = process.env;
@@ -66,7 +68,16 @@ test('a program gets its input', async () => {
 
 test('a program that another user has stopped, or whose pipe another process has open, ends in time', async () => {
   await assert.rejects(sh('kill -STOP $$'), { message: '/bin/sh timed out after 500 ms' });
-  await sh('sleep 20 &', 2000);
+  await sh('sleep 20 &');
+});
+
+test('a program that has ended in time is not late, although this process stood still', async () => {
+  const start = performance.now();
+  const running = run('true', [], { timeout: 100 });
+  const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ');
+  const isRunning = () => children().some((pid) => processStartTime(Number(pid)) !== undefined);
+  while (isRunning() || performance.now() - start < 200);
+  await running;
 });
 
 test('a program that prints without end is ended', async () => {
