@@ -1,4 +1,5 @@
 import { addAbortListener } from 'node:events';
+import { availableParallelism } from 'node:os';
 import type { Readable } from 'node:stream';
 import { superseded } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
@@ -6,9 +7,8 @@ import { giveToApp } from '../apps/files.ts';
 import { leftBehindNotice } from '../apps/left-behind.ts';
 import { behindNginxNotices } from '../apps/release-view.ts';
 import { build } from '../build/build.ts';
-import { checkStart } from '../build/start-command/check.ts';
-import { nodeVersionNotices, otherToolsNotices } from '../build/start-command/notices.ts';
-import { type AppSettings, loadAppSettings, topOf } from '../config/app-settings.ts';
+import { type DeployPlan, planDeploy } from '../build/plan.ts';
+import type { AppSettings } from '../config/app-settings.ts';
 import type { BootResult, Notice } from '../protocol/runner.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
@@ -54,9 +54,10 @@ export async function deploy(
   try {
     await receive(deployment, source);
     using _turn = await takeTurn(deployment);
-    const settings = await check(deployment, source);
+    const plan = await check(deployment, source);
+    const { settings } = plan;
     const buildMs = await buildTree(deployment, settings);
-    const release = await publish(deployment, settings, buildMs);
+    const release = await publish(deployment, plan, buildMs);
     await preSwitch(deployment, release);
     await goLive(deployment, release);
     await postSwitch(deployment, release, stopping);
@@ -92,20 +93,18 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
   return turn.move();
 }
 
-/** Checks early for errors that would otherwise appear after a long build. */
-async function check(deployment: Deployment, { review }: DeploySource): Promise<AppSettings> {
+/** Plans the release. Finds errors early that would otherwise appear after a long build. */
+async function check(deployment: Deployment, { review }: DeploySource): Promise<DeployPlan> {
   deployment.enter('check');
   const { environment, tree } = deployment;
   const reviewed = await review?.();
   if (reviewed) deployment.notice(reviewed);
-  const settings = await loadAppSettings(topOf(tree));
-  await checkStart(tree, settings);
+  const plan = await planDeploy(tree, { node: process.versions.node, cores: availableParallelism() });
   await ensureFree(environment, 0);
-  for (const notice of await nodeVersionNotices(tree, process.versions.node)) deployment.notice(notice);
-  for (const notice of await otherToolsNotices(tree)) deployment.notice(notice);
-  const leftBehind = await leftBehindNotice(environment, settings.shared);
+  for (const notice of plan.notices) deployment.notice(notice);
+  const leftBehind = await leftBehindNotice(environment, plan.settings.shared);
   if (leftBehind !== null) deployment.notice(leftBehind);
-  return settings;
+  return plan;
 }
 
 /** Runs the steps `preBuild` to `prune` that the app has. Returns their time in ms. */

@@ -1,7 +1,6 @@
-import { availableParallelism } from 'node:os';
 import { shareFiles } from '../apps/files.ts';
+import type { DeployPlan } from '../build/plan.ts';
 import { resolveBackground, resolveStart } from '../build/start-command/start-plan.ts';
-import { resolveWorkers } from '../build/start-command/workers.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { directorySize } from '../releases/disk.ts';
 import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
@@ -11,14 +10,14 @@ import type { Deployment } from './deployment.ts';
 /** Plans how the release runs, and moves its directory to the releases. The release does not change after that. */
 export async function publish(
   deployment: Deployment,
-  settings: AppSettings,
+  { settings, workers }: DeployPlan,
   buildMs: number,
 ): Promise<ReleaseRecord> {
   deployment.enter('publish');
   const { environment, number, tree } = deployment;
   const { from, notices, ...start } = await resolveStart(tree, settings);
   for (const notice of notices) deployment.notice(notice);
-  const { count, reason } = await resolveWorkers(settings.workers, tree, availableParallelism());
+  const { count, reason } = workers;
   deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
   if (reason !== null) deployment.log(reason);
   const background = await planBackground(deployment, settings);

@@ -1,7 +1,7 @@
 import type { AppSettings } from '../../config/app-settings.ts';
 import { type Manifest, readManifest } from '../../config/package-manifest.ts';
 
-interface WorkerCount {
+export interface WorkerCount {
   count: number;
   /** why `auto` gives less than one worker per core, and how to change that; null otherwise */
   reason: string | null;
