@@ -38,6 +38,7 @@ export async function generationSpec(
     nodeArgs,
     script: join(directory, script),
     args,
+    ...(run.exec && { exec: run.exec }),
     env: {
       ...systemEnvironment(appliance.node, isolated),
       NODE_ENV: 'production',

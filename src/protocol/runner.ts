@@ -18,6 +18,8 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
   /** absolute path of the script */
   script: string;
   args: string[];
+  /** command to run in place of `script`; left out if the app starts from a file */
+  exec?: ExecCommand;
   env: Record<string, string>;
   workers: number;
   host: string;
@@ -37,6 +39,14 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
   log: LogSpec;
   /** absolute paths */
   paths: { current: string; generation: string; cron: string };
+}
+
+/** Command that starts the app in a process of its own: exec mode. */
+export interface ExecCommand {
+  /** run by `/bin/sh -c` in the directory of the release */
+  command: string;
+  /** clause on why the command is not a file that Node.js can run, such as `it runs the shell script ./start.sh` */
+  reason: string;
 }
 
 /** Settings of the log of an app. */

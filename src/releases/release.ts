@@ -1,6 +1,6 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import type { ErrorBody } from '../errors/app-error.ts';
-import type { Notice } from '../protocol/runner.ts';
+import type { ExecCommand, Notice } from '../protocol/runner.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
 
 /** State of a release in the API. Derived, never stored: see `releaseState`. */
@@ -88,6 +88,8 @@ export interface RunPlan extends ProgramPlan {
   settings: AppSettings;
   workers: number;
   background: BackgroundPlan[];
+  /** command of exec mode, with `script` empty; undefined if the app starts from a file, and in earlier records */
+  exec?: ExecCommand;
 }
 
 /** Start of a background process. Its PORT has no meaning for Sluice. */
