@@ -4,8 +4,9 @@ import { resolveWorkers } from '../../../src/build/start-command/workers.ts';
 import { writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
-async function auto(t: TestContext, dependencies: Record<string, string>, cores = 4) {
+async function auto(t: TestContext, names: string, cores = 4) {
   const directory = await temporaryDirectory(t);
+  const dependencies = Object.fromEntries(names.split(' ').map((name) => [name, '1']));
   await writeTree(directory, { 'package.json': { dependencies } });
   return await resolveWorkers('auto', directory, cores);
 }
@@ -22,32 +23,101 @@ test('a number, a negative number and "max" apply whatever the dependencies are'
 });
 
 test('"auto" is one worker per core', async (t) => {
-  assert.deepEqual(await auto(t, { express: '5' }), { count: 4, reason: null });
   assert.deepEqual(await resolveWorkers('auto', await temporaryDirectory(t), 2), { count: 2, reason: null });
 });
 
-for (const name of ['better-sqlite3', 'lowdb', 'node-cron', '@nestjs/schedule']) {
-  test(`"auto" is one worker with ${name}, and the reason names the setting`, async (t) => {
-    const { count, reason } = await auto(t, { express: '5', [name]: '1' });
+/** Dependencies, the package that decides, and a part of its reason. */
+const one: [dependencies: string, decides: string, because: RegExp][] = [
+  ['better-sqlite3', 'better-sqlite3', /embedded database/],
+  ['@libsql/client', '@libsql/client', /embedded database/],
+  ['lowdb', 'lowdb', /embedded database/],
+  ['classic-level', 'classic-level', /embedded database/],
+  ['@strapi/strapi better-sqlite3 pg', 'better-sqlite3', /embedded database/],
+  ['node-cron', 'node-cron', /scheduler/],
+  ['@nestjs/schedule ioredis', '@nestjs/schedule', /scheduler/],
+  ['telegraf', 'telegraf', /every worker would answer/],
+  ['ghost mysql2', 'ghost', /single process/],
+  ['@directus/api pg', '@directus/api', /without Redis/],
+  ['socket.io', 'socket.io', /must reach the same process/],
+  ['socket.io @socket.io/redis-adapter redis', 'socket.io', /even if an adapter/],
+  ['socket.io @socket.io/cluster-adapter', 'socket.io', /even if an adapter/],
+  ['@nestjs/platform-socket.io', '@nestjs/platform-socket.io', /must reach the same process/],
+  ['@feathersjs/socketio', '@feathersjs/socketio', /must reach the same process/],
+  ['engine.io', 'engine.io', /must reach the same process/],
+  ['sockjs', 'sockjs', /must reach the same process/],
+  ['faye', 'faye', /must reach the same process/],
+  ['ws', 'ws', /WebSocket clients/],
+  ['@fastify/websocket', '@fastify/websocket', /WebSocket clients/],
+  ['graphql-ws', 'graphql-ws', /WebSocket clients/],
+  ['express-session', 'express-session', /keeps sessions inside the process/],
+  ['express-session passport ioredis', 'express-session', /keeps sessions inside the process/],
+  ['@fastify/session', '@fastify/session', /keeps sessions inside the process/],
+  ['express-session connect-redis memorystore redis', 'memorystore', /keeps sessions inside the process/],
+  ['express-rate-limit', 'express-rate-limit', /counts requests/],
+  ['p-queue', 'p-queue', /queue inside the process/],
+  ['node-cache', 'node-cache', /cache inside the process/],
+  ['lru-cache ioredis', 'lru-cache', /cache inside the process/],
+  ['cache-manager', 'cache-manager', /cache inside the process/],
+];
+
+for (const [dependencies, decides, because] of one) {
+  test(`"auto" is one worker with ${dependencies}, and the reason names ${decides}`, async (t) => {
+    const { count, reason } = await auto(t, dependencies);
     assert.equal(count, 1);
-    assert.match(reason ?? '', new RegExp(`^1 worker, not 4: ${name} .*"workers" in sluice\\.json`));
+    assert.ok(reason?.startsWith(`1 worker, not 4: ${decides} `), reason ?? 'no reason');
+    assert.match(reason ?? '', because);
+    assert.match(reason ?? '', /set "workers" in sluice\.json/);
   });
 }
 
-for (const adapter of ['@socket.io/redis-adapter', '@socket.io/cluster-adapter', '@socket.io/sticky']) {
-  test(`"auto" is one worker with socket.io and ${adapter}`, async (t) => {
-    const { count, reason } = await auto(t, { 'socket.io': '4', [adapter]: '8' });
-    assert.equal(count, 1);
-    assert.match(reason ?? '', /^1 worker, not 4: all requests of a polling socket\.io client .* adapter/);
+const several = [
+  'express',
+  'express pg ioredis bullmq',
+  'ws ioredis',
+  'ws pg-listen',
+  '@fastify/websocket nats',
+  'graphql-ws graphql-redis-subscriptions',
+  'express-session connect-redis redis',
+  'express-session connect-pg-simple pg passport',
+  'cookie-session',
+  'koa-session',
+  '@fastify/session connect-mongo',
+  'express-rate-limit rate-limit-redis',
+  '@nestjs/cache-manager cache-manager @keyv/redis',
+  '@directus/api pg ioredis',
+  'multer',
+];
+
+for (const dependencies of several) {
+  test(`"auto" is one worker per core with ${dependencies}`, async (t) => {
+    assert.deepEqual(await auto(t, dependencies), { count: 4, reason: null });
   });
 }
 
-test('"auto" is one worker with other packages whose clients poll', async (t) => {
-  for (const name of ['@nestjs/platform-socket.io', '@feathersjs/socketio', 'engine.io', 'sockjs', 'faye']) {
-    assert.equal((await auto(t, { [name]: '1' })).count, 1, name);
-  }
+test('dev dependencies do not count, optional ones do', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const count = async (manifest: object) => {
+    await writeTree(directory, { 'package.json': manifest });
+    return (await resolveWorkers('auto', directory, 4)).count;
+  };
+  assert.equal(await count({ devDependencies: { ws: '8' } }), 4);
+  assert.equal(await count({ optionalDependencies: { ws: '8' } }), 1);
+});
+
+test('"auto" is one worker if the schema of Prisma names SQLite, and the reason names the file', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const schema = (provider: string) => ({
+    'package.json': { dependencies: { '@prisma/client': '6' } },
+    'prisma/schema.prisma': `generator client {\n  provider = "prisma-client-js"\n}\n\ndatasource db {\n  provider = "${provider}"\n}\n`,
+  });
+  await writeTree(directory, schema('postgresql'));
+  assert.equal((await resolveWorkers('auto', directory, 4)).count, 4);
+  await writeTree(directory, schema('sqlite'));
+  const { count, reason } = await resolveWorkers('auto', directory, 4);
+  assert.equal(count, 1);
+  assert.match(reason ?? '', /^1 worker, not 4: prisma\/schema\.prisma names an SQLite database/);
 });
 
 test('one core needs no reason', async (t) => {
-  assert.deepEqual(await auto(t, { sqlite3: '5' }, 1), { count: 1, reason: null });
+  assert.deepEqual(await auto(t, 'sqlite3', 1), { count: 1, reason: null });
 });
