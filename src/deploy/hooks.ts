@@ -4,12 +4,17 @@ import type { ReleaseRecord } from '../releases/release.ts';
 import type { Deployment } from './deployment.ts';
 import { generationSpec } from './spec.ts';
 
-/** Runs the hook `preSwitch`: work before the new code runs, such as migrations. @throws AppError `hook_failed` */
+/**
+ * Runs the work before the new code runs, such as migrations: the hook `preSwitch`, then the commands that precede the last one
+ * of the start command.
+ * @throws AppError `hook_failed`
+ */
 export async function preSwitch(deployment: Deployment, release: ReleaseRecord): Promise<void> {
-  const command = release.run?.settings.hooks.preSwitch;
-  if (command === undefined) return;
-  deployment.enter('preSwitch');
-  await runHook(deployment, release, command, deployment.signal);
+  const { settings, before = [] } = release.run ?? {};
+  const hook = settings?.hooks.preSwitch;
+  const commands = hook === undefined ? before : [hook, ...before];
+  if (commands.length > 0) deployment.enter('preSwitch');
+  for (const command of commands) await runHook(deployment, release, command, deployment.signal);
 }
 
 /**

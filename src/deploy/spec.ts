@@ -2,8 +2,9 @@ import { delimiter, dirname, join } from 'node:path';
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { GenerationLimits, GenerationSpec } from '../protocol/runner.ts';
-import type { ReleaseRecord } from '../releases/release.ts';
+import type { BackgroundSpec, GenerationLimits, GenerationSpec } from '../protocol/runner.ts';
+import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
+import { expandWord, expandWords, type Word } from '../releases/words.ts';
 import { usualPath } from '../system/process/run.ts';
 
 /** Values of a trial boot, instead of those on the disk. */
@@ -23,32 +24,38 @@ export async function generationSpec(
   const { number, run } = record;
   if (run === null) throw new AppError('internal', `release ${number} of ${name} has no plan to run it`);
   const state = await environment.state();
-  const { settings, script, args, nodeArgs } = run;
+  const { settings, script } = run;
   const { health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout } = settings;
   const { directory } = paths.release(number);
   const isolated = await appliance.runner.hasUsers();
   const own = changes.env ?? (await environment.variables());
   const workers = (changes.workers === undefined ? state.workers : changes.workers) ?? run.workers;
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
+  const set = {
+    PORT: String(state.port),
+    SLUICE_APP: id.app,
+    SLUICE_ENVIRONMENT: id.environment,
+    SLUICE_RELEASE: String(number),
+  };
+  const shared = {
+    ...run.defaults,
+    ...systemEnvironment(appliance.node, isolated),
+    NODE_ENV: 'production',
+    ...own,
+    ...set,
+  };
+  const env = { ...withVariables(shared, run.env), ...set };
   return {
     key: name,
     release: number,
     directory,
+    ...(run.directory !== undefined && { workingDirectory: join(directory, run.directory) }),
     node: appliance.node,
-    nodeArgs,
+    nodeArgs: expandWords(run.nodeArgs, env),
     script: join(directory, script),
-    args,
+    args: expandWords(run.args, env),
     ...(run.exec && { exec: run.exec }),
-    env: {
-      ...systemEnvironment(appliance.node, isolated),
-      NODE_ENV: 'production',
-      ...own,
-      ...run.env,
-      PORT: String(state.port),
-      SLUICE_APP: id.app,
-      SLUICE_ENVIRONMENT: id.environment,
-      SLUICE_RELEASE: String(number),
-    },
+    env,
     workers,
     host: appliance.settings.apps.host,
     port: state.port,
@@ -65,7 +72,7 @@ export async function generationSpec(
     maxMemory: settings.maxMemory ?? null,
     limits: generationLimits(settings, processes),
     cronRestart: settings.cronRestart ?? null,
-    background: run.background.map((plan) => ({ ...plan, script: join(directory, plan.script) })),
+    background: run.background.map((plan) => backgroundSpec(plan, directory, env)),
     cron: settings.cron,
     log: {
       directory: paths.logs,
@@ -77,6 +84,31 @@ export async function generationSpec(
       secrets: Object.values(own),
     },
     paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
+  };
+}
+
+/** Returns `env` with the variables of a command; a value may refer to the variables before it. */
+function withVariables(env: Record<string, string>, added: Record<string, Word>): Record<string, string> {
+  const all = { ...env };
+  for (const [name, value] of Object.entries(added)) all[name] = expandWord(value, all);
+  return all;
+}
+
+/** @param shared variables of the workers, which a background process gets, too */
+function backgroundSpec(
+  { name, count, overlap, script, defaults = {}, directory: at, ...plan }: BackgroundPlan,
+  directory: string,
+  shared: Record<string, string>,
+): BackgroundSpec {
+  const missing = Object.entries(defaults).filter(([variable]) => shared[variable] === undefined);
+  const all = withVariables({ ...shared, ...Object.fromEntries(missing) }, plan.env);
+  const env = Object.fromEntries([...missing, ...Object.keys(plan.env).map((key) => [key, all[key] ?? ''])]);
+  return {
+    ...{ name, count, overlap, env },
+    ...(at !== undefined && { workingDirectory: join(directory, at) }),
+    script: join(directory, script),
+    nodeArgs: expandWords(plan.nodeArgs, all),
+    args: expandWords(plan.args, all),
   };
 }
 

@@ -10,8 +10,10 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
   /** name of the environment, such as `shop@staging`: see `environmentName` */
   key: string;
   release: number;
-  /** working directory: that of the release */
+  /** directory of the release, and the working directory of cron jobs */
   directory: string;
+  /** working directory of the workers; left out for that of the release */
+  workingDirectory?: string;
   /** absolute path of the Node.js binary */
   node: string;
   nodeArgs: string[];
@@ -84,6 +86,8 @@ export interface BackgroundSpec {
   args: string[];
   /** variables of its command, besides those of the app */
   env: Record<string, string>;
+  /** left out for the directory of the release */
+  workingDirectory?: string;
   /** true if new processes may start while those of the former release still run */
   overlap: boolean;
 }

@@ -2,6 +2,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import type { ErrorBody } from '../errors/app-error.ts';
 import type { ExecCommand, Notice } from '../protocol/runner.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
+import type { Word } from './words.ts';
 
 /** State of a release in the API. Derived, never stored: see `releaseState`. */
 type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'removed';
@@ -73,14 +74,18 @@ export interface ReleaseRecord {
   protocol?: AppProtocol;
 }
 
-/** Start of a program: `node …nodeArgs script …args` in the directory of the release, with `env` added. */
+/** Start of a program: `node …nodeArgs script …args` in a directory of the release, with `env` added. */
 export interface ProgramPlan {
   /** existing file, relative to the release */
   script: string;
-  args: string[];
-  nodeArgs: string[];
+  args: Word[];
+  nodeArgs: Word[];
   /** variables of the command, as in `NODE_ENV=production node app.js`; never PORT, which Sluice sets */
-  env: Record<string, string>;
+  env: Record<string, Word>;
+  /** variables of env files that the command names; those of the app take precedence. Undefined in earlier records */
+  defaults?: Record<string, string>;
+  /** working directory, relative to the release; undefined for the release itself, and in earlier records */
+  directory?: string;
 }
 
 /** Start of a release, so that it can run again after the settings have changed. */
@@ -88,6 +93,8 @@ export interface RunPlan extends ProgramPlan {
   settings: AppSettings;
   workers: number;
   background: BackgroundPlan[];
+  /** shell commands that run once in the release, before its workers start; undefined if there are none, and in earlier records */
+  before?: string[];
   /** command of exec mode, with `script` empty; undefined if the app starts from a file, and in earlier records */
   exec?: ExecCommand;
 }

@@ -40,6 +40,8 @@ interface StartOptions {
   args: string[];
   /** variables besides those of the app */
   env: Record<string, string>;
+  /** absolute path; undefined for the directory of the release */
+  workingDirectory: string | undefined;
   /** descriptors besides stdin, stdout and stderr */
   stdio?: ('pipe' | number | Socket)[];
   /** fields of the record for the next runner */
@@ -80,11 +82,11 @@ export async function startProcess<Options extends StartOptions>(
   using descriptors = new DisposableStack();
   try {
     const options = await prepare();
-    const { kind, args, env, stdio = [], record } = options;
+    const { kind, args, env, workingDirectory, stdio = [], record } = options;
     const printed = output.open();
     for (const fd of printed) descriptors.adopt(fd, closeSync);
     const child = spawn(spec.node, args, {
-      cwd: spec.directory,
+      cwd: workingDirectory ?? spec.directory,
       ...identityOptions(user, { ...spec.env, ...env, [jobMark]: mark }),
       stdio: ['ignore', ...printed, ...stdio],
       detached: true,

@@ -130,6 +130,7 @@ export class BackgroundProcess {
         SLUICE_PRINTING: spec.log.overflow,
         ...(stopSignal !== null && { SLUICE_STOP_SIGNAL: stopSignal }),
       },
+      workingDirectory: background.workingDirectory,
       record: { ...(stopSignal !== null && { stopSignal }) },
     }));
     return new AppProcess({ ...process, name: this.#name });

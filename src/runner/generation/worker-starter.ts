@@ -119,6 +119,7 @@ async function spawnWorker(
       kind: 'worker',
       args: ['--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
       env: { NODE_APP_INSTANCE: String(instance), SLUICE_WORKER: JSON.stringify(boot) },
+      workingDirectory: spec.workingDirectory,
       stdio: ['pipe', handoff.take, handoff.give, ...listeningFds.map(() => options.port.fd)],
       record: { secret, drainTimeout, killTimeout },
       handoff,
