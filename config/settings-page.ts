@@ -15,8 +15,8 @@ faults at once: each setting with the expected value.
 ## Settings of an app
 
 Write these settings to \`sluice.json\` next to package.json, or under \`"sluice"\` in package.json. If both exist, Sluice reads only
-\`sluice.json\`. Settings are part of a release: a rollback restores the settings of that release. For editors, set
-\`"$schema"\` to the path of a copy of \`config/app.schema.json\`.
+\`sluice.json\`. This file may have comments and trailing commas. Settings are part of a release: a rollback restores the settings of
+that release. For editors, set \`"$schema"\` to the path of a copy of \`config/app.schema.json\`.
 
 ${table(app)}
 

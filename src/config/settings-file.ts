@@ -1,3 +1,4 @@
+import stripComments from 'strip-json-comments';
 import * as v from 'valibot';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/fs/files.ts';
@@ -25,10 +26,13 @@ export async function readJsonSettings(path: string, name: string, within?: stri
   }
 }
 
-/** Parses the text of a settings file. @throws AppError `invalid_settings` if it is not JSON */
+/**
+ * Parses the text of a settings file. A sluice.json may have comments and trailing commas, which no other program reads.
+ * @throws AppError `invalid_settings` if it is not JSON
+ */
 export function parseJsonSettings(text: string, name: string): unknown {
   try {
-    return parseJson(text);
+    return parseJson(name === 'sluice.json' ? stripComments(text, { trailingCommas: true }) : text);
   } catch (error) {
     throw unreadable(name, `is not valid JSON: ${(error as Error).message}`, error);
   }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import * as v from 'valibot';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
-import { parseSettings } from '../../src/config/settings-file.ts';
+import { parseJsonSettings, parseSettings } from '../../src/config/settings-file.ts';
 import type { AppError } from '../../src/errors/app-error.ts';
 
 test('all faults are listed at once, with suggestions for unknown settings', () => {
@@ -26,6 +26,15 @@ test('a value that is not an object is rejected', () => {
   assert.throws(() => parseSettings(appSettingsSchema, 'x', 'sluice.json'), {
     message: 'sluice.json has 1 fault:\n  expected Object, got "x"',
   });
+});
+
+test('sluice.json may have comments and trailing commas, and other files may not', () => {
+  const text = '{\n  // Two are enough.\n  "workers": 2, /* "start": "x" */\n  "shared": ["a//b",],\n}';
+  assert.deepEqual(parseJsonSettings(text, 'sluice.json'), { workers: 2, shared: ['a//b'] });
+  const reject = (content: string, name: string, message: RegExp) =>
+    assert.throws(() => parseJsonSettings(content, name), { code: 'invalid_settings', message });
+  reject(text, 'package.json', /^package\.json is not valid JSON: .*at position 4/);
+  reject('{ "workers": /* two */ }', 'sluice.json', /^sluice\.json is not valid JSON: /);
 });
 
 const rejectedTexts: [setting: string, values: unknown[], make: (value: unknown) => unknown][] = [
