@@ -26,7 +26,7 @@ export interface DeployPlan {
 export async function planDeploy(directory: string, { node, cores }: Machine): Promise<DeployPlan> {
   const settings = await loadAppSettings(topOf(directory));
   await checkStart(directory, settings);
-  const workers = await resolveWorkers(settings.workers, directory, cores);
+  const workers = await resolveWorkers(settings, directory, cores);
   const notices = [...(await nodeVersionNotices(directory, node)), ...(await otherToolsNotices(directory))];
   return { settings, workers, notices };
 }

@@ -62,6 +62,11 @@ export const appSettingsSchema = group({
     v.boolean(),
     false,
   ),
+  overlap: setting(
+    'Start new workers before the old ones end. With `false`, the old workers end first, and clients wait until the new ones are healthy: for an app with a UDP port, or a file that only one process may open. See docs/serving.md.',
+    v.boolean(),
+    true,
+  ),
   keepReleases: setting('Number of past live releases to keep for rollback.', count(2, 1000), 5),
   shared,
   ...supervision,

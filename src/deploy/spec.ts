@@ -25,7 +25,8 @@ export async function generationSpec(
   if (run === null) throw new AppError('internal', `release ${number} of ${name} has no plan to run it`);
   const state = await environment.state();
   const { settings, script } = run;
-  const { health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout } = settings;
+  const { health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout, overlap } =
+    settings;
   const { directory } = paths.release(number);
   const isolated = await appliance.runner.hasUsers();
   const own = changes.env ?? (await environment.variables());
@@ -60,7 +61,7 @@ export async function generationSpec(
     host: appliance.settings.apps.host,
     port: state.port,
     codePort: settings.port ?? null,
-    ...{ health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout },
+    ...{ health, waitReady, overlap, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout },
     stopSignal: settings.stopSignal ?? null,
     maxDraining,
     restarts: {

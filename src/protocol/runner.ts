@@ -2,7 +2,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import type { AppProtocol } from './worker.ts';
 
 /** Settings of an app that the runner gets as they are: see docs/settings.md. Times are in ms. */
-type PassedOn = 'health' | 'waitReady' | 'cron' | TimeSetting;
+type PassedOn = 'health' | 'waitReady' | 'overlap' | 'cron' | TimeSetting;
 type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'killTimeout' | 'stuckTimeout';
 
 /** Everything that the runner needs to run one release: it reads no settings and no records itself. */

@@ -38,8 +38,11 @@ export type ToWorker =
   | { type: 'serve' }
   /** `last`: no worker takes over, so idle connections are closed instead of moved */
   | { type: 'retire'; last: boolean }
-  /** after `retire`: other workers have opened, so idle connections can leave, and ports beside the app's own can be shut */
-  | { type: 'handOff' }
+  /**
+   * after `retire`: idle connections can leave, and ports beside the app's own can be shut. Other workers have opened, unless
+   * `beforeSuccessor`: then they start only after the end of this worker
+   */
+  | { type: 'handOff'; beforeSuccessor: boolean }
   /** send a `request` for each request in flight, then `inFlight` */
   | { type: 'reportInFlight' };
 

@@ -8,10 +8,12 @@ import type {
   Liveness,
   SwitchResult,
 } from '../protocol/runner.ts';
+import { firstOf } from '../system/concurrency/deadline.ts';
 import { Lock } from '../system/concurrency/slots.ts';
 import { describeError } from '../system/log/log.ts';
 import { needDescriptors } from '../system/process/descriptors.ts';
 import { Allowance } from './allowance.ts';
+import { offerNoOverlap } from './generation/conflict.ts';
 import { Generation } from './generation/generation.ts';
 import type { WorkerContext } from './generation/worker-starter.ts';
 import { AppHandoff, type Handoff } from './handoff.ts';
@@ -19,6 +21,7 @@ import { LiveRelease, type SupervisorContext } from './live-release.ts';
 import { prepareLowMemorySwitch } from './low-memory-switch.ts';
 import { ListeningPort } from './ports/listening-port.ts';
 import { type SwitchEvent, type SwitchedEnvironment, switchTraffic } from './switch.ts';
+import { endOrphans } from './takeover/end-orphans.ts';
 
 /** Steps of all switches, as they happen, for tests and measurements: `{key, generation, step}`. */
 const switchSteps = channel('sluice:switch:step');
@@ -90,15 +93,44 @@ export class AppSupervisor {
     signal: AbortSignal,
   ): Promise<BootResult> {
     const generation = await this.#turns.run(() => this.#addGeneration(spec, signal));
+    const isBesideLive = this.#active !== undefined && this.#mayOverlap(spec);
     try {
+      if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
       const count = await prepareLowMemorySwitch(this.#active, spec.workers, report, signal);
       return await generation.startWorkers(report, signal, count);
     } catch (error) {
       // It stays on standby meanwhile, so that `stop` waits for its end, too.
       await generation.kill();
       await this.discard(generation.id);
-      throw error;
+      throw isBesideLive ? offerNoOverlap(error) : error;
     }
+  }
+
+  /** Returns true if a generation may start beside the workers that run. A rollback may lead to a release without the setting. */
+  #mayOverlap({ overlap }: GenerationSpec): boolean {
+    return overlap && this.#active?.spec.overlap !== false;
+  }
+
+  /**
+   * Ends all workers, because the next generation cannot run beside them. `discard` starts those of the active generation again.
+   * @throws the reason of `signal`
+   */
+  async #endRunning(report: (line: string) => void, signal: AbortSignal): Promise<void> {
+    const active = this.#active;
+    const ended = Promise.all([active?.pool.vacate() ?? this.#endOrphans(), ...this.#draining.values()]);
+    if (active !== undefined)
+      report(`the workers of release ${active.spec.release} end first, and clients wait ("overlap": false)`);
+    await firstOf<unknown>([ended], [signal]);
+    signal.throwIfAborted();
+  }
+
+  /** Retires the workers of earlier runners, and waits until they have ended. */
+  async #endOrphans(): Promise<void> {
+    const { orphans } = this.#options;
+    await orphans.gather(this.key);
+    if (orphans.serving(this.key)) await this.#port?.listen();
+    await orphans.retire(this.key);
+    await endOrphans(this.#options);
   }
 
   async #addGeneration(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
@@ -174,7 +206,7 @@ export class AppSupervisor {
     const generation = this.#standby.get(id);
     this.#standby.delete(id);
     await generation?.kill();
-    // If it was the new generation of a low-memory switch, the active one gets its workers back.
+    // After a low-memory switch, or without overlap, the active generation gets its workers back.
     this.#active?.pool.fillReserved();
     this.#releasePort();
   }

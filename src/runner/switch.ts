@@ -30,7 +30,7 @@ export async function switchTraffic(
 
   // Retire. From now on no worker accepts, and new connections wait in the kernel. Old workers read on from requests that have
   // begun, such as a half-sent POST, and answer them.
-  const start = performance.now();
+  const start = old?.pool.vacantSince ?? performance.now();
   emit('retire');
   await old?.retire();
 

@@ -185,8 +185,10 @@ class Worker {
         if (this.state === 'retired') {
           this.#isReplaced = true;
           this.handOff();
+          // The runner keeps the handoff, and with it the connections.
+          if (message.beforeSuccessor) this.abandonHandoffs();
         }
-        return this.#shutOtherPorts(handOffPatience);
+        return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
       case 'reportInFlight':
         return this.#reportInFlight();
     }

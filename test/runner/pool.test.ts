@@ -21,6 +21,7 @@ async function startPool(settings: Partial<GenerationSpec> = {}, behavior: FakeW
     release: 1,
     workers: 2,
     restarts: { maxRestarts: 3, minUptime: 1000, delay: 100, stopExitCodes: [7] },
+    overlap: true,
     maxMemory: null,
     stuckTimeout: 1000,
     drainTimeout: 1000,
@@ -365,4 +366,45 @@ test('of more than maxDraining replaced workers, each excess one is ended once, 
   }
   const ended = logged.filter((line) => line.includes('because too many replaced workers are draining'));
   assert.equal(ended.length, 2);
+});
+
+test('without overlap, a worker above maxMemory ends before another one starts in its slot', async () => {
+  const { pool, fakes, clock } = await startPool(
+    { workers: 1, overlap: false, maxMemory: 100 * megabyte },
+    { requests: ['GET /slow'] },
+  );
+  const [old] = fakes.all;
+  assert.ok(old);
+  old.handle.figures.memoryBytes = 200 * megabyte;
+  pool.tick(clock.now());
+  await settled();
+  assert.deepEqual(fakes.take(), ['1.0 retire', '1.0 handOff']);
+  assert.equal(fakes.all.length, 1);
+  old.finish();
+  await settled();
+  assert.deepEqual(fakes.take(), ['1.0 SIGTERM', '1.0 open']);
+  assert.equal(fakes.all.length, 2);
+  assert.equal(pool.restartsOf(fakes.last(0).handle), 1);
+});
+
+test('a pool that is vacated ends all workers and starts none before fillReserved', async () => {
+  const { pool, fakes, clock } = await startPool({ overlap: false });
+  fakes.last(1).exit({ code: 1, signal: null });
+  await settled();
+  fakes.last(1).exit({ code: 1, signal: null });
+  await settled();
+  fakes.take();
+  await pool.vacate();
+  // The worker may end before it reads `handOff`.
+  assert.deepEqual(
+    fakes.take().filter((each) => each !== '1.0 handOff'),
+    ['1.0 retire', '1.0 SIGTERM'],
+  );
+  assert.equal(pool.liveness, 'starting');
+  const started = fakes.all.length;
+  await clock.advance(1000);
+  assert.equal(fakes.all.length, started);
+  pool.fillReserved();
+  await clock.advance(1000);
+  assert.equal(fakes.all.length, started + 2);
 });

@@ -98,7 +98,7 @@ export class TestRunner {
       drainTimeout: '2s',
       ...settings,
     });
-    const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady } = all;
+    const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady, overlap } = all;
     const { maxRestarts, minUptime, restartDelay, stopExitCodes, stuckTimeout, cron } = all;
     const { current, generation, cron: cronPath, logs } = this.paths.environment(target);
     this.#mark += 1;
@@ -122,6 +122,7 @@ export class TestRunner {
       codePort: all.port ?? null,
       health,
       waitReady,
+      overlap,
       bootTimeout,
       settleTime,
       drainTimeout,

@@ -11,15 +11,15 @@ export interface WorkerCount {
 
 /** Returns the number of workers of the app in `directory` on a machine with `cores`. */
 export async function resolveWorkers(
-  setting: AppSettings['workers'],
+  { workers, overlap }: Pick<AppSettings, 'workers' | 'overlap'>,
   directory: string,
   cores: number,
 ): Promise<WorkerCount> {
-  if (setting === 'max') return { count: cores, reason: null };
-  if (typeof setting === 'number') {
-    return { count: setting > 0 ? setting : Math.max(1, cores + setting), reason: null };
+  if (workers === 'max') return { count: cores, reason: null };
+  if (typeof workers === 'number') {
+    return { count: workers > 0 ? workers : Math.max(1, cores + workers), reason: null };
   }
-  const why = cores === 1 ? undefined : await reasonForOneWorker(directory);
+  const why = cores === 1 ? undefined : await reasonForOneWorker(directory, overlap);
   if (why === undefined) return { count: cores, reason: null };
   return {
     count: 1,
@@ -28,7 +28,8 @@ export async function resolveWorkers(
 }
 
 /** Returns a clause that names the package or the file that decides; undefined if the app may use several workers. */
-async function reasonForOneWorker(directory: string): Promise<string | undefined> {
+async function reasonForOneWorker(directory: string, overlap: boolean): Promise<string | undefined> {
+  if (!overlap) return 'with "overlap": false, no two workers run at once';
   const manifest = await readManifest(directory);
   const dependencies = new Set(Object.keys({ ...manifest?.dependencies, ...manifest?.optionalDependencies }));
   const dependencyOf = (names: string) => names.split(' ').find((name) => dependencies.has(name));

@@ -33,9 +33,11 @@ class Slot {
   worker: WorkerHandle | undefined;
   /** fulfilled when the former worker of this slot and its children are gone */
   vacated: Promise<void> = Promise.resolve();
+  /** fulfilled when the last start of a worker for this slot has succeeded or failed */
+  started: Promise<void> = Promise.resolve();
   /**
-   * `filled`: never empty for long; `reserved`: empty until the end of a low-memory switch; `stopped`: empty for good, because of
-   * `stopExitCodes`
+   * `filled`: never empty for long; `reserved`: empty until the end of a low-memory switch, or after `vacate`; `stopped`: empty for
+   * good, because of `stopExitCodes`
    */
   use: 'filled' | 'reserved' | 'stopped' = 'filled';
   /** true while a worker is being started because the slot is empty */
@@ -65,6 +67,8 @@ export class WorkerPool {
   readonly #slots: Slot[];
   /** replaced workers that drain, the oldest first */
   readonly #replaced = new Set<WorkerHandle>();
+  /** time since when no worker accepts because of `vacate`, by `performance.now()` */
+  vacantSince: number | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -126,8 +130,35 @@ export class WorkerPool {
     );
   }
 
-  /** Starts the workers that a low-memory switch has left out. */
+  /**
+   * Retires, drains and ends all workers, because a generation that starts cannot run beside them. New connections wait in the
+   * kernel, and idle ones in the handoff. The slots stay empty until `fillReserved`.
+   */
+  async vacate(): Promise<void> {
+    this.vacantSince ??= performance.now();
+    await Promise.all(this.#slots.map((slot) => this.#vacate(slot)));
+    await Promise.all([...this.#replaced].map((worker) => worker.gone));
+  }
+
+  async #vacate(slot: Slot): Promise<void> {
+    if (slot.use === 'filled') slot.use = 'reserved';
+    if (slot.worker !== undefined) this.#endIn(slot, slot.worker);
+    await slot.started;
+    await slot.vacated;
+  }
+
+  /** Empties a slot, and ends its worker before another one starts. */
+  #endIn(slot: Slot, worker: WorkerHandle): void {
+    slot.worker = undefined;
+    const serves = worker.state !== 'booting' && worker.state !== 'ready';
+    if (!serves) worker.kill();
+    const ended = serves ? this.#retireReplaced(worker, { beforeSuccessor: true }) : Promise.resolve();
+    slot.vacated = ended.then(() => worker.gone);
+  }
+
+  /** Starts the workers that a low-memory switch has left out, or that `vacate` has ended. */
   fillReserved(): void {
+    this.vacantSince = undefined;
     for (const slot of this.#slots.filter(({ use }) => use === 'reserved')) {
       slot.use = 'filled';
       void this.#fill(slot);
@@ -180,16 +211,31 @@ export class WorkerPool {
     if (this.#options.isActive()) void this.#restart(slot, worker, exit);
   }
 
-  /** Starts another worker, and retires the one in the slot once the other one is open: no request is lost. */
+  /**
+   * Starts another worker, and retires the one in the slot once the other one is open: no request is lost. If workers may not
+   * overlap, ends the one in the slot first, and clients wait.
+   */
   async #replace(slot: Slot, why: string): Promise<void> {
     const { start, stopping, isActive, clock } = this.#options;
     const old = slot.worker;
     if (old === undefined || slot.isReplacing) return;
-    slot.isReplacing = true;
     old.log(`${why}, and is replaced`);
+    if (!this.#spec.overlap) {
+      this.#endIn(slot, old);
+      slot.restarts.replaced();
+      slot.delay = 0;
+      return this.#fill(slot);
+    }
+    slot.isReplacing = true;
     try {
-      const fresh = await start(slot.instance, () => undefined, stopping);
-      if (!isActive()) return fresh.kill();
+      const starting = start(slot.instance, () => undefined, stopping);
+      slot.started = settle(starting);
+      const fresh = await starting;
+      if (!isActive() || slot.use !== 'filled') {
+        fresh.kill();
+        slot.vacated = fresh.gone;
+        return;
+      }
       await fresh.open();
       if (!fresh.alive) throw new Error('the new worker ended as soon as it was opened');
       slot.worker = fresh;
@@ -200,7 +246,7 @@ export class WorkerPool {
     } catch (error) {
       const now = clock.now();
       slot.notBefore = { accepting: now + replacePause, retired: now + retiredPause };
-      if (isActive()) {
+      if (isActive() && slot.worker === old) {
         old.log(`was not replaced: ${(error as Error).message}`);
         // Better a worker that has retired by itself than none.
         if (old.alive && old.isRetiring) {
@@ -224,7 +270,7 @@ export class WorkerPool {
   }
 
   /** Retires, drains and ends a worker that has no slot any more. If too many drain, ends the oldest at once. */
-  async #retireReplaced(worker: WorkerHandle): Promise<void> {
+  async #retireReplaced(worker: WorkerHandle, handOff = { beforeSuccessor: false }): Promise<void> {
     this.#replaced.add(worker);
     const excess = this.#replaced.size - this.#spec.maxDraining * this.#spec.workers;
     for (const oldest of [...this.#replaced].slice(0, Math.max(0, excess))) {
@@ -235,7 +281,7 @@ export class WorkerPool {
       void oldest.end();
     }
     const retired = worker.retire(false);
-    worker.handOff();
+    worker.handOff(handOff);
     if (await retired) {
       await worker.drain(this.#spec.drainTimeout, this.#options.stopping);
     } else {
@@ -275,7 +321,7 @@ export class WorkerPool {
         stopping.throwIfAborted();
         if (!this.#mustFill(slot)) break;
         const worker = await this.#startIn(slot, () => undefined, stopping);
-        if (isActive()) await worker.open();
+        if (isActive() && slot.worker === worker) await worker.open();
         else worker.kill();
       } catch (error) {
         if (!isActive()) break;
@@ -294,10 +340,23 @@ export class WorkerPool {
   }
 
   #startIn(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerHandle> {
-    return this.#options.start(slot.instance, report, signal, (worker) => {
-      slot.worker = worker;
+    const starting = this.#options.start(slot.instance, report, signal, (worker) => {
+      if (slot.use === 'filled') slot.worker = worker;
+      else {
+        // `vacate` has emptied the slot since the start began.
+        worker.kill();
+        slot.vacated = worker.gone;
+      }
     });
+    slot.started = settle(starting);
+    return starting;
   }
+}
+
+/** Returns a promise that is fulfilled when another one is settled. */
+function settle(promise: Promise<unknown>): Promise<void> {
+  const ignore = () => undefined;
+  return promise.then(ignore, ignore);
 }
 
 /** Returns a clause on why a worker must be replaced; undefined if the worker has no fault. */

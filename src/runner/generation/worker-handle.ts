@@ -190,9 +190,12 @@ export class WorkerHandle extends AppProcess {
     return !timedOut;
   }
 
-  /** Lets a retired worker hand its idle connections to open workers, and close the ports besides the app's own. */
-  handOff(): void {
-    this.#channel.post({ type: 'handOff' });
+  /**
+   * Lets a retired worker hand its idle connections to open workers, and close the ports besides the app's own.
+   * @param beforeSuccessor true if these workers start only after the end of this worker: the connections wait in the handoff
+   */
+  handOff({ beforeSuccessor = false } = {}): void {
+    this.#channel.post({ type: 'handOff', beforeSuccessor });
   }
 
   /**

@@ -1,13 +1,18 @@
+import { once } from 'node:events';
 import { BoundSocket } from 'node:net';
 import { parseEnvironmentName } from '../../config/paths.ts';
 import { AppError, hasCode } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import type { WorkerBoot } from '../../protocol/worker.ts';
 import { findPortHolders, isListenedOn, type PortHolder } from '../../system/net/listeners.ts';
+import { spawn } from '../../system/process/run.ts';
 import { shellWord } from '../../system/text/format.ts';
 
 /** Copies of the listening socket that a worker gets: one for its acceptor, and one for each time it opens again. */
 export const socketCopies = 8;
+
+/** Program that makes the socket with descriptor 3 listen, and ends before it could accept. */
+const listenAndEnd = `process.exit(require('node:net')._createServerHandle(null, null, null, 3).listen(511) === 0 ? 0 : 1)`;
 
 type PortSpec = Pick<GenerationSpec, 'key' | 'host' | 'port' | 'paths'>;
 
@@ -67,6 +72,18 @@ export class ListeningPort {
     const next = new BoundSocket({ host, port, reusePort: true });
     this.#socket.close();
     this.#socket = next;
+  }
+
+  /**
+   * Lets connections wait in the kernel although no worker has had the socket yet. A process that ends at once makes it listen,
+   * because Node.js would accept in this process.
+   * @throws an error if that process fails
+   */
+  async listen(): Promise<void> {
+    const stdio = ['ignore', 'ignore', 'ignore', this.fd] as const;
+    const child = spawn(process.execPath, ['-e', listenAndEnd], { env: {}, stdio: [...stdio] });
+    const [code] = await once(child, 'exit');
+    if (code !== 0) throw new Error(`a process that listens on port ${this.port} ended with ${code}`);
   }
 
   close(): void {

@@ -1,20 +1,21 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { resolveWorkers } from '../../../src/build/start-command/workers.ts';
-import { writeTree } from '../../support/builds.ts';
+import { appSettings, writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
 async function auto(t: TestContext, names: string, cores = 4) {
   const directory = await temporaryDirectory(t);
   const dependencies = Object.fromEntries(names.split(' ').map((name) => [name, '1']));
   await writeTree(directory, { 'package.json': { dependencies } });
-  return await resolveWorkers('auto', directory, cores);
+  return await resolveWorkers(appSettings(), directory, cores);
 }
 
 test('a number, a negative number and "max" apply whatever the dependencies are', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': { dependencies: { 'better-sqlite3': '1' } } });
-  const count = async (setting: number | 'max') => (await resolveWorkers(setting, directory, 4)).count;
+  const count = async (setting: number | 'max') =>
+    (await resolveWorkers(appSettings({ workers: setting }), directory, 4)).count;
   assert.equal(await count(7), 7);
   assert.equal(await count('max'), 4);
   assert.equal(await count(-1), 3);
@@ -23,7 +24,10 @@ test('a number, a negative number and "max" apply whatever the dependencies are'
 });
 
 test('"auto" is one worker per core', async (t) => {
-  assert.deepEqual(await resolveWorkers('auto', await temporaryDirectory(t), 2), { count: 2, reason: null });
+  assert.deepEqual(await resolveWorkers(appSettings(), await temporaryDirectory(t), 2), {
+    count: 2,
+    reason: null,
+  });
 });
 
 /** Dependencies, the package that decides, and a part of its reason. */
@@ -98,7 +102,7 @@ test('dev dependencies do not count, optional ones do', async (t) => {
   const directory = await temporaryDirectory(t);
   const count = async (manifest: object) => {
     await writeTree(directory, { 'package.json': manifest });
-    return (await resolveWorkers('auto', directory, 4)).count;
+    return (await resolveWorkers(appSettings(), directory, 4)).count;
   };
   assert.equal(await count({ devDependencies: { ws: '8' } }), 4);
   assert.equal(await count({ optionalDependencies: { ws: '8' } }), 1);
@@ -111,11 +115,21 @@ test('"auto" is one worker if the schema of Prisma names SQLite, and the reason 
     'prisma/schema.prisma': `generator client {\n  provider = "prisma-client-js"\n}\n\ndatasource db {\n  provider = "${provider}"\n}\n`,
   });
   await writeTree(directory, schema('postgresql'));
-  assert.equal((await resolveWorkers('auto', directory, 4)).count, 4);
+  assert.equal((await resolveWorkers(appSettings(), directory, 4)).count, 4);
   await writeTree(directory, schema('sqlite'));
-  const { count, reason } = await resolveWorkers('auto', directory, 4);
+  const { count, reason } = await resolveWorkers(appSettings(), directory, 4);
   assert.equal(count, 1);
   assert.match(reason ?? '', /^1 worker, not 4: prisma\/schema\.prisma names an SQLite database/);
+});
+
+test('"auto" is one worker with "overlap": false', async (t) => {
+  const { count, reason } = await resolveWorkers(
+    appSettings({ overlap: false }),
+    await temporaryDirectory(t),
+    4,
+  );
+  assert.equal(count, 1);
+  assert.match(reason ?? '', /^1 worker, not 4: with "overlap": false/);
 });
 
 test('one core needs no reason', async (t) => {
