@@ -1,6 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { lstat, opendir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import type { AppSettings } from '../config/app-settings.ts';
 import { systemCode } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { exists } from '../system/fs/exists.ts';
@@ -20,9 +21,12 @@ const neverData = new Set(['node_modules', '.sluice', '.next', '.cache']);
 /**
  * Returns a notice about files that the live release has written into its own tree, which the next release does not get.
  * Returns null if there are none, or if the search fails.
- * @param shared paths that the next release shares. A path that is shared for the first time is taken from the live release.
+ * @param settings of the next release. A path that is shared for the first time is taken from the live release.
  */
-export async function leftBehindNotice(environment: Environment, shared: string[]): Promise<Notice | null> {
+export async function leftBehindNotice(
+  environment: Environment,
+  { shared, directory = '' }: Pick<AppSettings, 'shared' | 'directory'>,
+): Promise<Notice | null> {
   try {
     const live = await environment.liveRelease();
     if (!live?.liveAt) return null;
@@ -30,7 +34,7 @@ export async function leftBehindNotice(environment: Environment, shared: string[
     const tree = environment.paths.release(number).directory;
     const adopted: string[] = [];
     for (const path of shared) if (!(await exists(join(environment.paths.shared, path)))) adopted.push(path);
-    const written = (await writtenSince(tree, new Date(liveAt), adopted)).sort();
+    const written = (await writtenSince(tree, new Date(liveAt), adopted, directory)).sort();
     if (written.length === 0) return null;
     return {
       code: 'data_left_behind',
@@ -44,14 +48,16 @@ export async function leftBehindNotice(environment: Environment, shared: string[
 }
 
 /**
- * Returns the top-level paths of a tree in which a file was written after `since`, directories with a `/` at the end.
- * Follows no links.
+ * Returns the paths directly below a directory of a tree in which a file was written after `since`, directories with a `/` at the
+ * end. Follows no links.
  * @param except paths, relative to the tree, that are not searched
+ * @param within that directory, relative to the tree; '' for the tree
  */
 export async function writtenSince(
   tree: string,
   since: Date,
   except: string[],
+  within = '',
   limits = defaultLimits,
 ): Promise<string[]> {
   const found = new Set<string>();
@@ -65,9 +71,14 @@ export async function writtenSince(
       left -= 1;
       if (left < 0 || performance.now() > end) return [...found];
       const path = join(directory, entry.name);
-      const top = topOf(path);
+      if (`${within}/`.startsWith(`${path}/`) && entry.isDirectory()) {
+        directories.push(path);
+        continue;
+      }
+      if (within !== '' && !path.startsWith(`${within}/`)) continue;
+      const top = topOf(relative(within, path));
       if (found.has(top)) {
-        if (directory !== '.') break;
+        if (join(directory) !== join(within)) break;
       } else if (neverData.has(entry.name) || ignored.has(path)) continue;
       else if (entry.isDirectory()) directories.push(path);
       else if (entry.isFile() && (await isNewer(join(tree, path), since))) found.add(top);

@@ -1,6 +1,10 @@
-import { join } from 'node:path';
-import { installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
+import { delimiter, join, posix } from 'node:path';
+import { programDirectories } from '../config/app-directory.ts';
+import { emptyManifest, installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
+import { installDirectory, isWorkspace } from '../config/workspaces.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { JobSpec } from '../protocol/runner.ts';
+import { buildScripts } from './build-scripts.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
 import { skippedScripts } from './install/install-output.ts';
@@ -24,18 +28,18 @@ export async function build(context: BuildContext): Promise<void> {
 }
 
 async function runHook(context: BuildContext, name: 'preBuild' | 'postBuild'): Promise<void> {
-  const { directory, node, isolated } = context;
-  const { [name]: command, timeout } = context.settings.hooks;
+  const { directory, node, isolated, settings } = context;
+  const { [name]: command, timeout } = settings.hooks;
   if (command === undefined) return;
   context.step(name);
   const env = buildEnvironment({
     base: baseEnvironment(process.env, isolated),
     app: context.env,
     manager: {},
-    bin: join(directory, 'node_modules/.bin'),
+    bin: programDirectories(directory, settings.directory).join(delimiter),
     node,
   });
-  await runShell(context, { command, directory, env, timeout });
+  await runShell(context, { command, directory, workingDirectory: settings.directory ?? '', env, timeout });
 }
 
 /**
@@ -44,32 +48,42 @@ async function runHook(context: BuildContext, name: 'preBuild' | 'postBuild'): P
  */
 export async function runShell(
   context: CommandContext,
-  job: { command: string; directory: string; env: Record<string, string>; timeout: number },
+  {
+    command,
+    timeout,
+    ...job
+  }: Pick<JobSpec, 'directory' | 'workingDirectory' | 'env' | 'timeout'> & { command: string },
 ): Promise<void> {
-  const { command, directory, env, timeout } = job;
   const runner = new CommandRunner(context, timeout);
-  await runner.run('hook', { argv: ['/bin/sh', '-c', command], directory, env }, command);
+  await runner.run('hook', { ...job, argv: ['/bin/sh', '-c', command] }, command);
 }
 
 /** Returns the function that removes dev dependencies; undefined if there are none. */
 async function installAndBuild(context: BuildContext): Promise<(() => Promise<void>) | undefined> {
-  const { directory, settings } = context;
-  const manifest = await readManifest(directory);
+  const { settings } = context;
+  const at = await installDirectory(context.directory, settings.directory ?? '');
+  const directory = join(context.directory, at);
+  const hasMembers = await isWorkspace(directory);
+  const manifest = (await readManifest(directory)) ?? (hasMembers ? emptyManifest : undefined);
   if (manifest === undefined) return undefined;
-  const script = buildScript(settings.build.command, manifest);
-  const installs = needsInstall(manifest);
-  if (!installs && script === undefined) return undefined;
+  const app = posix.relative(at, context.app ?? settings.directory ?? '');
+  const scripts = await buildScripts(directory, manifest, app, settings.build.command);
+  const installs = hasMembers || needsInstall(manifest);
+  if (!installs && scripts.length === 0) return undefined;
 
   context.step(installs ? 'install' : 'build');
-  const manager = await prepareManager(context, manifest, new CommandRunner(context, settings.build.timeout));
+  const manager = await prepareManager(
+    context,
+    at,
+    manifest,
+    new CommandRunner(context, settings.build.timeout),
+  );
   if (installs) {
     const output = await runInstall(context, manager, manager.install);
     for (const notice of skippedScripts(output)) context.notice(notice);
   }
-  if (script !== undefined) {
-    if (installs) context.step('build');
-    await manager.run('build', [...manager.script, script]);
-  }
+  if (scripts.length > 0 && installs) context.step('build');
+  for (const { name, member } of scripts) await manager.run('build', [...manager.script, name], member);
   if (!installs || Object.keys(manifest.devDependencies).length === 0) return undefined;
   return () => prune(context, manager);
 }
@@ -120,19 +134,7 @@ function needsInstall(manifest: Manifest): boolean {
   const all = { ...dependencies, ...optionalDependencies, ...devDependencies, ...peerDependencies };
   return (
     Object.keys(all).length > 0 ||
-    manifest.workspaces !== undefined ||
     // npm runs install scripts even without dependencies.
     installScripts.some((name) => manifest.scripts[name] !== undefined)
   );
-}
-
-/** @throws AppError `invalid_settings` if the settings name a script that does not exist */
-function buildScript(setting: string | false | undefined, { scripts }: Manifest): string | undefined {
-  if (setting === false) return undefined;
-  const name = setting ?? 'build';
-  if (scripts[name] !== undefined) return name;
-  if (setting === undefined) return undefined;
-  throw new AppError('invalid_settings', `build.command is "${name}", but package.json has no such script`, {
-    hint: `Set the name of a script, not a shell command. Scripts of package.json: ${Object.keys(scripts).join(', ') || 'none'}.`,
-  });
 }

@@ -12,7 +12,8 @@ import { npmNoiseFilter, skippedScripts } from './install/install-output.ts';
 const searchedLines = 400;
 
 /** A command; runs as the user of the app unless `user` is set. */
-type Command = Pick<JobSpec, 'argv' | 'directory' | 'env'> & Partial<Pick<JobSpec, 'user'>>;
+type Command = Pick<JobSpec, 'argv' | 'directory' | 'workingDirectory' | 'env'> &
+  Partial<Pick<JobSpec, 'user'>>;
 
 /** Runs the commands of one build or one hook in turn. Masks and logs their output, and applies one time limit to all. */
 export class CommandRunner {

@@ -1,16 +1,34 @@
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
 import { type AppSettings, loadAppSettings, readAppSettings, topOf } from './app-settings.ts';
+import { workspaceOf } from './workspaces.ts';
 
 /** Settings about a whole repository. They are in the sluice.json at its top. */
 const ofRepository: readonly string[] = ['root', 'branches', '$schema'] satisfies (keyof AppSettings)[];
 
+/** Position of an app in the files that were pushed or uploaded. */
+export interface AppRoot {
+  /** directory that becomes the release, relative to the files; '' for all of them */
+  root: string;
+  /** member of a workspace that is the app, relative to the release; '' if the release is the app */
+  member: string;
+}
+
 /**
- * Returns the directory of `app` in the tree, relative to the tree, from the setting `root`; empty for the whole tree.
+ * Returns the position of `app` in the tree, from the setting `root`. The workspace of a member becomes the release: it has the
+ * lockfile and the packages that the member depends on.
  * @throws AppError `invalid_settings`, also for settings that would be ignored
  */
-export async function rootOf(tree: string, app: string): Promise<string> {
+export async function rootOf(tree: string, app: string): Promise<AppRoot> {
+  const directory = await rootSetting(tree, app);
+  const workspace = directory === '' ? undefined : await workspaceOf(tree, directory);
+  if (workspace === undefined) return { root: directory, member: '' };
+  return { root: workspace, member: posix.relative(workspace, directory) };
+}
+
+/** Returns the setting `root` for an app; '' if there is none. */
+async function rootSetting(tree: string, app: string): Promise<string> {
   const { value } = await readAppSettings(topOf(tree));
   if (typeof value !== 'object' || value === null || !('root' in value)) return '';
   const { root: setting } = await loadAppSettings(topOf(tree));

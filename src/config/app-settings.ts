@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { command, cron, hooks, processes } from './app/commands.ts';
 import { health } from './app/health.ts';
-import { branches, root, shared } from './app/sources.ts';
+import { branches, directory, root, shared } from './app/sources.ts';
 import { limits, supervision } from './app/supervision.ts';
 import { count, duration, group, optionalGroup, schemaForEditors, setting } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
@@ -43,6 +43,7 @@ export const appSettingsSchema = group({
   build,
   hooks,
   root,
+  directory,
   branches,
   health,
   bootTimeout: setting('Time limit for a worker to listen and to be healthy.', duration, '30s'),

@@ -23,6 +23,7 @@ const engine = v.object({ name: v.string(), version: v.optional(v.string()) });
 
 /** Fields of package.json that Sluice reads. */
 const manifestSchema = v.object({
+  name: v.fallback(v.optional(v.string()), undefined),
   main: v.fallback(v.optional(v.string()), undefined),
   scripts: names,
   dependencies: names,
@@ -41,13 +42,18 @@ export const installScripts = ['preinstall', 'install', 'postinstall', 'prepare'
 
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 
+/** Manifest of a workspace that has no package.json of its own. */
+export const emptyManifest: Manifest = v.parse(manifestSchema, {});
+
 /**
  * Returns the package.json of a directory; undefined if it does not exist.
+ * @param below path of the package inside the directory
  * @throws AppError `invalid_settings`
  */
-export async function readManifest(directory: string): Promise<Manifest | undefined> {
-  const content = await readJsonSettings(join(directory, 'package.json'), 'package.json', directory);
-  return content === undefined ? undefined : parseSettings(manifestSchema, content, 'package.json');
+export async function readManifest(directory: string, below = ''): Promise<Manifest | undefined> {
+  const name = join(below, 'package.json');
+  const content = await readJsonSettings(join(directory, name), name, directory);
+  return content === undefined ? undefined : parseSettings(manifestSchema, content, name);
 }
 
 /** Fields of an installed package. Ignores invalid values, because npm has accepted the package. */

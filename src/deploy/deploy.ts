@@ -52,9 +52,9 @@ export async function deploy(
   const abort = AbortSignal.any([stopping, source.abandoned ?? stopping]);
   using _ = addAbortListener(abort, () => deployment.cancel(abort.reason));
   try {
-    await receive(deployment, source);
+    const member = await receive(deployment, source);
     using _turn = await takeTurn(deployment);
-    const plan = await check(deployment, source);
+    const plan = await check(deployment, source, member);
     const { settings } = plan;
     const buildMs = await buildTree(deployment, settings);
     const release = await publish(deployment, plan, buildMs);
@@ -94,15 +94,16 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
 }
 
 /** Plans the release. Finds errors early that would otherwise appear after a long build. */
-async function check(deployment: Deployment, { review }: DeploySource): Promise<DeployPlan> {
+async function check(deployment: Deployment, { review }: DeploySource, member: string): Promise<DeployPlan> {
   deployment.enter('check');
   const { environment, tree } = deployment;
   const reviewed = await review?.();
   if (reviewed) deployment.notice(reviewed);
-  const plan = await planDeploy(tree, { node: process.versions.node, cores: availableParallelism() });
+  const machine = { node: process.versions.node, cores: availableParallelism() };
+  const plan = await planDeploy(tree, { ...machine, member });
   await ensureFree(environment, 0);
   for (const notice of plan.notices) deployment.notice(notice);
-  const leftBehind = await leftBehindNotice(environment, plan.settings.shared);
+  const leftBehind = await leftBehindNotice(environment, plan.settings);
   if (leftBehind !== null) deployment.notice(leftBehind);
   return plan;
 }

@@ -1,5 +1,6 @@
-import { delimiter, join } from 'node:path';
+import { delimiter } from 'node:path';
 import { type CommandContext, runShell } from '../build/build.ts';
+import { programDirectories } from '../config/app-directory.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import type { Deployment } from './deployment.ts';
 import { generationSpec } from './spec.ts';
@@ -39,11 +40,12 @@ async function runHook(
   signal: AbortSignal,
 ): Promise<void> {
   const { environment } = deployment;
-  const { directory, env } = await generationSpec(environment, release);
+  const { directory, commandDirectory, env } = await generationSpec(environment, release);
   const timeout = release.run?.settings.hooks.timeout ?? 0;
   const context = await commandContext(deployment, await environment.variables());
-  const path = [join(directory, 'node_modules/.bin'), env['PATH']].join(delimiter);
-  await runShell({ ...context, signal }, { command, directory, env: { ...env, PATH: path }, timeout });
+  const path = [...programDirectories(directory, commandDirectory), env['PATH']].join(delimiter);
+  const job = { directory, ...(commandDirectory && { workingDirectory: commandDirectory }) };
+  await runShell({ ...context, signal }, { ...job, command, env: { ...env, PATH: path }, timeout });
 }
 
 /** Returns how the commands of a deploy run: as jobs of the runner, logged in the deploy, and ended if it is cancelled. */

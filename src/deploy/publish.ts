@@ -1,9 +1,10 @@
+import { join } from 'node:path';
 import { shareFiles } from '../apps/files.ts';
 import type { DeployPlan } from '../build/plan.ts';
 import { resolveBackground, resolveStart } from '../build/start-command/start-plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { directorySize } from '../releases/disk.ts';
-import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
+import type { BackgroundPlan, ProgramPlan, ReleaseRecord } from '../releases/release.ts';
 import { counted } from '../system/text/format.ts';
 import type { Deployment } from './deployment.ts';
 
@@ -15,7 +16,9 @@ export async function publish(
 ): Promise<ReleaseRecord> {
   deployment.enter('publish');
   const { environment, number, tree } = deployment;
-  const { from, notices, ...start } = await resolveStart(tree, settings);
+  const { directory } = settings;
+  const { from, notices, ...found } = await resolveStart(join(tree, directory), settings);
+  const start = inDirectory(found, directory);
   for (const notice of notices) deployment.notice(notice);
   const { count, reason } = workers;
   deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
@@ -34,7 +37,9 @@ export async function planBackground(
   deployment: Pick<Deployment, 'tree' | 'notice' | 'log'>,
   settings: AppSettings,
 ): Promise<BackgroundPlan[]> {
-  const { background, notices } = await resolveBackground(deployment.tree, settings);
+  const { directory = '' } = settings;
+  const { background: found, notices } = await resolveBackground(join(deployment.tree, directory), settings);
+  const background = found.map((plan) => inDirectory(plan, directory));
   for (const notice of notices) deployment.notice(notice);
   for (const { name, count, script } of background) {
     deployment.log(`also runs ${name}${count === 1 ? '' : ` (${count} processes)`}: ${script}`);
@@ -42,6 +47,11 @@ export async function planBackground(
   const jobs = settings.cron.map(({ name, schedule }) => `${name} (${schedule})`);
   if (jobs.length > 0) deployment.log(`runs at set times: ${jobs.join(', ')}`);
   return background;
+}
+
+/** Returns the plan of a program that was found in a directory of the release, with its paths relative to the release. */
+function inDirectory<Plan extends ProgramPlan>(plan: Plan, directory: string): Plan {
+  return directory === '' ? plan : { ...plan, script: join(directory, plan.script), directory };
 }
 
 async function share(deployment: Deployment, paths: string[]): Promise<void> {

@@ -8,8 +8,12 @@ import { counted, formatBytes, listSome } from '../system/text/format.ts';
 import type { DeploySource } from './deploy.ts';
 import type { Deployment } from './deployment.ts';
 
-/** Receives and unpacks the upload. @throws AppError `upload_…`, `archive_…`, `disk_full`, `invalid_settings` */
-export async function receive(deployment: Deployment, source: DeploySource): Promise<void> {
+/**
+ * Receives and unpacks the upload.
+ * @returns the member of a workspace that is the app, from the setting `root`; '' if the release is the app
+ * @throws AppError `upload_…`, `archive_…`, `disk_full`, `invalid_settings`
+ */
+export async function receive(deployment: Deployment, source: DeploySource): Promise<string> {
   deployment.enter('receive');
   const { signal, tree, environment } = deployment;
   const { body, contentLength, origin, submodules = [] } = source;
@@ -21,12 +25,16 @@ export async function receive(deployment: Deployment, source: DeploySource): Pro
   const { app } = environment.id;
   const options = { contentLength, signal, app, keepFolder: isFromGit };
   const received = await receiveArchive(body, tree, limits, options);
-  const { uploadBytes, entries, extractedBytes, root, lfsPointers } = received;
+  const { uploadBytes, entries, extractedBytes, root, member, lfsPointers } = received;
   const unpacked = `${entries} entries, ${formatBytes(extractedBytes)} unpacked`;
   deployment.log(isFromGit ? unpacked : `received ${formatBytes(uploadBytes)}: ${unpacked}`);
-  if (root !== '') deployment.log(`the app is in ${root}`);
+  const position = [root, member].filter(Boolean).join('/');
+  if (member !== '')
+    deployment.log(`the app is in ${position}, a member of the workspace ${root || 'at the top'}`);
+  else if (root !== '') deployment.log(`the app is in ${root}`);
   assertNoLfsPointers(lfsPointers);
   await assertNoSubmodules(tree, root, submodules);
+  return member;
 }
 
 /** Number of new commits that the log of a deploy lists. */

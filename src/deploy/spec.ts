@@ -50,7 +50,8 @@ export async function generationSpec(
     key: name,
     release: number,
     directory,
-    ...(run.directory !== undefined && { workingDirectory: join(directory, run.directory) }),
+    ...(run.directory && { workingDirectory: run.directory }),
+    ...(settings.directory && { commandDirectory: settings.directory }),
     node: appliance.node,
     nodeArgs: expandWords(run.nodeArgs, env),
     script: join(directory, script),
@@ -106,7 +107,7 @@ function backgroundSpec(
   const env = Object.fromEntries([...missing, ...Object.keys(plan.env).map((key) => [key, all[key] ?? ''])]);
   return {
     ...{ name, count, overlap, env },
-    ...(at !== undefined && { workingDirectory: join(directory, at) }),
+    ...(at && { workingDirectory: at }),
     script: join(directory, script),
     nodeArgs: expandWords(plan.nodeArgs, all),
     args: expandWords(plan.args, all),

@@ -10,10 +10,12 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
   /** name of the environment, such as `shop@staging`: see `environmentName` */
   key: string;
   release: number;
-  /** directory of the release, and the working directory of cron jobs */
+  /** directory of the release */
   directory: string;
-  /** working directory of the workers; left out for that of the release */
+  /** working directory of the workers, relative to the release; left out for the release itself */
   workingDirectory?: string;
+  /** working directory of cron jobs, relative to the release; left out for the release itself */
+  commandDirectory?: string;
   /** absolute path of the Node.js binary */
   node: string;
   nodeArgs: string[];
@@ -86,7 +88,7 @@ export interface BackgroundSpec {
   args: string[];
   /** variables of its command, besides those of the app */
   env: Record<string, string>;
-  /** left out for the directory of the release */
+  /** working directory, relative to the release; left out for the release itself */
   workingDirectory?: string;
   /** true if new processes may start while those of the former release still run */
   overlap: boolean;
@@ -99,6 +101,8 @@ export type CronSpec = AppSettings['cron'][number];
 export interface JobSpec {
   argv: [string, ...string[]];
   directory: string;
+  /** working directory, relative to `directory`; left out for `directory` itself */
+  workingDirectory?: string;
   env: Record<string, string>;
   /** environment whose user runs the command; null for the owner of the home. Without users, the runner's user does */
   user: string | null;

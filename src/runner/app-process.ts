@@ -16,6 +16,7 @@ import type { ProcessOutput } from './output/process-output.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
 import { type Identity, identityOptions } from './users/identity.ts';
+import { startIn } from './users/working-directory.ts';
 
 /** Parts of the runner that all processes of an environment use. */
 export interface EnvironmentContext {
@@ -40,7 +41,7 @@ interface StartOptions {
   args: string[];
   /** variables besides those of the app */
   env: Record<string, string>;
-  /** absolute path; undefined for the directory of the release */
+  /** relative to the release; undefined for the release itself */
   workingDirectory: string | undefined;
   /** descriptors besides stdin, stdout and stderr */
   stdio?: ('pipe' | number | Socket)[];
@@ -85,12 +86,14 @@ export async function startProcess<Options extends StartOptions>(
     const { kind, args, env, workingDirectory, stdio = [], record } = options;
     const printed = output.open();
     for (const fd of printed) descriptors.adopt(fd, closeSync);
-    const child = spawn(spec.node, args, {
-      cwd: workingDirectory ?? spec.directory,
+    const spawnOptions = {
       ...identityOptions(user, { ...spec.env, ...env, [jobMark]: mark }),
-      stdio: ['ignore', ...printed, ...stdio],
+      stdio: ['ignore' as const, ...printed, ...stdio],
       detached: true,
-    });
+    };
+    const child = startIn(spec.directory, workingDirectory, (cwd) =>
+      spawn(spec.node, args, { ...spawnOptions, cwd }),
+    );
     const { pid } = child;
     if (pid === undefined) throw (await once(child, 'error'))[0];
     killOnError(pid, () => {

@@ -156,3 +156,52 @@ test('a clock that is set forward does not shorten the time limit', async (t) =>
   assert.equal(timeouts.length, 2);
   assert.ok((timeouts[1] ?? 0) > 14 * 60_000, `${timeouts}`);
 });
+
+test('a workspace builds at its top, or else the member that is the app, after the members that it needs', async (t) => {
+  const files = {
+    'apps/web/package.json': { name: 'web', dependencies: { ui: '*' }, scripts: { build: 'x', bundle: 'x' } },
+    'packages/ui/package.json': { name: 'ui', scripts: { build: 'x' } },
+    'packages/other/package.json': { name: 'other', scripts: { build: 'x' } },
+  };
+  const run = async (scripts: object, settings: Parameters<typeof appSettings>[0]) => {
+    const directory = await tree(t, { workspaces: ['apps/*', 'packages/*'], scripts }, files);
+    const jobs: string[] = [];
+    const runner = await fakeRunner(t, ({ argv, workingDirectory }) => {
+      if (argv[1] === 'run') jobs.push(`${workingDirectory}: ${argv.slice(3).join(' ')}`);
+      return {};
+    });
+    await runBuild(directory, { ...runner, settings: appSettings(settings) });
+    return jobs;
+  };
+  assert.deepEqual(await run({}, { directory: 'apps/web' }), ['packages/ui: build', 'apps/web: build']);
+  assert.deepEqual(await run({ build: 'x' }, { directory: 'apps/web' }), [': build']);
+  const bundle = { directory: 'apps/web', build: { command: 'bundle' } };
+  assert.deepEqual(await run({}, bundle), ['packages/ui: build', 'apps/web: bundle']);
+  assert.deepEqual(await run({}, {}), []);
+  await assert.rejects(run({}, { directory: 'apps/web', build: { command: 'make' } }), {
+    code: 'invalid_settings',
+    hint: /Scripts of package\.json: build, bundle\.$/,
+  });
+});
+
+test('a workspace of pnpm is installed even if its top has no dependencies', async (t) => {
+  const directory = await tree(
+    t,
+    { packageManager: 'npm@11.19.1' },
+    { 'pnpm-workspace.yaml': 'packages:\n  - apps/*\n' },
+  );
+  const run = await runBuild(directory, await fakeRunner(t, () => ({})));
+  assert.deepEqual(run.steps, ['install']);
+});
+
+test('"directory" of a package outside of the workspace is installed there', async (t) => {
+  const dependencies = { ms: '2.1.3' };
+  const directory = await tree(t, { dependencies }, { 'server/package.json': { dependencies } });
+  const jobs: (string | undefined)[] = [];
+  const runner = await fakeRunner(t, ({ workingDirectory }) => {
+    jobs.push(workingDirectory);
+    return {};
+  });
+  await runBuild(directory, { ...runner, settings: appSettings({ directory: 'server' }) });
+  assert.deepEqual(jobs, ['server']);
+});

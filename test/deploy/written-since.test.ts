@@ -31,7 +31,7 @@ test('new files are found by their top-level path, without packages and records 
 test('the search stops at its limits in a tree of any size', async (t) => {
   const tree = await temporaryDirectory(t);
   await writeTree(tree, { 'a/b/c': '', 'd/e/f': '' });
-  assert.deepEqual(await writtenSince(tree, longAgo, [], { entries: 4, milliseconds: 60_000 }), []);
-  assert.deepEqual(await writtenSince(tree, longAgo, [], { entries: 60_000, milliseconds: -1 }), []);
+  assert.deepEqual(await writtenSince(tree, longAgo, [], '', { entries: 4, milliseconds: 60_000 }), []);
+  assert.deepEqual(await writtenSince(tree, longAgo, [], '', { entries: 60_000, milliseconds: -1 }), []);
   assert.deepEqual(await writtenSince(join(tree, 'gone'), longAgo, []), []);
 });

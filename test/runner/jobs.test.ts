@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -28,6 +28,20 @@ async function run(runner: TestRunner, job: JobSpec, signal?: AbortSignal) {
   const result = runner.client.call('job', { job }, { onProgress: ({ text }) => (output += text), signal });
   return { result, output: () => output };
 }
+
+test('a job runs in a directory inside of another, and enters no link', async (t) => {
+  const runner = await TestRunner.start(t);
+  const directory = await realpath(await temporaryDirectory(t));
+  await mkdir(join(directory, 'a/b'), { recursive: true });
+  await symlink('a', join(directory, 'linked'));
+  const inside = await run(runner, shell('pwd', { directory, workingDirectory: 'a/b' }));
+  assert.equal((await inside.result).code, 0);
+  assert.equal(inside.output(), `${join(directory, 'a/b')}\n`);
+  for (const workingDirectory of ['linked', 'linked/b', '..', 'a/../a']) {
+    const outside = await run(runner, shell('pwd', { directory, workingDirectory }));
+    await assert.rejects(outside.result);
+  }
+});
 
 test('a job reports its output and its end', async (t) => {
   const runner = await TestRunner.start(t);

@@ -13,20 +13,27 @@ import { carriedTool, provideTool } from './tools.ts';
 /** Installed package manager of an app. */
 export interface PreparedManager extends PackageManager {
   version: string;
-  /** Runs the package manager. @returns the last lines of the output; @throws as `CommandRunner` does */
-  run(purpose: 'install' | 'build', args: string[]): Promise<string[]>;
+  /**
+   * Runs the package manager.
+   * @param member directory of a member of the workspace to run it in, relative to the workspace
+   * @returns the last lines of the output; @throws as `CommandRunner` does
+   */
+  run(purpose: 'install' | 'build', args: string[], member?: string): Promise<string[]>;
 }
 
 /**
  * Detects the package manager of an app and installs it.
+ * @param at directory of the install, relative to the tree; '' for the tree
  * @throws AppError `unsupported_package_manager`, `install_failed`, `build_timeout`
  */
 export async function prepareManager(
   context: BuildContext,
+  at: string,
   manifest: Manifest,
   runner: CommandRunner,
 ): Promise<PreparedManager> {
-  const { directory, tools, node, isolated } = context;
+  const { directory: tree, tools, node, isolated } = context;
+  const directory = join(tree, at);
   const { notices, manager: name, version, lockfile } = await detectPackageManager(directory, manifest);
   for (const notice of notices) context.notice(notice);
   const manager = managers[name]({
@@ -50,12 +57,19 @@ export async function prepareManager(
   const env = buildEnvironment({ base, app: context.env, manager: required, bin, node });
   // Without a lockfile beside package.json, yarn uses a project in a directory above.
   if (name === 'yarn-berry' && lockfile === null) {
-    await runner.run('install', { argv: ['/usr/bin/touch', 'yarn.lock'], directory, env });
+    await runner.run('install', {
+      argv: ['/usr/bin/touch', 'yarn.lock'],
+      ...{ directory: tree, workingDirectory: at, env },
+    });
   }
   return {
     ...tool,
-    run: (purpose, args) =>
-      runner.run(purpose, { argv: [join(bin, manager.program), ...args], directory, env }),
+    run: (purpose, args, member = '') => {
+      const workingDirectory = [at, member].filter(Boolean).join('/');
+      const name = [manager.program, ...args, ...(member === '' ? [] : [`(in ${member})`])].join(' ');
+      const argv: [string, ...string[]] = [join(bin, manager.program), ...args];
+      return runner.run(purpose, { argv, directory: tree, workingDirectory, env }, name);
+    },
   };
 }
 

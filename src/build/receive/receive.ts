@@ -29,6 +29,8 @@ export interface ReceivedArchive {
   entries: number;
   /** directory of the release in the archive, from the setting `root`; '' for all of it */
   root: string;
+  /** member of a workspace that is the app, from the setting `root`; '' if the release is the app */
+  member: string;
   /** paths of git-lfs pointers in the release */
   lfsPointers: string[];
 }
@@ -105,9 +107,10 @@ async function unpack(
     const folder = keepFolder ? '' : unpacker.leadingFolder();
     if (unpacker.files === 0) throw empty('the archive contains no files');
     // Links do not exist yet.
-    const root = await rootOf(join(incoming, folder), app);
+    const { root, member } = await rootOf(join(incoming, folder), app);
     const { extractedBytes, entries } = unpacker;
-    return { ...unpacker.finish([folder, root].filter(Boolean).join('/')), root, extractedBytes, entries };
+    const finished = unpacker.finish([folder, root].filter(Boolean).join('/'));
+    return { ...finished, root, member, extractedBytes, entries };
   } catch (error) {
     throw explain(error);
   } finally {

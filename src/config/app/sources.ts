@@ -19,11 +19,16 @@ const relativePath = v.pipe(
 );
 
 export const root = setting(
-  'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings.',
+  'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings. A member of a workspace stays in its workspace, which becomes the release.',
   v.union(
     [relativePath, v.record(v.string(), relativePath)],
     'a directory such as "server", or one for each app: {"shop": "apps/shop"}',
   ),
+);
+
+export const directory = setting(
+  'Directory of the app inside the release, such as `apps/web`. Its package.json has the start command. Commands run in this directory, and all paths in the settings are relative to it. See docs/start.md.',
+  relativePath,
 );
 
 export const shared = setting(

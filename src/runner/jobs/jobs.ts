@@ -1,4 +1,4 @@
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { addAbortListener } from 'node:events';
 import { writeFileSync } from 'node:fs';
@@ -12,6 +12,7 @@ import type { Cgroup } from '../cgroups/cgroup.ts';
 import { killOnError } from '../exit.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import { type Identity, identityOptions } from '../users/identity.ts';
+import { startIn } from '../users/working-directory.ts';
 import { endLeftovers, jobMark } from './leftovers.ts';
 
 /** Time between SIGTERM and SIGKILL, in ms. */
@@ -38,12 +39,14 @@ export async function runJob(
   const mark = randomUUID();
   const [command, ...args] = job.lowPriority ? [...(await lowPriority(job)), ...job.argv] : job.argv;
   const late = AbortSignal.timeout(Math.ceil(job.timeout));
-  const child = spawn(command as string, args, {
-    cwd: job.directory,
+  const options: SpawnOptions = {
     ...identityOptions(user, { ...job.env, [jobMark]: mark }),
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
-  });
+  };
+  const child = startIn(job.directory, job.workingDirectory, (cwd) =>
+    spawn(command as string, args, { ...options, cwd }),
+  );
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
   const exited = new Promise<Pick<JobResult, 'code' | 'signal'>>((resolve, reject) => {
     child.once('error', reject);

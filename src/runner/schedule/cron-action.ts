@@ -28,6 +28,7 @@ export async function runCommand(
   const job: JobSpec = {
     argv: ['/bin/sh', '-c', command],
     directory: spec.directory,
+    ...(spec.commandDirectory && { workingDirectory: spec.commandDirectory }),
     env: spec.env,
     user: spec.key,
     lowPriority: false,

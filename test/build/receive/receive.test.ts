@@ -54,6 +54,7 @@ for (const [name, body] of [
     assert.deepEqual(await readTree(directory), appTree);
     assert.deepEqual(received, {
       root: '',
+      member: '',
       lfsPointers: [],
       uploadBytes: body.length,
       extractedBytes: 100_012,

@@ -1,0 +1,48 @@
+import type { AppSettings } from '../config/app-settings.ts';
+import type { Manifest } from '../config/package-manifest.ts';
+import { dependenciesAmong, findMembers, type Member, parentsOf } from '../config/workspaces.ts';
+import { AppError } from '../errors/app-error.ts';
+
+/** Script of package.json that is a part of the build. */
+interface BuildScript {
+  name: string;
+  /** member of the workspace that has the script; '' for the top */
+  member: string;
+}
+
+const usual = 'build';
+
+/**
+ * Returns the scripts that build an app, in order: that of the top; else those of the member that is the app, after those of the
+ * members that the app depends on. Package managers differ in the order and the choice of such members.
+ * @param directory of the workspace, or of the app
+ * @param app directory of the app, relative to `directory`; '' for the top
+ * @param setting name of the script, or false for none
+ * @throws AppError `invalid_settings` if the settings name a script that does not exist
+ */
+export async function buildScripts(
+  directory: string,
+  top: Manifest,
+  app: string,
+  setting: AppSettings['build']['command'],
+): Promise<BuildScript[]> {
+  if (setting === false) return [];
+  const name = setting ?? usual;
+  if (top.scripts[name] !== undefined) return [{ name, member: '' }];
+  const members = app === '' ? [] : await findMembers(directory);
+  const around = parentsOf(app);
+  const own = members.find((member) => around.includes(member.directory));
+  if (setting !== undefined && own?.manifest.scripts[name] === undefined) throw noScript(name, top, own);
+  if (own === undefined) return [];
+  const needed = dependenciesAmong(members, own, 'build');
+  return [...needed.map((member) => ({ member, name: usual })), { member: own, name }]
+    .filter(({ member, name }) => member.manifest.scripts[name] !== undefined)
+    .map(({ member, name }) => ({ name, member: member.directory }));
+}
+
+function noScript(name: string, top: Manifest, own: Member | undefined): AppError {
+  const scripts = Object.keys({ ...top.scripts, ...own?.manifest.scripts });
+  return new AppError('invalid_settings', `build.command is "${name}", but package.json has no such script`, {
+    hint: `Set the name of a script, not a shell command. Scripts of package.json: ${scripts.join(', ') || 'none'}.`,
+  });
+}
