@@ -43,6 +43,28 @@ test('deploy sends a directory without node_modules and ignored files, and shows
   }
 });
 
+test('a member of a workspace is not sent without the members that it depends on', async (t) => {
+  const workspace = await directoryOf(t, {
+    '.git/HEAD': '',
+    'package.json': { workspaces: ['apps/*', 'packages/*'] },
+    'packages/lib/package.json': { name: 'lib' },
+    'apps/web/package.json': { name: 'web', dependencies: { lib: '*' } },
+    'apps/alone/package.json': { name: 'alone' },
+    'apps/alone/server.js': answering('alone')['server.js'],
+  });
+  const deploy = (directory: string) => cli(['deploy', join(workspace, directory)], { env });
+  const web = await deploy('apps/web');
+  assert.equal(web.code, 2);
+  assert.match(
+    web.stderr,
+    /^failed: apps\/web is a member of the workspace .+ depends on lib, another member/,
+  );
+  assert.match(web.stderr, /write \{"directory": "apps\/web"\} in .+\/sluice\.json/);
+  const alone = await deploy('apps/alone');
+  assert.equal(alone.code, 0);
+  assert.match(alone.stdout, /^note: apps\/alone is a member of a workspace, whose lockfile is not sent\./m);
+});
+
 test('the rules of a repository apply in its directories, unless they exclude the whole directory', async (t) => {
   const repository = await directoryOf(t, {
     '.git/HEAD': '',

@@ -38,10 +38,12 @@ async function deploy(directory: string | undefined, options: DeployOptions): Pr
   const id = parseEnvironment(app ?? (await appNameIn(root)), environment);
   // Fails before the directory is read if no server is configured.
   await connect();
-  const [{ packDirectory }, { commitOf }] = await Promise.all([
+  const [{ packDirectory }, { commitOf }, { checkMember }] = await Promise.all([
     import('../upload/pack.ts'),
     import('../upload/checkout.ts'),
+    import('../upload/workspace-member.ts'),
   ]);
+  await checkMember(root, view.note);
   const [{ files, stream }, commit] = await Promise.all([
     packDirectory(root, view.note),
     commitOf(root).catch(({ message }: Error) => {
