@@ -14,7 +14,7 @@ import { parseSettings, readJsonSettings } from './settings-file.ts';
 const timestamp = v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'));
 
 const environmentStateSchema = v.strictObject({
-  /** port of the app, which never changes */
+  /** port of the app, which never changes once a release was live */
   port: count(1, 65535),
   desired: v.picklist(['running', 'stopped']),
   desiredSince: v.optional(v.nullable(timestamp), null),
@@ -72,6 +72,25 @@ export function ensureEnvironmentState(
       throw error;
     }
     return state;
+  });
+}
+
+/**
+ * Gives an environment the next free port instead of its own, and returns the state.
+ * @throws AppError `port_taken` if none is free
+ */
+export function changePort(
+  paths: Paths,
+  id: EnvironmentId,
+  { firstPort, host }: { firstPort: number; host: string },
+): Promise<EnvironmentState | undefined> {
+  return creation.run(async () => {
+    const { state: path } = paths.environment(id);
+    const state = await loadEnvironmentState(path);
+    if (state === undefined) return undefined;
+    const changed = { ...state, port: await allocatePort(paths, firstPort, host) };
+    await saveEnvironmentState(path, changed);
+    return changed;
   });
 }
 

@@ -15,6 +15,7 @@ import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.
 import { counted, formatDuration } from '../system/text/format.ts';
 import { Deployment } from './deployment.ts';
 import type { DeployWatcher } from './events.ts';
+import { giveUpPort } from './give-up-port.ts';
 import { commandContext, postSwitch, preSwitch } from './hooks.ts';
 import { publish } from './publish.ts';
 import { receive } from './receive.ts';
@@ -136,7 +137,11 @@ async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<v
   const { environment, signal } = deployment;
   using _traffic = await environment.trafficLock.take(signal);
   const booted = (result: BootResult) => reportBoot(deployment, result);
-  const switched = await moveTraffic(environment, release, signal, { observer: deployment, booted });
+  const move = () => moveTraffic(environment, release, signal, { observer: deployment, booted });
+  const switched = await move().catch(async (error: unknown) => {
+    if (!(await giveUpPort(environment, error, (line) => deployment.log(line)))) throw error;
+    return move();
+  });
   if (switched !== null) {
     deployment.log(`switched: new connections waited for up to ${switched.pauseMs.toFixed(1)} ms`);
   }

@@ -195,6 +195,11 @@ export class Edge {
     });
   }
 
+  /** Has nginx use the present addresses of the apps, in the background. */
+  refresh(): void {
+    if (this.#all.length > 0) this.#inBackground(() => this.#tryToApply());
+  }
+
   /** Removes the domains of a removed app. The status reports a failure of nginx. */
   async removeOf(app: string): Promise<void> {
     if (await this.#removeWhere(({ target }) => target?.app === app))

@@ -6,6 +6,7 @@ import type { DeployEvent } from '../../src/deploy/events.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import type { JobSpec } from '../../src/protocol/runner.ts';
 import { answering, answeringWithHooks } from '../support/apps.ts';
+import { freePort } from '../support/free-port.ts';
 import { pack } from '../support/pack.ts';
 import { idOf, TestService } from '../support/service.ts';
 import { waitFor } from '../support/wait.ts';
@@ -247,4 +248,30 @@ test('a rollback and a restart run no hooks', async (t) => {
   await server.service.rollback(shop, 1, 'test');
   await server.service.changeRunState('restart', shop, 'test');
   assert.equal((await server.service.status(shop)).release, 1);
+});
+
+test('an app that was never live gets another port if another process has its port', async (t) => {
+  const server = await TestService.start(t, { apps: { firstPort: await freePort() } });
+  const watched = new Watched();
+  const ports: number[] = [];
+  server.runner.onBoot = ({ port }) => {
+    ports.push(port);
+    if (port === ports[0]) throw new AppError('port_taken', `port ${port} is in use by another process`);
+  };
+  await server.deploy('shop', answering('one'), watched.watch);
+  const [taken = 0, given] = ports;
+  assert.equal(ports.length, 2);
+  assert.equal((await server.service.status(shop)).port, given);
+  await watched.untilLine(new RegExp(`port ${taken} is in use .*, so the app gets port ${given}$`));
+});
+
+test('an app that was live keeps its port, also if another process has it', async (t) => {
+  const server = await TestService.start(t);
+  await server.deploy('shop', answering('one'));
+  const { port } = await server.service.status(shop);
+  server.runner.onBoot = () => {
+    throw new AppError('port_taken', 'in use');
+  };
+  await assert.rejects(server.deploy('shop', answering('two')), { code: 'port_taken' });
+  assert.equal((await server.service.status(shop)).port, port);
 });

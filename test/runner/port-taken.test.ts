@@ -60,3 +60,15 @@ test('if another process has the port, the error names the process (thorough)', 
     message: new RegExp(`in use by process ${process.pid} \\(.*node `),
   });
 });
+
+test('an app that was never live goes live on another port if another process has its port (thorough)', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.call('PATCH', '/v1/apps/shop/env', { COLOR: 'red' });
+  const { port } = await sluice.status('shop');
+  const server = createServer().listen({ port, host: '127.0.0.1', reusePort: true });
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const { url } = await sluice.deploy('shop', answering('live'));
+  assert.notEqual(new URL(url).port, String(port));
+  assert.equal(await (await fetch(url)).text(), 'live');
+});

@@ -38,7 +38,7 @@ export class TestService {
       ...{ paths, settings, runner: this.runner, node: process.execPath },
       reservePorts: async () => undefined,
       log: { debug: logAs('debug'), info: logAs('info'), warn: logAs('warn'), error: logAs('error') },
-      domains: { of: () => [], removeOf: async () => undefined },
+      domains: { of: () => [], removeOf: async () => undefined, refresh: () => undefined },
       builds: new Slots(1),
       moveLock: new MoveLock(),
     };
