@@ -206,7 +206,7 @@ export interface EnvironmentStatus {
   /** number of file descriptors that the runner has open for the app */
   descriptors: number;
   /** null if no generation is active */
-  active: { generation: number; release: number; workers: number } | null;
+  active: { generation: number; release: number; workers: number; exec?: ExecCommand } | null;
   state: Liveness;
   /** time of the last change of `state`, ISO 8601 */
   since: string;

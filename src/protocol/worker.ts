@@ -4,28 +4,35 @@ import type { GenerationSpec } from './runner.ts';
 type PassedOn = 'key' | 'port' | 'codePort' | 'waitReady' | 'stopSignal' | 'maxMemory' | TimeLimit;
 type TimeLimit = 'drainTimeout' | 'killTimeout';
 
-/** Options of a worker's bootstrap: JSON in the variable SLUICE_WORKER, which the bootstrap removes at once. */
-export interface WorkerBoot extends Pick<GenerationSpec, PassedOn> {
+/**
+ * Options of the bootstrap in each process of an exec worker: JSON in the variable SLUICE_WORKER, which all processes of the worker
+ * inherit.
+ */
+export interface ExecBoot extends Pick<GenerationSpec, PassedOn> {
   generation: number;
-  /** descriptor of the socket between this worker and the runner: one JSON message per line, both ways */
-  channelFd: number;
-  /** descriptors of the socket pair through which the workers of an app pass connections to each other */
-  handoffFds: { take: number; give: number };
-  /** copies of the app's listening socket: each acceptor uses up one */
-  listeningFds: number[];
   /** true if workers of an earlier runner may still answer when this worker opens */
   besideOrphans: boolean;
-  /** id of the handoff; the `generation` file has the id of the active generation's handoff */
-  handoffId: string;
   /** file that names the active generation, for a worker without a runner */
   generationFile: string;
-  /** proof for the next runner, because all users can connect to the orphan socket */
+  /** proof for this runner and the next, because all users can connect to the orphan socket */
   secret: string;
   orphanSocket: string;
   /** ms */
   beatInterval: number;
   /** see LogSpec */
   overflow: 'wait' | 'drop';
+}
+
+/** Options of the bootstrap of any other worker, which removes the variable SLUICE_WORKER at once. */
+export interface WorkerBoot extends ExecBoot {
+  /** descriptor of the socket between this worker and the runner: one JSON message per line, both ways */
+  channelFd: number;
+  /** descriptors of the socket pair through which the workers of an app pass connections to each other */
+  handoffFds: { take: number; give: number };
+  /** copies of the app's listening socket: each acceptor uses up one */
+  listeningFds: number[];
+  /** id of the handoff; the `generation` file has the id of the active generation's handoff */
+  handoffId: string;
 }
 
 /** Protocol of the app's server. */
@@ -67,9 +74,12 @@ export type FromWorker =
 
 /** Message of a worker that has lost its runner to the next runner, over the orphan socket: one JSON message per line. */
 export type FromOrphan =
-  | { type: 'orphan'; key: string; pid: number; secret: string }
+  /** `pid` of the worker; `member`: pid of this process of an exec worker */
+  | { type: 'orphan'; key: string; pid: number; secret: string; member?: number }
   /** `lacksHandoff`: an end of the handoff is missing; the runner sends both ends again */
-  | { type: 'retired'; lacksHandoff?: boolean };
+  | { type: 'retired'; lacksHandoff?: boolean }
+  /** from a process of an exec worker, which never ends by itself */
+  | { type: 'drained' };
 
 /**
  * Message of a runner to an orphan. If there is a fresh generation, two messages carry the ends of its handoff:
@@ -80,3 +90,24 @@ export type FromOrphan =
  * An end is missing if the system refused it to the runner or to the orphan. `last`: the app stops.
  */
 export type ToOrphan = { type: 'handoff' } | { type: 'retire'; handoff?: string; last?: boolean };
+
+/**
+ * First message of a process of an exec worker that listens, over the orphan socket. After `joined`, both sides send the messages of
+ * any other worker.
+ */
+export interface MemberGreeting {
+  type: 'member';
+  key: string;
+  pid: number;
+  secret: string;
+}
+
+/**
+ * Answer of a runner to a member. Each message carries a descriptor: `socket` a copy of the listening socket, `handoff` the end of
+ * the handoff to take connections from, and `joined`, the last one, the end to put connections into.
+ */
+export type ToMember =
+  | { type: 'socket' }
+  | { type: 'handoff' }
+  /** `handoff`: its id; `pid` of the worker */
+  | { type: 'joined'; handoff: string; pid: number };

@@ -35,9 +35,10 @@ export interface ProcessContext extends EnvironmentContext {
   group: Cgroup;
 }
 
-interface StartOptions {
+export interface StartOptions {
   kind: 'worker' | 'background';
-  /** arguments of Node.js */
+  /** program in place of Node.js */
+  program?: string;
   args: string[];
   /** variables besides those of the app */
   env: Record<string, string>;
@@ -57,9 +58,11 @@ export interface ProcessOptions {
   /** ends the processes that the process has left running, and returns the number of killed ones */
   endLeftovers(killTimeout: number): Promise<number>;
   output: Pick<ProcessOutput, 'end' | 'note' | 'processEnded' | 'everything' | 'lastLines' | 'isBlocked'>;
-  records: Pick<ProcessRecords, 'noteRetired' | 'remove'>;
+  records: Pick<ProcessRecords, 'noteRetired' | 'noteMembers' | 'remove'>;
   spec: Pick<GenerationSpec, 'stopSignal' | 'killTimeout'>;
   log(message: string): void;
+  /** figures of the process, if other processes count, too */
+  figures?: ProcessFigures;
   /** sends a signal to a process, or with a negative pid to its session */
   signal?: typeof signalProcess;
 }
@@ -83,7 +86,7 @@ export async function startProcess<Options extends StartOptions>(
   using descriptors = new DisposableStack();
   try {
     const options = await prepare();
-    const { kind, args, env, workingDirectory, stdio = [], record } = options;
+    const { kind, program = spec.node, args, env, workingDirectory, stdio = [], record } = options;
     const printed = output.open();
     for (const fd of printed) descriptors.adopt(fd, closeSync);
     const spawnOptions = {
@@ -92,7 +95,7 @@ export async function startProcess<Options extends StartOptions>(
       detached: true,
     };
     const child = startIn(spec.directory, workingDirectory, (cwd) =>
-      spawn(spec.node, args, { ...spawnOptions, cwd }),
+      spawn(program, args, { ...spawnOptions, cwd }),
     );
     const { pid } = child;
     if (pid === undefined) throw (await once(child, 'error'))[0];
@@ -101,7 +104,8 @@ export async function startProcess<Options extends StartOptions>(
       records.add(kind, spec.key, pid, { mark, ...record });
     });
     output.capture();
-    const end = (killTimeout: number) => endLeftovers({ pid, mark, user }, killTimeout);
+    const signal = spec.stopSignal ?? undefined;
+    const end = (killTimeout: number) => endLeftovers({ pid, mark, user, signal }, killTimeout);
     return { ...context, ...options, child, pid, exited: exitOf(child, group), output, endLeftovers: end };
   } catch (error) {
     output.remove();
@@ -143,7 +147,7 @@ export class AppProcess {
     this.#signal = signal;
     this.pid = pid;
     this.output = output;
-    this.figures = new ProcessFigures(pid);
+    this.figures = options.figures ?? new ProcessFigures(pid);
     this.exited = options.exited.then((exit) => {
       this.noteExit(exit);
       return exit;

@@ -46,7 +46,11 @@ export class Runner {
     this.#log = log;
     const warn = (message: string) => log.warn(message);
     this.#records = new ProcessRecords(host.run.processes, warn);
-    this.#orphans = new Orphans(this.#records, (key) => this.#supervisors.get(key)?.handoff);
+    this.#orphans = new Orphans(
+      this.#records,
+      (key) => this.#supervisors.get(key)?.handoff,
+      ({ key, secret, pid }, socket) => this.#supervisors.get(key)?.join(secret, pid, socket) ?? false,
+    );
     this.#cgroups = new Cgroups(findTree(paths.home), warn);
     this.#logs = new AppLogs(
       () => logDirectories(paths, host),

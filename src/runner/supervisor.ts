@@ -1,4 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
+import { constants } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
 import type {
@@ -151,8 +153,9 @@ export class AppSupervisor {
       group: this.#options.cgroups.generation(spec.key, id, spec.limits),
       handoff: () => this.#handoffForNextWorker(),
       allowance: this.#allowance,
-      exited: ({ handoff }, { signal }) => {
-        if (signal === 'SIGABRT') handoff.isSuspect = true;
+      exited: ({ handoff }, { signal, code }) => {
+        // A shell whose program has aborted ends with this status.
+        if (signal === 'SIGABRT' || code === 128 + constants.signals.SIGABRT) handoff.isSuspect = true;
         this.#updateLiveness();
       },
     });
@@ -244,7 +247,12 @@ export class AppSupervisor {
       key: this.key,
       descriptors: this.#descriptors(),
       active: active
-        ? { generation: active.id, release: active.spec.release, workers: active.spec.workers }
+        ? {
+            generation: active.id,
+            release: active.spec.release,
+            workers: active.spec.workers,
+            ...(active.spec.exec && { exec: active.spec.exec }),
+          }
         : null,
       state: this.#liveness,
       since: this.#since.toISOString(),
@@ -269,7 +277,15 @@ export class AppSupervisor {
     const shared = (this.#port === undefined ? 0 : 1) + (this.#handoff.current === undefined ? 0 : 2);
     const directory = this.#logDirectory;
     const outputs = directory === undefined ? 0 : this.#options.outputs.descriptors(directory);
-    return shared + this.#workers().length + outputs;
+    const ofWorkers = this.#workers().reduce((sum, { members }) => sum + (members?.size ?? 1), 0);
+    return shared + ofWorkers + outputs;
+  }
+
+  /** Gives the connection of a process to its exec worker. @returns false if no worker has this secret */
+  join(secret: string, pid: number, socket: Socket): boolean {
+    const worker = this.#workers().find((each) => each.isOwner(secret));
+    void worker?.members?.join(socket, pid);
+    return worker !== undefined;
   }
 
   /**

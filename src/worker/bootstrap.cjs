@@ -7,13 +7,20 @@
  * Worker threads and forks of the app inherit `--require`. Only the process that the runner starts has the variable. The bootstrap
  * removes it before any thread can start, even one of a module loader. Loading node:worker_threads for `isMainThread` would
  * take a tenth of the time of the bootstrap.
+ *
+ * In exec mode all processes of the worker inherit the variable and `--require`: see docs/internals/exec.md.
  */
 
 const given = process.env['SLUICE_WORKER'];
 if (given !== undefined) {
-  delete process.env['SLUICE_WORKER'];
-  const own = process.execArgv.indexOf('--require');
-  if (own !== -1) process.execArgv.splice(own, 2);
-  const { Worker } = require('./worker.cjs');
-  new Worker(JSON.parse(given));
+  const boot = JSON.parse(given);
+  if ('channelFd' in boot) {
+    delete process.env['SLUICE_WORKER'];
+    const own = process.execArgv.indexOf('--require');
+    if (own !== -1) process.execArgv.splice(own, 2);
+    require('./worker.cjs').startWorker(boot);
+  } else if (Number.parseInt(process.versions.node, 10) >= 18) {
+    // A command may also start an older Node.js, as a tool.
+    require('./member.cjs').becomeMember(boot);
+  }
 }

@@ -19,7 +19,7 @@ const { Socket } = require('node:net');
  * @param {(message: unknown) => void} on.appMessage what the app sent by `process.send`
  * @param {() => void} on.lost the runner is gone
  */
-module.exports = function openChannel(fd, on) {
+function openChannel(fd, on) {
   const socket = new Socket({ fd, readable: true, writable: true });
   socket.unref();
   socket.setEncoding('utf8');
@@ -41,16 +41,7 @@ module.exports = function openChannel(fd, on) {
   socket.on('error', () => undefined);
   socket.on('close', () => on.lost());
 
-  const app = /** @type {any} */ (process);
-  app.connected = true;
-  app.channel = { ref() {}, unref() {}, hasRef: () => false };
-  app.disconnect = function ignore() {};
-  app.send = function sendToRunner(/** @type {unknown[]} */ ...args) {
-    on.appMessage(args[0]);
-    const callback = args.findLast((argument) => typeof argument === 'function');
-    if (typeof callback === 'function') process.nextTick(callback, null);
-    return true;
-  };
+  offerSend(on.appMessage);
 
   return {
     /** Class of the handle of this socket: Node.js gives no other access to the class. */
@@ -60,7 +51,24 @@ module.exports = function openChannel(fd, on) {
       socket.write(`${JSON.stringify(message)}\n`);
     },
   };
-};
+}
+
+/**
+ * Gives the app a `process.send`, as if a process manager had forked it.
+ * @param {(message: unknown) => void} sent called with each message
+ */
+function offerSend(sent) {
+  const app = /** @type {any} */ (process);
+  app.connected = true;
+  app.channel = { ref() {}, unref() {}, hasRef: () => false };
+  app.disconnect = function ignore() {};
+  app.send = function sendToRunner(/** @type {unknown[]} */ ...args) {
+    sent(args[0]);
+    const callback = args.findLast((argument) => typeof argument === 'function');
+    if (typeof callback === 'function') process.nextTick(callback, null);
+    return true;
+  };
+}
 
 /**
  * @param {number} fd a socket that does not block
@@ -75,3 +83,5 @@ function readRest(fd) {
     return '';
   }
 }
+
+module.exports = { offerSend, openChannel, readRest };

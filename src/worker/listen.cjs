@@ -46,7 +46,10 @@ const calls = new WeakMap();
  * its connections come from the acceptor. All other ports open with the acceptor; clients cannot connect to them before.
  * Ports that the system chooses (`listen(0)`) are not intercepted: only the app knows them.
  *
- * @param {{ port: number, codePort: number | null, key: string }} wanted
+ * In exec mode (`isMember`) another process may listen on the app's own port. So in this process only the calls for PORT and the
+ * configured port can be the app's own. Unix sockets are not intercepted: processes of one worker talk over them.
+ *
+ * @param {{ port: number, codePort: number | null, key: string, isMember?: boolean }} wanted
  * @param {object} on
  * @param {(chosen: Listen) => void} on.chosen called with the app's call; called again if a better one comes later
  * @param {(call: Listen) => void} on.other called with a call for another port
@@ -62,19 +65,24 @@ function interceptListen(wanted, on) {
   /** @type {WeakSet<Server>} */
   const listened = new WeakSet();
   let isWatched = false;
+  const { isMember = false } = wanted;
+  const viaPrimary = isMember ? avoidPrimary() : undefined;
 
   if (typeof setUpHandle !== 'function' || typeof createHandle !== 'function')
     throw new Error(`Sluice does not support the way in which Node.js ${process.version} listens`);
 
   // With SCHED_NONE, a primary of node:cluster makes handles for its workers and never listens.
-  /** @type {any} */ (net)._createServerHandle = function createForWorkers(/** @type {any[]} */ ...args) {
-    watchForks();
-    return createHandle(...args);
-  };
+  if (!isMember)
+    /** @type {any} */ (net)._createServerHandle = function createForWorkers(/** @type {any[]} */ ...args) {
+      watchForks();
+      return createHandle(...args);
+    };
 
   prototype._listen2 = function listenPrivately(/** @type {any[]} */ ...args) {
-    watchForks();
+    if (!isMember) watchForks();
+    if (viaPrimary !== undefined && this._handle === viaPrimary) this._handle = null;
     const [address, port, family, backlog, fd] = args;
+    if (isMember && port === -1 && family === -1) return setUpHandle.apply(this, args);
     if (this._handle === null && typeof fd === 'number') {
       const handle = createHandle(null, null, null, fd);
       // Node.js will get the same error, and report it.
@@ -131,11 +139,12 @@ function interceptListen(wanted, on) {
       choose(candidate);
       return on.other(former);
     }
+    if (isMember && candidate.rank < rank.configured) return on.other(candidate);
     undecided = undecided.filter(({ server }) => !haveSameHandle(server, candidate.server));
     undecided.push(candidate);
     if (candidate.rank === rank.assigned) return decide();
     clearTimeout(timer);
-    timer = setTimeout(decide, settleTime);
+    timer = setTimeout(decide, isMember ? 0 : settleTime);
   }
 
   function decide() {
@@ -152,6 +161,7 @@ function interceptListen(wanted, on) {
   /** @param {Listen} own */
   function choose(own) {
     chosen = own;
+    if (isMember) watchForks();
     wake(own.server);
     const note = () => listened.add(own.server);
     own.server.once('listening', note);
@@ -159,6 +169,35 @@ function interceptListen(wanted, on) {
     if (own.server.listening) setImmediate(note);
     on.chosen(own);
   }
+}
+
+/**
+ * Lets a worker of node:cluster listen by itself: a primary would accept the connections of all its workers in their place. The
+ * primary still learns that the worker listens.
+ * @returns {object | undefined} value that such a server has in place of a handle; undefined if this process is no such worker
+ */
+function avoidPrimary() {
+  if (process.send === undefined) return undefined;
+  const cluster = /** @type {any} */ (require('node:cluster'));
+  if (!cluster.isWorker) return undefined;
+  const viaPrimary = {};
+  const { _getServer: askPrimary } = cluster;
+  cluster._getServer = function listenAlone(/** @type {any[]} */ ...args) {
+    const [server, query, listen] = args;
+    const isOwn = server instanceof net.Server && query.port > 0 && !(query.fd >= 0);
+    if (!isOwn) return askPrimary.apply(this, args);
+    const { worker } = cluster;
+    server.once('listening', () => {
+      worker.state = 'listening';
+      const { port, address, addressType } = query;
+      const report = { cmd: 'NODE_CLUSTER', act: 'listening', port, address, addressType };
+      if (process.connected) process.send?.(report);
+    });
+    // The primary has asked this worker to end when its connections have ended.
+    worker.once('disconnect', () => server.listening && server.close());
+    listen(0, viaPrimary);
+  };
+  return viaPrimary;
 }
 
 /** @param {any} one @param {any} other */

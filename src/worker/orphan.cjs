@@ -1,9 +1,8 @@
 'use strict';
 
 const { readFileSync } = require('node:fs');
-const { connect, Socket } = require('node:net');
-const { ipc } = require('./handoff.cjs');
 const { leave } = require('./leave.cjs');
+const { connectToRunner } = require('./runner-socket.cjs');
 
 /** @import { ActiveRelease } from '../protocol/runner.ts' */
 /** @import { FromOrphan, ToOrphan } from '../protocol/worker.ts' */
@@ -38,7 +37,7 @@ const mostAsked = 15;
  *
  * The next runner may die, too. Its workers then retire, and the orphans get another handoff. However often this happens, an
  * orphan passes the connections in former handoffs on to the latest one, reports to each runner that it has retired, and ends
- * `drainTimeout` after it has retired.
+ * `drainTimeout` after it has retired. In exec mode a runner ends the worker, once all its processes have reported `drained`.
  */
 class Orphan {
   #worker;
@@ -98,18 +97,34 @@ class Orphan {
   #report() {
     const worker = this.#worker;
     const { key, orphanSocket, secret } = worker.boot;
-    const again = () => {
-      this.#check();
-      setTimeout(() => this.#report(), retryInterval).unref();
-    };
-    connectToRunner(worker, orphanSocket, {
-      connected: (post) => {
-        post({ type: 'orphan', key, pid: process.pid, secret });
+    /** @type {any} handle of the end to take connections from */
+    let take;
+    connectToRunner(orphanSocket, {
+      connected: (/** @type {Post} */ post) => {
+        const member = worker.commandPid === undefined ? undefined : process.pid;
+        post({
+          type: 'orphan',
+          key,
+          pid: worker.commandPid ?? process.pid,
+          secret,
+          ...(member && { member }),
+        });
         // A runner kills orphans that have not retired.
         if (this.#isSettled) void this.#leave().then(() => post({ type: 'retired' }));
+        worker.onDrained(() => post({ type: 'drained' }));
       },
-      retire: (message, ends, post) => this.#retire(message, ends, post),
-      lost: again,
+      message: (/** @type {ToOrphan} */ message, handle, post) => {
+        if (message.type === 'handoff') take = handle;
+        if (message.type !== 'retire') return;
+        this.#retire(message, { take, give: handle }, post);
+        take = undefined;
+      },
+      lost: () => {
+        take?.close();
+        take = undefined;
+        this.#check();
+        setTimeout(() => this.#report(), retryInterval).unref();
+      },
     });
   }
 
@@ -149,12 +164,12 @@ class Orphan {
  * @param {Worker} worker
  * @returns {'own' | 'sibling' | 'other' | 'none'} `sibling`: another generation with the same handoff
  */
-function activeFor({ boot }) {
+function activeFor({ boot, handoffId }) {
   try {
     const active = /** @type {ActiveRelease} */ (JSON.parse(readFileSync(boot.generationFile, 'utf8')));
     const { generation, handoff } = active;
     if (generation === boot.generation) return 'own';
-    return handoff === boot.handoffId ? 'sibling' : 'other';
+    return handoff === handoffId ? 'sibling' : 'other';
   } catch (error) {
     // Without the file, no generation was ever active. An unreadable file must stop no worker from accepting.
     return /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT' ? 'none' : 'own';
@@ -163,65 +178,5 @@ function activeFor({ boot }) {
 
 /** @typedef {(message: FromOrphan) => void} Post */
 /** @typedef {Extract<ToOrphan, { type: 'retire' }>} Retire */
-
-/**
- * Opens one connection to a runner. It is read like an IPC channel of Node.js, because the runner sends descriptors.
- * @param {Worker} worker
- * @param {string} path
- * @param {object} on
- * @param {(post: Post) => void} on.connected
- * @param {(message: Retire, ends: { take: any, give: any }, post: Post) => void} on.retire
- * @param {() => void} on.lost called when the connection is lost, and when there is no runner
- */
-function connectToRunner({ Pipe }, path, on) {
-  // Paused, because this handle never reads. It is never closed either: the descriptor belongs to the second handle.
-  const connecting = connect(path).pause();
-  connecting.unref();
-  connecting.once('error', on.lost);
-  connecting.once('connect', () => {
-    const pipe = new Pipe(ipc);
-    pipe.open(/** @type {any} */ (connecting)._handle.fd);
-    /** @type {any} handle of the end to take connections from */
-    let take;
-    let text = '';
-    const socket = new Socket(
-      /** @type {any} */ ({
-        handle: pipe,
-        readable: true,
-        writable: true,
-        onread: {
-          buffer: Buffer.alloc(1024),
-          callback(/** @type {number} */ length, /** @type {Buffer} */ bytes) {
-            const { pendingHandle } = pipe;
-            pipe.pendingHandle = undefined;
-            const lines = (text + bytes.toString('utf8', 0, length)).split('\n');
-            text = /** @type {string} */ (lines.pop());
-            for (const [index, line] of lines.entries()) {
-              const message = /** @type {ToOrphan} */ (JSON.parse(line));
-              // The kernel ends a read after a descriptor, and each descriptor comes with one line.
-              const came = index === lines.length - 1 ? pendingHandle : undefined;
-              if (message.type === 'handoff') take = came;
-              if (message.type !== 'retire') continue;
-              on.retire(message, { take, give: came }, post);
-              take = undefined;
-            }
-            return true;
-          },
-        },
-      }),
-    );
-    /** @type {Post} */
-    const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
-    socket.unref();
-    // The 'close' event follows.
-    socket.on('error', () => undefined);
-    socket.on('end', () => socket.destroy());
-    socket.once('close', () => {
-      take?.close();
-      on.lost();
-    });
-    on.connected(post);
-  });
-}
 
 module.exports = { Orphan };

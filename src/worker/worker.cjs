@@ -1,7 +1,7 @@
 'use strict';
 
 const { closeSync } = require('node:fs');
-const openChannel = require('./channel.cjs');
+const { openChannel } = require('./channel.cjs');
 const { Handoffs } = require('./handoffs.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
@@ -10,9 +10,23 @@ const { translateStopSignal } = require('./stop-signal.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { Acceptor } from './acceptor.cjs' */
-/** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
+/** @import { ExecBoot, FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts' */
 /** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {import('./listen.cjs').Listen} Listen */
+/**
+ * @typedef {object} SpareSocket a copy of the app's listening socket
+ * @property {() => any} open returns its handle, or an error number
+ * @property {() => void} close
+ */
+/**
+ * @typedef {object} Link connection of a worker to its runner
+ * @property {(message: FromWorker) => void} post
+ * @property {any} Pipe class of the handles of pipes
+ * @property {SpareSocket[]} sockets each acceptor uses up one
+ * @property {Ends} ends of the handoff
+ * @property {string} handoffId
+ * @property {number} [commandPid] see `commandPid` of Worker
+ */
 /**
  * @typedef {typeof import('./acceptor.cjs') & typeof import('./connections.cjs') & typeof import('./drain.cjs') &
  *   typeof import('./health-report.cjs') & typeof import('./leave.cjs') & typeof import('./orphan.cjs')} LateModules
@@ -37,13 +51,21 @@ class Worker {
   /** @type {'booting' | 'ready' | 'open' | 'retired'} */
   state = 'booting';
   boot;
-  /** class of the handles of pipes */
-  Pipe;
+  /** id of the handoff; the `generation` file has the id of the active generation's handoff */
+  handoffId = '';
+  /** pid of the process that runs the command of exec mode; undefined in other workers */
+  commandPid = /** @type {number | undefined} */ (undefined);
+  /** @type {SpareSocket[]} */
+  #sockets = [];
   /** @type {(() => void) | undefined} called when the app is ready */
   onReady;
-  #post;
+  /** messages that wait for the connection to the runner */
+  #waiting = /** @type {FromWorker[]} */ ([]);
+  #post = (/** @type {FromWorker} */ message) => {
+    this.#waiting.push(message);
+  };
   #handlesOnlyInterrupt;
-  handoffs;
+  handoffs = /** @type {InstanceType<typeof Handoffs>} */ (/** @type {unknown} */ (undefined));
   /** @type {Server | undefined} the app's server */
   server;
   #backlog = 0;
@@ -51,8 +73,14 @@ class Worker {
   #hasReported = false;
   /** @type {NodeJS.Timeout | undefined} */
   #announceLater;
+  /** true once the app has listened on its port, and the runner knows */
+  #isAnnounced = false;
+  /** @type {boolean | undefined} `wait` of an `open` that came before that */
+  #opensLater;
   /** true if the runner is gone */
   #isOrphan = false;
+  #isDrained = false;
+  #drained = () => {};
   /** true once this worker has read from connections; no orphan of an earlier runner answers after that */
   #hasServed = false;
   /** @type {Acceptor | undefined} */
@@ -68,39 +96,55 @@ class Worker {
   /** @type {InstanceType<typeof import('./drain.cjs').Drain> | undefined} */
   #drain;
 
-  /** @param {WorkerBoot} boot */
+  /** @param {ExecBoot} boot */
   constructor(boot) {
     this.boot = boot;
-    limitPrinting(boot.overflow);
     this.#handlesOnlyInterrupt = boot.stopSignal === null ? translateStopSignal() : () => false;
-    const { post, Pipe } = openChannel(boot.channelFd, {
-      message: (message) => this.#receive(message),
-      appMessage: (message) => {
-        if (message !== 'ready') return;
-        this.#hasReported = true;
-        this.#announce();
-      },
-      lost: () => {
-        this.#isOrphan = true;
-        new (lazy().Orphan)(this).live();
-      },
-    });
+  }
+
+  /**
+   * Connects this worker to its runner.
+   * @param {Link} link
+   */
+  attach({ post, Pipe, sockets, ends, handoffId, commandPid }) {
     this.#post = post;
-    this.Pipe = Pipe;
-    this.handoffs = new Handoffs(boot.handoffFds, Pipe, (text) => lazy().log(text));
-    interceptListen(boot, {
-      chosen: (call) => this.#serve(call),
-      other: (call) => {
-        this.#otherPorts ??= new (require('./other-ports.cjs').OtherPorts)();
-        this.#noteSessions(call.server);
-        this.#otherPorts.add(call);
-      },
-      forked: () => this.#post({ type: 'forked' }),
-    });
+    this.#sockets = sockets;
+    this.handoffs = new Handoffs(ends, Pipe, (text) => lazy().log(text));
+    this.handoffId = handoffId;
+    this.commandPid = commandPid;
+    for (const message of this.#waiting.splice(0)) post(message);
+    this.#announce();
+  }
+
+  /** Notes that the app has reported to be ready. @param {unknown} message of the app to its parent process */
+  hear(message) {
+    if (message !== 'ready') return;
+    this.#hasReported = true;
+    this.#announce();
+  }
+
+  /** Lives on without the runner. */
+  live() {
+    this.#isOrphan = true;
+    new (lazy().Orphan)(this).live();
+  }
+
+  /** @param {Listen} call for a port besides the app's own */
+  listenBesides(call) {
+    if (this.#otherPorts === undefined) {
+      this.#otherPorts = new (require('./other-ports.cjs').OtherPorts)();
+      if (this.state === 'open' || this.#opensLater !== undefined) this.#otherPorts.open();
+    }
+    this.#noteSessions(call.server);
+    this.#otherPorts.add(call);
+  }
+
+  noteForks() {
+    this.#post({ type: 'forked' });
   }
 
   /** @param {Listen} call the app's own */
-  #serve({ server, backlog }) {
+  listen({ server, backlog }) {
     const reopen = this.state === 'open';
     this.#acceptor?.close();
     this.#acceptor = undefined;
@@ -125,20 +169,22 @@ class Worker {
   #announce() {
     const server = this.server;
     clearTimeout(this.#announceLater);
-    if (!server?.listening || (this.boot.waitReady && !this.#hasReported)) return;
+    if (!server?.listening || this.handoffs === undefined || (this.boot.waitReady && !this.#hasReported))
+      return;
     // A server that only tests if the port is free would never read the request of a health check.
     if (!serves(server)) {
       this.#announceLater = setTimeout(() => this.#announce(), servesPause).unref();
       return;
     }
-    const first = this.state === 'booting';
+    const first = !this.#isAnnounced;
     const { fault } = this.handoffs;
     // Idle connections of the release before would wait in the handoff for ever.
     if (first && fault !== undefined) {
       lazy().log(`ends: ${fault}`);
       process.exit(1);
     }
-    if (first) this.state = 'ready';
+    this.#isAnnounced = true;
+    if (this.state === 'booting') this.state = 'ready';
     this.#post({
       type: 'ready',
       port: privatePort(server),
@@ -147,6 +193,7 @@ class Worker {
       onlyInterrupt: this.#handlesOnlyInterrupt(),
     });
     if (!first) return;
+    if (this.#opensLater !== undefined) this.open(this.#opensLater);
     this.onReady?.();
     setImmediate(() => this.#reportHealth());
   }
@@ -170,7 +217,7 @@ class Worker {
   }
 
   /** @param {ToWorker} message */
-  #receive(message) {
+  receive(message) {
     switch (message.type) {
       case 'open':
         this.open(message.wait);
@@ -208,9 +255,14 @@ class Worker {
   /** @param {boolean} wait true if nothing may be read from connections before `serve` */
   open(wait = false) {
     const server = this.server;
-    if (server === undefined) return;
+    if (server === undefined || !this.#isAnnounced) {
+      this.#opensLater = wait;
+      this.#otherPorts?.open();
+      return;
+    }
+    this.#opensLater = undefined;
     // Without a copy of the socket, this worker cannot open. It finishes its requests and ends, and the runner replaces it.
-    if (this.boot.listeningFds.length === 0) return lazy().leave(this, () => this.keepConnections());
+    if (this.#sockets.length === 0) return lazy().leave(this, () => this.keepConnections());
     this.#drain?.stop();
     this.handoffs.mustBeEmpty = true;
     this.#isReplaced = false;
@@ -223,6 +275,7 @@ class Worker {
 
   /** Serves connections that were accepted since `open` with `wait`, and later ones. */
   serve() {
+    if (this.#opensLater !== undefined) this.#opensLater = false;
     if (this.state !== 'open') return;
     this.#acceptor?.serve();
     this.#takeConnections();
@@ -230,7 +283,7 @@ class Worker {
 
   /** @param {Server} server */
   #openAcceptor(server) {
-    const handle = createHandle(null, null, null, this.boot.listeningFds.shift());
+    const handle = this.#sockets.shift()?.open();
     const acceptor = typeof handle === 'number' ? handle : lazy().acceptFor(server, handle, this.#backlog);
     if (typeof acceptor !== 'number') this.#acceptor = acceptor;
     else server.emit('error', new Error(`the port of the app cannot be opened: error ${acceptor}`));
@@ -299,6 +352,7 @@ class Worker {
 
   #shut() {
     this.state = 'retired';
+    this.#opensLater = undefined;
     this.drain.begin();
     this.handoffs.own.stop();
     this.#acceptor?.close();
@@ -350,7 +404,7 @@ class Worker {
    * socket, the kernel queues connections for it, even if no process accepts them.
    */
   closeSpareSockets() {
-    for (const fd of this.boot.listeningFds.splice(0)) closeSync(fd);
+    for (const socket of this.#sockets.splice(0)) socket.close();
   }
 
   get drain() {
@@ -375,7 +429,7 @@ class Worker {
    */
   get role() {
     if (this.#isReplaced) return 'replaced';
-    return this.state === 'retired' && this.boot.listeningFds.length === 0 ? 'stopped' : 'opens';
+    return this.state === 'retired' && this.#sockets.length === 0 ? 'stopped' : 'opens';
   }
 
   /** Opens or stays open without a runner, because its generation is the active one. */
@@ -384,6 +438,44 @@ class Worker {
     // connections of its generation.
     if (this.state !== 'open') this.open(this.boot.besideOrphans && !this.#hasServed);
   }
+
+  /** Notes that this process of an exec worker has nothing left in flight, or has cut it. */
+  noteDrained() {
+    this.#isDrained = true;
+    this.#drained();
+  }
+
+  /** @param {() => void} listener called once this process of an exec worker is drained; replaces the former listener */
+  onDrained(listener) {
+    this.#drained = listener;
+    if (this.#isDrained) listener();
+  }
+}
+
+/**
+ * Starts the worker of this process, which the runner has started.
+ * @param {WorkerBoot} boot
+ */
+function startWorker(boot) {
+  limitPrinting(boot.overflow);
+  const worker = new Worker(boot);
+  const { post, Pipe } = openChannel(boot.channelFd, {
+    message: (message) => worker.receive(message),
+    appMessage: (message) => worker.hear(message),
+    lost: () => worker.live(),
+  });
+  worker.attach({
+    ...{ post, Pipe, ends: boot.handoffFds, handoffId: boot.handoffId },
+    sockets: boot.listeningFds.map((fd) => ({
+      open: () => createHandle(null, null, null, fd),
+      close: () => closeSync(fd),
+    })),
+  });
+  interceptListen(boot, {
+    chosen: (call) => worker.listen(call),
+    other: (call) => worker.listenBesides(call),
+    forked: () => worker.noteForks(),
+  });
 }
 
 /**
@@ -405,4 +497,4 @@ function lazy() {
 /** @type {LateModules | undefined} */
 let loaded;
 
-module.exports = { Worker };
+module.exports = { Worker, startWorker };

@@ -96,7 +96,7 @@ export class FakeWorker {
       },
       allowance: fakes.allowance,
       output: fakes.output,
-      records: { noteRetired: () => undefined, remove: () => undefined },
+      records: { noteRetired: () => undefined, noteMembers: () => undefined, remove: () => undefined },
       spec: { stopSignal: null, killTimeout: 1000 },
       log,
       clock: fakes.clock,

@@ -14,7 +14,7 @@ const channel = fileURLToPath(new URL('../../src/worker/channel.cjs', import.met
 
 const worker = `
 const { existsSync } = require('node:fs');
-const { post } = require(${JSON.stringify(channel)})(3, {
+const { post } = require(${JSON.stringify(channel)}).openChannel(3, {
   message: ({ type }) => console.log(type),
   appMessage: () => undefined,
   lost: () => console.log('lost'),

@@ -375,6 +375,8 @@ function faultOf(
   const isSilent = stuckTimeout > 0 && isOpen && beat !== undefined && silentFor > stuckTimeout;
   // A worker may wait for a log that cannot be written. A new worker would wait as well.
   if (isSilent && !worker.output.isBlocked(now)) {
+    if (worker.members?.listens === false)
+      return `has had no process that listens for ${formatDuration(silentFor)} ("stuckTimeout")`;
     return `has not turned its event loop for ${formatDuration(silentFor)} ("stuckTimeout")`;
   }
   return undefined;

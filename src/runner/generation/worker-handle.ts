@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WorkerState } from '../../protocol/runner.ts';
 import type { AppProtocol, FromWorker } from '../../protocol/worker.ts';
@@ -8,6 +9,7 @@ import { AppProcess, type ProcessOptions } from '../app-process.ts';
 import type { Clock } from '../clock.ts';
 import type { Exit } from '../exit.ts';
 import type { Handoff } from '../handoff.ts';
+import { Members, mostMembers } from './members.ts';
 import { WorkerChannel } from './worker-channel.ts';
 
 /** Time for a worker to open or to retire, in ms. A switch does not wait longer for a worker whose event loop stands still. */
@@ -29,7 +31,10 @@ export interface WorkerListener {
 
 export interface WorkerOptions extends Omit<ProcessOptions, 'name'> {
   instance: number;
-  channel: Duplex;
+  /** socket between worker and runner; in exec mode the function that welcomes a process: see Members */
+  channel: Duplex | ((socket: Socket, worker: number) => Promise<boolean>);
+  /** proof of the processes of an exec worker */
+  secret?: string;
   handoff: Handoff;
   allowance: Allowance;
   listener: WorkerListener;
@@ -56,7 +61,9 @@ export class WorkerHandle extends AppProcess {
   /** attended time since the last heartbeat, in ms: see tickRegularly */
   silentFor = 0;
   readonly #options: WorkerOptions;
-  readonly #channel: WorkerChannel;
+  readonly #channel: Pick<WorkerChannel, 'post' | 'close'>;
+  /** processes of an exec worker that listen; undefined for any other worker */
+  readonly members: Members | undefined;
   readonly #ready = Promise.withResolvers<Ready>();
   readonly #forked = Promise.withResolvers<void>();
   #opened = Promise.withResolvers<void>();
@@ -76,14 +83,25 @@ export class WorkerHandle extends AppProcess {
     this.handoff = options.handoff;
     this.ready = this.#ready.promise;
     this.forked = this.#forked.promise;
-    this.#channel = new WorkerChannel(options.channel, {
-      allowance: options.allowance,
-      message: (message) => this.#receive(message),
-      refused: () => {
-        this.log('wrote into the channel between it and Sluice, and is ended');
-        this.kill();
-      },
-    });
+    const { channel, allowance, records } = options;
+    const message = (received: FromWorker) => this.#receive(received);
+    const refused = (why: 'wrote' | 'many' = 'wrote') => {
+      if (why === 'many') return this.log(`has more than ${mostMembers} processes that listen`);
+      this.log('wrote into the channel between it and Sluice, and is ended');
+      this.kill();
+    };
+    if (typeof channel === 'function') {
+      const welcome = (socket: Socket) => channel(socket, this.pid);
+      const changed = (pids: number[]) => this.alive && records.noteMembers(this.pid, pids);
+      this.members = new Members({ allowance, welcome, changed, message, refused });
+      this.#channel = this.members;
+      void this.gone.then(() => this.members?.disconnect());
+    } else this.#channel = new WorkerChannel(channel, { allowance, message, refused });
+  }
+
+  /** Returns true if a process has proved by the secret that it belongs to this exec worker. */
+  isOwner(secret: string): boolean {
+    return this.members !== undefined && this.alive && secret === this.#options.secret;
   }
 
   #receive(message: FromWorker): void {

@@ -1,19 +1,26 @@
 import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { delimiter } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { AppError, errorBody } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
-import type { WorkerBoot } from '../../protocol/worker.ts';
+import type { ExecBoot, ToMember, WorkerBoot } from '../../protocol/worker.ts';
+import { usualPath } from '../../system/process/run.ts';
 import { type Masker, sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
-import { type ProcessContext, startProcess } from '../app-process.ts';
+import { type ProcessContext, type StartOptions, startProcess } from '../app-process.ts';
 import { systemClock } from '../clock.ts';
 import type { Handoff } from '../handoff.ts';
 import { type ListeningPort, socketCopies } from '../ports/listening-port.ts';
+import { sendHandles } from '../takeover/send-handle.ts';
+import { TreeFigures } from '../tree-figures.ts';
 import { waitUntilHealthy } from './startup-check.ts';
 import { WorkerHandle, type WorkerListener } from './worker-handle.ts';
 
 const bootstrap = fileURLToPath(new URL('../../worker/bootstrap.cjs', import.meta.url));
+/** Directory of a program `node` that loads the bootstrap even if NODE_OPTIONS does not. */
+const execPath = fileURLToPath(new URL('../../worker/exec-path', import.meta.url));
 
 /** Numbers of the descriptors that a worker gets from the runner. */
 const channelFd = 3;
@@ -101,32 +108,77 @@ async function spawnWorker(
     signal.throwIfAborted();
     if (handoff === undefined) throw new Error('its app has been stopped');
     const secret = randomBytes(16).toString('hex');
-    const boot: WorkerBoot = {
+    const boot: ExecBoot = {
       ...passedOn,
       generation,
-      channelFd,
-      handoffFds,
-      listeningFds,
-      besideOrphans,
-      handoffId: handoff.id,
       generationFile: spec.paths.generation,
+      besideOrphans,
       secret,
       orphanSocket,
       beatInterval: beatInterval(spec),
       overflow: spec.log.overflow,
     };
+    const start =
+      spec.exec === undefined
+        ? startOfFile(options, boot, handoff)
+        : startOfCommand(spec, spec.exec.command, boot);
     return {
+      ...start,
       kind: 'worker',
-      args: ['--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
-      env: { NODE_APP_INSTANCE: String(instance), SLUICE_WORKER: JSON.stringify(boot) },
+      env: { ...start.env, NODE_APP_INSTANCE: String(instance) },
       workingDirectory: spec.workingDirectory,
-      stdio: ['pipe', handoff.take, handoff.give, ...listeningFds.map(() => options.port.fd)],
-      record: { secret, drainTimeout, killTimeout },
+      record: { secret, drainTimeout, killTimeout, ...start.record },
       handoff,
+      secret,
     };
   });
-  const channel = started.child.stdio[channelFd] as Duplex;
-  return new WorkerHandle({ ...options, ...started, instance, channel, clock: systemClock });
+  const { child, pid, handoff } = started;
+  const handle = { ...options, ...started, instance, clock: systemClock };
+  if (spec.exec === undefined)
+    return new WorkerHandle({ ...handle, channel: child.stdio[channelFd] as Duplex });
+  const channel = (socket: Socket, worker: number) => welcome(socket, options.port, handoff, worker);
+  return new WorkerHandle({ ...handle, channel, figures: new TreeFigures(pid) });
+}
+
+/** Parts of a start that differ between the two modes. */
+type Start = Pick<StartOptions, 'program' | 'args' | 'env' | 'stdio' | 'record'>;
+
+function startOfFile({ spec, port }: WorkerStarterOptions, common: ExecBoot, handoff: Handoff): Start {
+  const boot: WorkerBoot = { ...common, channelFd, handoffFds, listeningFds, handoffId: handoff.id };
+  return {
+    args: ['--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
+    env: { SLUICE_WORKER: JSON.stringify(boot) },
+    stdio: ['pipe', handoff.take, handoff.give, ...listeningFds.map(() => port.fd)],
+    record: {},
+  };
+}
+
+/** All processes of the command inherit the bootstrap and its options. The runner measures their memory. */
+function startOfCommand({ node, env, stopSignal }: GenerationSpec, command: string, boot: ExecBoot): Start {
+  const require = `--require ${JSON.stringify(bootstrap)}`;
+  return {
+    program: '/bin/sh',
+    args: ['-c', command],
+    env: {
+      PATH: [execPath, env['PATH'] ?? usualPath].join(delimiter),
+      NODE_OPTIONS: [require, env['NODE_OPTIONS'] ?? ''].join(' ').trim(),
+      SLUICE_NODE: node,
+      SLUICE_NODE_OPTIONS: require,
+      SLUICE_WORKER: JSON.stringify({ ...boot, maxMemory: null }),
+    },
+    record: { exec: true, ...(stopSignal && { stopSignal }) },
+  };
+}
+
+/** Sends a member of an exec worker its descriptors: see ToMember. @returns false if the system refuses one */
+function welcome(socket: Socket, port: ListeningPort, handoff: Handoff, worker: number): Promise<boolean> {
+  const text = (message: ToMember) => `${JSON.stringify(message)}\n`;
+  const copy = { text: text({ type: 'socket' }), sent: port };
+  return sendHandles(socket, [
+    ...Array<typeof copy>(socketCopies).fill(copy),
+    { text: text({ type: 'handoff' }), sent: handoff.take },
+    { text: text({ type: 'joined', handoff: handoff.id, pid: worker }), sent: handoff.give },
+  ]);
 }
 
 /** Returns the interval between two heartbeats, in ms: a fraction of `stuckTimeout`. */

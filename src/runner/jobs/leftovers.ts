@@ -27,16 +27,19 @@ interface EndedProcess {
   mark: string | undefined;
   /** user of the ended process, if apps have users */
   user: Identity | undefined;
+  /** signal that asks them to end; SIGTERM if left out */
+  signal?: NodeJS.Signals | undefined;
 }
 
 /**
- * Ends the leftover processes of an ended process, in its session and outside (`setsid`, a daemon): SIGTERM at once, and SIGKILL
+ * Ends the leftover processes of an ended process, in its session and outside (`setsid`, a daemon): `signal` at once, and SIGKILL
  * after `killTimeout` ms. Fulfilled when all are gone.
  * @returns the number of processes that were killed
  */
 export async function endLeftovers(ended: EndedProcess, killTimeout: number): Promise<number> {
+  const { signal = 'SIGTERM' } = ended;
   // Without /proc, only the process group is known.
-  if (process.platform !== 'linux' && ended.pid !== undefined) signalProcess(-ended.pid, 'SIGTERM');
+  if (process.platform !== 'linux' && ended.pid !== undefined) signalProcess(-ended.pid, signal);
   const deadline = performance.now() + killTimeout;
   const signalled = new Set<number>();
   const killed = new Set<number>();
@@ -48,7 +51,7 @@ export async function endLeftovers(ended: EndedProcess, killTimeout: number): Pr
     for (const pid of left) {
       // A signal to a process that has ended succeeds until its parent has waited for it.
       if (isLate && isRunning(pid) && signalProcess(pid, 'SIGKILL')) killed.add(pid);
-      else if (!signalled.has(pid)) signalProcess(pid, 'SIGTERM');
+      else if (!signalled.has(pid)) signalProcess(pid, signal);
       signalled.add(pid);
     }
     await waitUntilGone(left, isLate ? performance.now() + 100 : deadline);

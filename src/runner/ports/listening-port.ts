@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { BoundSocket } from 'node:net';
+import net, { BoundSocket } from 'node:net';
 import { parseEnvironmentName } from '../../config/paths.ts';
 import { AppError, hasCode } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
@@ -13,6 +13,12 @@ export const socketCopies = 8;
 
 /** Program that makes the socket with descriptor 3 listen, and ends before it could accept. */
 const listenAndEnd = `process.exit(require('node:net')._createServerHandle(null, null, null, 3).listen(511) === 0 ? 0 : 1)`;
+
+/**
+ * Second handles of bound sockets, by descriptor number, for sending. To close one would close the descriptor of the first handle,
+ * so the next socket with that number uses the second handle again.
+ */
+const sendable = new Map<number, unknown>();
 
 type PortSpec = Pick<GenerationSpec, 'key' | 'host' | 'port' | 'paths'>;
 
@@ -61,6 +67,18 @@ export class ListeningPort {
 
   get fd(): number {
     return this.#socket.fd();
+  }
+
+  /** Handle of the socket, which can be sent to other processes. It must not be closed. */
+  get _handle(): unknown {
+    const { fd } = this;
+    // Node.js has no public way to send a bound socket.
+    const { _createServerHandle: open } = net as unknown as Record<
+      string,
+      (host: null, port: null, family: null, fd: number) => unknown
+    >;
+    if (!sendable.has(fd)) sendable.set(fd, open?.(null, null, null, fd));
+    return sendable.get(fd);
   }
 
   /**

@@ -40,7 +40,8 @@ async function endOrphan(
   worker: ProcessRecord,
   since: number,
 ): Promise<void> {
-  const { pid } = worker;
+  const { pid, killTimeout = 0, stopSignal = 'SIGTERM' } = worker;
+  let endedAt: number | undefined;
   const retiredAt = () => {
     const state = orphans.stateOf(pid);
     if (state === 'serving') return undefined;
@@ -55,7 +56,16 @@ async function endOrphan(
     }
     const now = bootClock();
     if (killedAt !== undefined) return now > killedAt + killedWithin;
-    const why = reasonToKill(worker, { now, since, retiredAt: retiredAt() });
+    const record = records.get(pid);
+    if (endedAt === undefined && record !== undefined && orphans.isDrained(record)) {
+      // The processes of an exec worker do not end by themselves: its command would start them again.
+      endedAt = now;
+      signalProcess(pid, stopSignal);
+    }
+    const why =
+      endedAt === undefined
+        ? reasonToKill(worker, { now, since, retiredAt: retiredAt() })
+        : lateEnd(now - endedAt, killTimeout, stopSignal);
     if (why === undefined) return false;
     log(`a worker of an earlier runner (pid ${pid}) ${why} and is killed`);
     signalProcess(-pid, 'SIGKILL');
@@ -65,6 +75,11 @@ async function endOrphan(
   // Without a free descriptor, the state of the worker is unknown, so the worker may live.
   const check = () => retryOnShortage(`the check of a worker of an earlier runner (pid ${pid})`, isDone, log);
   while (!(await check())) await sleep(checkInterval, undefined, { ref: false });
+}
+
+function lateEnd(passed: number, killTimeout: number, signal: string): string | undefined {
+  if (passed < killTimeout) return undefined;
+  return `had not ended ${formatDuration(killTimeout)} after ${signal} ("killTimeout")`;
 }
 
 /**

@@ -1,12 +1,14 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FromOrphan, ToOrphan } from '../../protocol/worker.ts';
+import type { FromOrphan, MemberGreeting, ToOrphan } from '../../protocol/worker.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
+import { processStartTime } from '../../system/process/processes.ts';
 import { LineSplitter, parseObject } from '../../system/text/lines.ts';
+import { mostMembers } from '../generation/members.ts';
 import { confirmTimeout } from '../generation/worker-handle.ts';
 import type { Handoff } from '../handoff.ts';
-import type { ProcessRecords } from './process-records.ts';
+import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 import { sendHandles } from './send-handle.ts';
 
 /** Time for an orphan to report, and to retire, in ms: it tries five times a second. */
@@ -26,12 +28,19 @@ const maxSends = 50;
 /** Time after which an orphan that lacks a handoff gets it again, in ms. */
 const resendPause = 500;
 
-/** Worker of an earlier runner that serves until it is retired. */
+type Report = Extract<FromOrphan, { type: 'orphan' }>;
+
+/** Worker of an earlier runner, or a process of an exec worker, that serves until it is retired. */
 class Orphan {
   readonly key: string;
+  /** of the worker */
   readonly pid: number;
+  /** pid of the process of an exec worker */
+  readonly member: number | undefined;
   readonly socket: Socket;
   hasRetired = false;
+  /** true once a process of an exec worker may be ended */
+  isDrained = false;
   readonly #retired = Promise.withResolvers<void>();
   /** handoff that was sent last; not sent again unless it is forgotten */
   sentHandoff: Handoff | undefined;
@@ -39,9 +48,10 @@ class Orphan {
   #sending: Promise<void> = Promise.resolve();
   #sends = 0;
 
-  constructor(key: string, pid: number, socket: Socket) {
+  constructor({ key, pid, member }: Report, socket: Socket) {
     this.key = key;
     this.pid = pid;
+    this.member = member;
     this.socket = socket;
     socket.on('close', () => this.#retired.resolve());
   }
@@ -83,21 +93,28 @@ class Orphan {
  * the app's own handler, which might end the process at once.
  */
 export class Orphans {
-  /** by pid: one connection for each, so that an app cannot use up the runner's descriptors */
-  readonly #orphans = new Map<number, Orphan>();
+  /** by pid: one connection for each, so that an app cannot use up the runner's descriptors; see `nameOf` */
+  readonly #orphans = new Map<string, Orphan>();
   readonly #server: Server;
   readonly #records: ProcessRecords;
   readonly #successor: (key: string) => Handoff | undefined;
+  readonly #join: (greeting: MemberGreeting, socket: Socket) => boolean;
   /** connections that have not identified their worker, the oldest first */
   readonly #strangers = new Set<Socket>();
 
   /**
    * @param records of the workers that earlier runners have started
    * @param successor returns the handoff of the generation of this runner that has the traffic of an environment
+   * @param join gives a connection to the exec worker of this runner that it belongs to; returns false if there is none
    */
-  constructor(records: ProcessRecords, successor: (key: string) => Handoff | undefined) {
+  constructor(
+    records: ProcessRecords,
+    successor: (key: string) => Handoff | undefined,
+    join: (greeting: MemberGreeting, socket: Socket) => boolean = () => false,
+  ) {
     this.#records = records;
     this.#successor = successor;
+    this.#join = join;
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
@@ -115,11 +132,33 @@ export class Orphans {
     for (const socket of this.#strangers) socket.destroy();
   }
 
-  /** Returns the state that an orphan has reported. */
+  /** Returns the state that an orphan has reported. An exec worker has retired once all its processes have. */
   stateOf(pid: number): 'unknown' | 'serving' | 'retired' {
-    const orphan = this.#orphans.get(pid);
-    if (orphan === undefined) return 'unknown';
-    return orphan.hasRetired ? 'retired' : 'serving';
+    const ofWorker = this.#ofWorker(pid);
+    if (ofWorker.length === 0) return 'unknown';
+    if (ofWorker.some(({ hasRetired }) => !hasRetired)) return 'serving';
+    const record = this.#records.get(pid);
+    return record !== undefined && !this.#isComplete(record, ofWorker) ? 'unknown' : 'retired';
+  }
+
+  /** Returns true if an exec worker may be ended: each of its processes that lives has reported that it is drained. */
+  isDrained(record: ProcessRecord): boolean {
+    const ofWorker = this.#ofWorker(record.pid);
+    return (
+      record.exec === true &&
+      ofWorker.every(({ isDrained }) => isDrained) &&
+      this.#isComplete(record, ofWorker)
+    );
+  }
+
+  #ofWorker(pid: number): Orphan[] {
+    return [...this.#orphans.values()].filter((orphan) => orphan.pid === pid);
+  }
+
+  /** Returns true if all processes of an exec worker that live have reported. */
+  #isComplete({ members = [] }: ProcessRecord, reported: Orphan[]): boolean {
+    const left = members.filter((pid) => !reported.some(({ member }) => member === pid));
+    return left.every((pid) => processStartTime(pid) === undefined);
   }
 
   /**
@@ -130,7 +169,11 @@ export class Orphans {
     const latest = performance.now() + reportsWithin;
     while (performance.now() < latest) {
       const left = await this.#records.ofEarlierRunners('worker', key);
-      if (left.every(({ pid }) => this.stateOf(pid) !== 'unknown')) return;
+      const hasReported = (record: ProcessRecord) =>
+        record.exec
+          ? this.#isComplete(record, this.#ofWorker(record.pid))
+          : this.stateOf(record.pid) !== 'unknown';
+      if (left.every(hasReported)) return;
       await sleep(20);
     }
   }
@@ -165,23 +208,29 @@ export class Orphans {
     this.#strangers.add(socket);
     const timer = setTimeout(() => this.#strangers.has(socket) && socket.destroy(), identifiesWithin);
     if (this.#strangers.size > maxStrangers) [...this.#strangers][0]?.destroy();
-    onMessages(socket, (message) => {
+    const stopReading = onMessages(socket, (message) => {
       if (message.type === 'retired' && orphan !== undefined) {
         orphan.noteRetired();
-        this.#records.noteRetired(orphan.pid);
+        if (this.stateOf(orphan.pid) === 'retired') this.#records.noteRetired(orphan.pid);
         if (message.lacksHandoff) this.#resendLater(orphan);
+      } else if (message.type === 'drained' && orphan !== undefined) {
+        orphan.isDrained = true;
+      } else if (message.type === 'member' && orphan === undefined) {
+        this.#strangers.delete(socket);
+        // A member sends nothing more until it has an answer.
+        if (!stopReading() || !isGreeting(message) || !this.#join(message, socket)) socket.destroy();
       } else if (message.type === 'orphan' && orphan === undefined && this.#isGenuine(message)) {
         this.#strangers.delete(socket);
-        this.#orphans.get(message.pid)?.socket.destroy();
-        orphan = new Orphan(message.key, message.pid, socket);
-        this.#orphans.set(message.pid, orphan);
+        this.#orphans.get(nameOf(message))?.socket.destroy();
+        orphan = new Orphan(message, socket);
+        this.#orphans.set(nameOf(message), orphan);
         this.#retireIfReplaced(orphan);
       } else socket.destroy();
     });
     socket.on('close', () => {
       clearTimeout(timer);
       this.#strangers.delete(socket);
-      if (orphan && this.#orphans.get(orphan.pid) === orphan) this.#orphans.delete(orphan.pid);
+      if (orphan && this.#orphans.get(nameOf(orphan)) === orphan) this.#orphans.delete(nameOf(orphan));
     });
   }
 
@@ -193,10 +242,12 @@ export class Orphans {
   }
 
   /** Returns true if a report has the secret of its worker; false also if the record cannot be read: an orphan reports again. */
-  #isGenuine({ key, pid, secret }: Extract<FromOrphan, { type: 'orphan' }>): boolean {
+  #isGenuine({ key, pid, secret, member }: Report): boolean {
     try {
       const record = this.#records.get(pid);
       if (record?.kind !== 'worker' || record.pid !== pid || record.key !== key) return false;
+      if (record.exec ? !isPid(member) || this.#ofWorker(pid).length > mostMembers : member !== undefined)
+        return false;
       return record.secret !== undefined && record.secret === secret;
     } catch {
       return false;
@@ -204,23 +255,47 @@ export class Orphans {
   }
 }
 
+/** Returns the key of an orphan, or of a process of an exec worker. */
+function nameOf({ pid, member }: { pid: number; member?: number | undefined }): string {
+  return member === undefined ? String(pid) : `${pid} ${member}`;
+}
+
+function isPid(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) > 0;
+}
+
+function isGreeting({ key, secret, pid }: MemberGreeting): boolean {
+  return typeof key === 'string' && typeof secret === 'string' && isPid(pid);
+}
+
 function lineOf(message: ToOrphan): string {
   return `${JSON.stringify(message)}\n`;
 }
 
-/** Reads messages, and disconnects a peer that sends too many or anything else. */
-function onMessages(socket: Socket, receive: (message: FromOrphan) => void): void {
+/**
+ * Reads messages, and disconnects a peer that sends too many or anything else.
+ * @returns function that ends the reading; it returns false if bytes have arrived after the last message
+ */
+function onMessages(socket: Socket, receive: (message: FromOrphan | MemberGreeting) => void): () => boolean {
   const splitter = new LineSplitter();
   let count = 0;
-  socket.setEncoding('utf8');
-  socket.on('data', (chunk: string) => {
+  const read = (chunk: Buffer) => {
     if (splitter.restLength + chunk.length > maxBytes) return void socket.destroy();
-    for (const line of splitter.push(chunk)) {
+    // Messages are ASCII.
+    const lines = [...splitter.push(chunk.toString('latin1'))];
+    for (const [index, line] of lines.entries()) {
       const message = parseObject<FromOrphan>(line);
       count += 1;
       if (message === undefined || count > maxMessages) return void socket.destroy();
+      isLast = index === lines.length - 1;
       receive(message);
       if (socket.destroyed) return;
     }
-  });
+  };
+  let isLast = true;
+  socket.on('data', read);
+  return () => {
+    socket.off('data', read);
+    return isLast && splitter.restLength === 0;
+  };
 }

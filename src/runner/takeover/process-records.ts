@@ -16,13 +16,17 @@ export interface ProcessRecord {
   startTime: string | undefined;
   /** mark in the environment of the process and of all its descendants */
   mark?: string;
-  /** signal that ends a background process; SIGTERM if left out */
+  /** signal that ends a background process or an exec worker; SIGTERM if left out */
   stopSignal?: NodeJS.Signals;
   /** secret by which a worker identifies itself to the next runner */
   secret?: string;
   /** limits of a worker in ms: see GenerationSpec */
   drainTimeout?: number;
   killTimeout?: number;
+  /** true for an exec worker, whose processes report in its place */
+  exec?: true;
+  /** pids of these processes, as they have named them */
+  members?: number[];
   /** time, on `bootClock`, at which a worker retired; left out before that */
   retiredAt?: number;
 }
@@ -71,15 +75,26 @@ export class ProcessRecords {
    * earlier call. Without the note, for example on a full disk, the worker may drain longer.
    */
   noteRetired(pid: number): void {
+    this.#change(pid, 'retirement', ({ retiredAt = bootClock() }) => ({ retiredAt }));
+  }
+
+  /** Notes the processes that will report in place of an exec worker: the next runner waits for them. */
+  noteMembers(pid: number, members: number[]): void {
+    this.#change(pid, 'list of members', () => ({ members }));
+  }
+
+  #change(pid: number, what: string, change: (record: ProcessRecord) => Partial<ProcessRecord>): void {
     const temporary = temporaryBeside(this.#path(pid));
     try {
       const record = this.get(pid);
-      if (record === undefined || record.retiredAt !== undefined) return;
-      writeFileSync(temporary, JSON.stringify({ ...record, retiredAt: bootClock() }), { mode: 0o600 });
+      if (record === undefined) return;
+      const changed = JSON.stringify({ ...record, ...change(record) });
+      if (changed === JSON.stringify(record)) return;
+      writeFileSync(temporary, changed, { mode: 0o600 });
       renameSync(temporary, this.#path(pid));
     } catch (error) {
       this.#remove(temporary);
-      this.#log(`the retirement of process ${pid} was not recorded: ${(error as Error).message}`);
+      this.#log(`the ${what} of process ${pid} was not recorded: ${(error as Error).message}`);
     }
   }
 

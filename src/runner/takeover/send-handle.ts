@@ -3,13 +3,18 @@ import { Socket } from 'node:net';
 /** The kind of a pipe that carries handles: PipeConstants.IPC of Node.js. */
 const ipc = 2;
 
+interface WriteRequest {
+  handle?: unknown;
+  oncomplete(...args: unknown[]): void;
+}
+
 interface PipeHandle {
   readonly fd: number;
   open(fd: number): number;
   close(closed?: () => void): void;
   readStart(): number;
   readStop(): number;
-  writeUtf8String(request: object, text: string, handle?: PipeHandle): number;
+  writeUtf8String(request: WriteRequest, text: string, handle?: PipeHandle): number;
 }
 
 /**
@@ -17,6 +22,9 @@ interface PipeHandle {
  * next socket with that number uses the second handle again.
  */
 const spare = new Map<number, PipeHandle>();
+
+/** Socket or bound port whose descriptor can be sent. */
+export type Sendable = Socket | { readonly _handle: unknown };
 
 /**
  * Writes texts, and with each the descriptor of a socket. Node.js sends descriptors over IPC channels only, and those read
@@ -26,7 +34,10 @@ const spare = new Map<number, PipeHandle>();
  * @returns false if a write failed; later texts are not written then. Either a descriptor is closed, or the system refuses
  *   another one in flight.
  */
-export async function sendHandles(socket: Socket, parts: { text: string; sent: Socket }[]): Promise<boolean> {
+export async function sendHandles(
+  socket: Socket,
+  parts: { text: string; sent: Sendable }[],
+): Promise<boolean> {
   const own = handleOf(socket);
   const pipe = own && (spare.get(own.fd) ?? openAgain(own));
   if (own === undefined || pipe === undefined) return false;
@@ -41,7 +52,15 @@ export async function sendHandles(socket: Socket, parts: { text: string; sent: S
     // A socket that is closed may have left its descriptor to another one.
     isSent = handle !== undefined && handleOf(socket) === own;
     if (!isSent) break;
-    pipe.writeUtf8String = (request, chunk) => own.writeUtf8String.call(pipe, request, chunk, handle);
+    pipe.writeUtf8String = (request, chunk) => {
+      const { oncomplete } = request;
+      request.oncomplete = (...args) => {
+        // `request.handle` is the sent handle here. Node.js would take its owner for the socket that was written to.
+        request.handle = pipe;
+        oncomplete.apply(request, args);
+      };
+      return own.writeUtf8String.call(pipe, request, chunk, handle);
+    };
     isSent = await new Promise((resolve) => writer.write(text, (error) => resolve(!error)));
     if (!isSent) break;
   }
@@ -61,6 +80,6 @@ function openAgain(own: PipeHandle): PipeHandle | undefined {
   return error === 0 ? pipe : undefined;
 }
 
-function handleOf(socket: Socket): PipeHandle | undefined {
-  return (socket as unknown as { _handle: PipeHandle | null })._handle ?? undefined;
+function handleOf(socket: Sendable): PipeHandle | undefined {
+  return (socket as { _handle: PipeHandle | null })._handle ?? undefined;
 }

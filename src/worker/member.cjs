@@ -1,0 +1,106 @@
+'use strict';
+
+const { offerSend } = require('./channel.cjs');
+const { interceptListen } = require('./listen.cjs');
+const { limitPrinting } = require('./printing.cjs');
+
+/** @import { ExecBoot, MemberGreeting, ToMember, ToWorker } from '../protocol/worker.ts' */
+/** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
+
+/** Interval between two attempts to join the worker, in ms: its runner may be gone, or may have too many members. */
+const retryInterval = 200;
+
+/**
+ * Prepares a process of an exec worker. The process becomes a member of the worker with its first `listen` on a TCP port. Until
+ * then it has no connection to the runner: most processes are shells, package managers and tools.
+ * @param {ExecBoot} boot
+ */
+function becomeMember(boot) {
+  // Worker threads inherit the variable, too.
+  if (!require('node:worker_threads').isMainThread) return;
+  limitPrinting(boot.overflow);
+  /** @type {Worker | undefined} */
+  let worker;
+  let isReported = false;
+  const member = () => {
+    if (worker !== undefined) return worker;
+    const { Worker } = require('./worker.cjs');
+    worker = new Worker(boot);
+    if (isReported) worker.hear('ready');
+    join(worker);
+    return worker;
+  };
+  interceptListen(
+    { ...boot, isMember: true },
+    {
+      chosen: (call) => member().listen(call),
+      other: (call) => member().listenBesides(call),
+      forked: () => member().noteForks(),
+    },
+  );
+  if (boot.waitReady)
+    watchReports((message) => {
+      isReported ||= message === 'ready';
+      worker?.hear(message);
+    });
+}
+
+/** @param {(message: unknown) => void} sent called with each message of the app to its parent process */
+function watchReports(sent) {
+  const { send } = process;
+  if (send === undefined) return offerSend(sent);
+  process.send = function sendAndReport(/** @type {any[]} */ ...args) {
+    sent(args[0]);
+    return /** @type {any} */ (send).apply(this, args);
+  };
+}
+
+/** @param {Worker} worker */
+function join(worker) {
+  const { key, secret, orphanSocket } = worker.boot;
+  const { connectToRunner } = require('./runner-socket.cjs');
+  /** @type {any} */
+  let Pipe;
+  /** @type {any[]} handles of the listening socket */
+  let sockets = [];
+  /** @type {any} */
+  let take;
+  let hasJoined = false;
+  let close = () => {};
+  connectToRunner(orphanSocket, {
+    connected: (/** @type {(message: MemberGreeting) => void} */ post, pipeClass, disconnect) => {
+      Pipe = pipeClass;
+      close = disconnect;
+      post({ type: 'member', key, pid: process.pid, secret });
+    },
+    message: (/** @type {ToMember | ToWorker} */ message, handle, post) => {
+      if (message.type === 'socket') {
+        if (handle !== undefined) sockets.push(handle);
+      } else if (message.type === 'handoff') take = handle;
+      else if (message.type !== 'joined') worker.receive(message);
+      else if (take === undefined || handle === undefined || sockets.length === 0) {
+        // The kernel drops a descriptor if this process has no free one.
+        handle?.close();
+        close();
+      } else {
+        hasJoined = true;
+        worker.attach({
+          .../** @type {any} */ ({ post, Pipe }),
+          ends: { take: take.fd, give: handle.fd },
+          handoffId: message.handoff,
+          commandPid: message.pid,
+          sockets: sockets.map((socket) => ({ open: () => socket, close: () => socket.close() })),
+        });
+      }
+    },
+    lost: () => {
+      if (hasJoined) return worker.live();
+      take?.close();
+      for (const socket of sockets) socket.close();
+      sockets = [];
+      setTimeout(() => join(worker), retryInterval).unref();
+    },
+  });
+}
+
+module.exports = { becomeMember };

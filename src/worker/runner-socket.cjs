@@ -1,0 +1,69 @@
+'use strict';
+
+const { connect, Socket } = require('node:net');
+const { readRest } = require('./channel.cjs');
+const { ipc } = require('./handoff.cjs');
+
+/**
+ * Opens one connection to a runner. It is read like an IPC channel of Node.js, because the runner sends descriptors.
+ * @template FromRunner, ToRunner
+ * @param {string} path
+ * @param {object} on
+ * @param {(post: (message: ToRunner) => void, Pipe: any, close: () => void) => void} on.connected `Pipe`: class of the
+ *   handles of pipes
+ * @param {(message: FromRunner, handle: any, post: (message: ToRunner) => void) => void} on.message `handle`: handle that came
+ *   with the message
+ * @param {() => void} on.lost called when the connection is lost, and when there is no runner
+ */
+function connectToRunner(path, on) {
+  // Paused, because this handle never reads. It is never closed either: the descriptor belongs to the second handle.
+  const connecting = connect(path).pause();
+  connecting.unref();
+  connecting.once('error', on.lost);
+  connecting.once('connect', () => {
+    const { fd, constructor: Pipe } = /** @type {any} */ (connecting)._handle;
+    const pipe = new Pipe(ipc);
+    pipe.open(fd);
+    let rest = '';
+    const receive = (/** @type {string} */ text, /** @type {any} */ handle) => {
+      const lines = (rest + text).split('\n');
+      rest = /** @type {string} */ (lines.pop());
+      for (const [index, line] of lines.entries()) {
+        // The kernel ends a read after a descriptor, and each descriptor comes with one line.
+        on.message(JSON.parse(line), index === lines.length - 1 ? handle : undefined, post);
+      }
+    };
+    const socket = new Socket(
+      /** @type {any} */ ({
+        handle: pipe,
+        readable: true,
+        writable: true,
+        onread: {
+          buffer: Buffer.alloc(1024),
+          callback(/** @type {number} */ length, /** @type {Buffer} */ bytes) {
+            const { pendingHandle } = pipe;
+            pipe.pendingHandle = undefined;
+            receive(bytes.toString('utf8', 0, length), pendingHandle);
+            return true;
+          },
+        },
+      }),
+    );
+    /** @param {ToRunner} message */
+    const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
+    // Node.js destroys a socket whose write fails, with all unread data: see channel.cjs.
+    const { destroy } = socket;
+    socket.destroy = function destroyOnceRead(error) {
+      if (!this.destroyed) receive(readRest(fd), undefined);
+      return destroy.call(this, error);
+    };
+    socket.unref();
+    // The 'close' event follows.
+    socket.on('error', () => undefined);
+    socket.on('end', () => socket.destroy());
+    socket.once('close', on.lost);
+    on.connected(post, Pipe, () => socket.destroy());
+  });
+}
+
+module.exports = { connectToRunner };
