@@ -15,6 +15,7 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   releases: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
   git: { imports: ['errors', 'system'] },
   logs: { imports: ['errors', 'system'], types: ['protocol'] },
+  static: { imports: [] },
   build: { imports: ['errors', 'system', 'config', 'protocol', 'releases'] },
   edge: { imports: ['errors', 'system', 'config'] },
   backup: { imports: ['errors', 'system', 'config', 'releases', 'git'] },

@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { command, cron, hooks, processes } from './app/commands.ts';
 import { health } from './app/health.ts';
 import { branches, directory, root, shared } from './app/sources.ts';
+import { staticSite } from './app/static.ts';
 import { limits, supervision } from './app/supervision.ts';
 import { count, duration, group, optionalGroup, schemaForEditors, setting } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
@@ -31,6 +32,7 @@ export const appSettingsSchema = group({
     'Command that starts the app, such as `node dist/server.js`. docs/start.md describes the forms and the default.',
     command('node dist/server.js'),
   ),
+  static: staticSite,
   port: setting(
     'Port of the app if its code does not read PORT. Selects one of several calls of `listen`.',
     count(1, 65535),

@@ -1,35 +1,54 @@
 import { join } from 'node:path';
 import { shareFiles } from '../apps/files.ts';
-import type { DeployPlan } from '../build/plan.ts';
+import { type DeployPlan, siteInstead } from '../build/plan.ts';
 import { resolveBackground, resolveStart } from '../build/start-command/start-plan.ts';
+import { describeSite, placeStaticSite } from '../build/static-site/place.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { directorySize } from '../releases/disk.ts';
-import type { BackgroundPlan, ProgramPlan, ReleaseRecord } from '../releases/release.ts';
+import type { BackgroundPlan, ProgramPlan, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { counted } from '../system/text/format.ts';
 import type { Deployment } from './deployment.ts';
 
 /** Plans how the release runs, and moves its directory to the releases. The release does not change after that. */
 export async function publish(
   deployment: Deployment,
-  { settings, workers }: DeployPlan,
+  plan: DeployPlan,
   buildMs: number,
 ): Promise<ReleaseRecord> {
   deployment.enter('publish');
   const { environment, number, tree } = deployment;
-  const { directory } = settings;
-  const { from, notices, ...found } = await resolveStart(join(tree, directory), settings);
-  const start = inDirectory(found, directory);
-  for (const notice of notices) deployment.notice(notice);
-  const { count, reason } = workers;
-  deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
-  if (reason !== null) deployment.log(reason);
+  const { settings } = plan;
+  const start = await planStart(deployment, plan);
   const background = await planBackground(deployment, settings);
   await share(deployment, settings.shared);
   const sizeBytes = await directorySize(tree);
-  const run = { settings, ...start, workers: count, background };
+  const run = { settings, ...start, background };
   const release = await environment.store.update(number, { run, buildMs, sizeBytes });
   await environment.store.publish(number);
   return release;
+}
+
+/** Plans and logs what the workers run. @throws AppError `nothing_to_run`, `unsupported_start` */
+async function planStart(
+  deployment: Pick<Deployment, 'tree' | 'notice' | 'log'>,
+  { settings, site: planned, workers: { count, reason } }: DeployPlan,
+): Promise<Omit<RunPlan, 'settings' | 'background'>> {
+  const { directory } = settings;
+  const app = join(deployment.tree, directory);
+  const site = planned ?? (await siteInstead(app, settings));
+  if (site !== undefined) {
+    const placed = await placeStaticSite(app, site);
+    const plan = { ...placed, directory: join(directory, placed.directory) };
+    const workers = planned === undefined && settings.workers === 'auto' ? 1 : count;
+    deployment.log(`${describeSite(site, plan)}, in ${counted(workers, 'worker')}`);
+    return { script: '', args: [], nodeArgs: [], env: {}, static: plan, workers };
+  }
+  const { from, notices, ...found } = await resolveStart(app, settings);
+  const start = inDirectory(found, directory);
+  for (const notice of notices) deployment.notice(notice);
+  deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
+  if (reason !== null) deployment.log(reason);
+  return { ...start, workers: count };
 }
 
 /** Plans and logs what runs beside the workers. @throws AppError if a background process cannot be started */

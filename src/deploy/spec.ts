@@ -1,9 +1,10 @@
 import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BackgroundSpec, GenerationLimits, GenerationSpec } from '../protocol/runner.ts';
-import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
+import type { BackgroundPlan, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { expandWord, expandWords, type Word } from '../releases/words.ts';
 import { usualPath } from '../system/process/run.ts';
 
@@ -24,7 +25,7 @@ export async function generationSpec(
   const { number, run } = record;
   if (run === null) throw new AppError('internal', `release ${number} of ${name} has no plan to run it`);
   const state = await environment.state();
-  const { settings, script } = run;
+  const { settings } = run;
   const { health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout, overlap } =
     settings;
   const { directory } = paths.release(number);
@@ -53,9 +54,7 @@ export async function generationSpec(
     ...(run.directory && { workingDirectory: run.directory }),
     ...(settings.directory && { commandDirectory: settings.directory }),
     node: appliance.node,
-    nodeArgs: expandWords(run.nodeArgs, env),
-    script: join(directory, script),
-    args: expandWords(run.args, env),
+    ...programSpec(run, directory, env),
     ...(run.exec && { exec: run.exec }),
     env,
     workers,
@@ -86,6 +85,23 @@ export async function generationSpec(
       secrets: Object.values(own),
     },
     paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
+  };
+}
+
+/** Program that serves static sites. */
+const siteServer = fileURLToPath(new URL('../static/serve.cjs', import.meta.url));
+
+function programSpec(
+  { nodeArgs, script, args, static: site }: RunPlan,
+  directory: string,
+  env: Record<string, string>,
+): Pick<GenerationSpec, 'nodeArgs' | 'script' | 'args'> {
+  if (site !== undefined)
+    return { nodeArgs: [], script: siteServer, args: [directory, JSON.stringify(site)] };
+  return {
+    nodeArgs: expandWords(nodeArgs, env),
+    script: join(directory, script),
+    args: expandWords(args, env),
   };
 }
 

@@ -95,8 +95,20 @@ export interface RunPlan extends ProgramPlan {
   background: BackgroundPlan[];
   /** shell commands that run once in the release, before its workers start; undefined if there are none, and in earlier records */
   before?: string[];
+  /** static site to serve, with `script` empty; undefined for an app that starts a program, and in earlier records */
+  static?: StaticPlan;
   /** command of exec mode, with `script` empty; undefined if the app starts from a file, and in earlier records */
   exec?: ExecCommand;
+}
+
+/** Static site of a release: what src/static/serve.cjs serves. */
+export interface StaticPlan {
+  /** relative to the release; `.` for the release itself */
+  directory: string;
+  /** page for navigations to paths without a file, relative to `directory`; null for none */
+  fallback: string | null;
+  /** path at which the pages expect the site, with slashes at both ends: `/`, or `/docs/` */
+  base: string;
 }
 
 /** Start of a background process. Its PORT has no meaning for Sluice. */

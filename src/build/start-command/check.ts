@@ -4,19 +4,21 @@ import { installScripts, type Manifest, readManifest } from '../../config/packag
 import { readJsonSettings } from '../../config/settings-file.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
+import type { StaticSite } from '../static-site/find.ts';
 import { programMissing, resolveProgram } from './program.ts';
 import { backgroundCommands, findFile, findStart } from './start-plan.ts';
 
 /**
  * Checks the start and the background processes of an app before its install and build. A file that the install or the build
  * may write need not exist yet.
+ * @param site static site, which the app serves in place of a start command
  * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
  */
-export async function checkStart(directory: string, settings: AppSettings): Promise<void> {
+export async function checkStart(directory: string, settings: AppSettings, site?: StaticSite): Promise<void> {
   const manifest = await readManifest(directory);
   const mayBuild = manifest !== undefined && hasBuild(settings, manifest);
-  const start = findStart(settings, manifest);
-  if (start === undefined && !mayBuild) await findFile(directory, manifest);
+  const start = site === undefined ? findStart(settings, manifest) : undefined;
+  if (start === undefined && site === undefined && !mayBuild) await findFile(directory, manifest);
   const background = backgroundCommands(settings, manifest).map(({ command }) => command);
   for (const command of start === undefined ? background : [start, ...background]) {
     const { kind, name } = command.program;
@@ -29,7 +31,7 @@ export async function checkStart(directory: string, settings: AppSettings): Prom
 }
 
 /** Returns true if scripts of the install or the build may write files of the app. */
-function hasBuild({ build }: AppSettings, { scripts, workspaces }: Manifest): boolean {
+export function hasBuild({ build }: AppSettings, { scripts, workspaces }: Manifest): boolean {
   const script = build.command ?? 'build';
   const names = script === false ? installScripts : [...installScripts, script];
   return workspaces !== undefined || names.some((name) => scripts[name] !== undefined);

@@ -4,19 +4,35 @@ import { setting, text } from '../field-types.ts';
 import { isName } from '../paths.ts';
 
 /** Path inside the release, except the root and the records of Sluice. Parsed to a normal path. */
-const relativePath = v.pipe(
+export const relativePath = v.pipe(
   v.string(),
-  v.check((path) => {
-    const [first = ''] = posix.normalize(path).split('/');
-    return (
-      !['', '.', '..', '.sluice'].includes(first) &&
-      !path.split('/').includes('..') &&
-      // No terminal shows control characters, so one in a path is a mistake.
-      !/\p{Cc}/u.test(path)
-    );
-  }, 'a path inside the release, such as "uploads" or "data/shop.db"'),
-  v.transform((path) => posix.normalize(path).replace(/\/$/, '')),
+  v.check(isInside, 'a path inside the release, such as "uploads" or "data/shop.db"'),
+  v.transform(normalPath),
 );
+
+/** Directory of the release; `.` for the release itself. Parsed to a normal path. */
+export const directoryPath = v.pipe(
+  v.string(),
+  v.check(
+    (path) => normalPath(path) === '.' || isInside(path),
+    'a directory such as "dist", or "." for the whole release',
+  ),
+  v.transform(normalPath),
+);
+
+function normalPath(path: string): string {
+  return posix.normalize(path).replace(/\/$/, '');
+}
+
+function isInside(path: string): boolean {
+  const [first = ''] = posix.normalize(path).split('/');
+  return (
+    !['', '.', '..', '.sluice'].includes(first) &&
+    !path.split('/').includes('..') &&
+    // No terminal shows control characters, so one in a path is a mistake.
+    !/\p{Cc}/u.test(path)
+  );
+}
 
 export const root = setting(
   'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings. A member of a workspace stays in its workspace, which becomes the release.',

@@ -1,0 +1,154 @@
+import { join, normalize } from 'node:path';
+import type { AppSettings } from '../../config/app-settings.ts';
+import type { Manifest } from '../../config/package-manifest.ts';
+import { indexName, isFile, textOf } from './files.ts';
+import {
+  clientPackages,
+  fileServers,
+  type StaticTool,
+  serverPackages,
+  staticTools,
+  usualOutputs,
+} from './tools.ts';
+
+/** Static site as known before the build: its files may not exist yet. */
+export interface StaticSite {
+  /** rule that found the site, for the log: a tool such as `Vite`, a setting, or a file */
+  from: string;
+  /** directories that may have the site, the likeliest first; `*` stands for any name */
+  directories: string[];
+  /** true if the settings name the directory, which then needs no index.html */
+  isNamed: boolean;
+  /** true if navigations to paths without a file get index.html */
+  spa: boolean;
+}
+
+/**
+ * Returns the static site that the settings name, or that a known build tool writes if the app has no start command. Files named
+ * `server` and packages of servers show that the app is a server. Reads files only.
+ */
+export async function findStaticSite(
+  directory: string,
+  manifest: Manifest | undefined,
+  settings: AppSettings,
+): Promise<StaticSite | undefined> {
+  if (settings.start !== undefined) return undefined;
+  const tool = manifest && (await findTool(directory, manifest));
+  if (settings.static !== undefined) {
+    const { directory: name, spa = tool?.spa ?? hasAny(manifest, clientPackages) } = settings.static;
+    return { from: 'the setting "static"', directories: [name], isNamed: true, spa };
+  }
+  if (tool === undefined || (await hasServer(directory, manifest as Manifest, tool))) return undefined;
+  return { from: tool.name, directories: tool.directories, isNamed: false, spa: tool.spa };
+}
+
+/**
+ * Returns the site of an app that has nothing else to run. Call it again after a build, which may write the site.
+ * @returns undefined if there is no index.html in a usual place now
+ */
+export async function findPlainSite(
+  directory: string,
+  manifest: Manifest | undefined,
+): Promise<StaticSite | undefined> {
+  if (hasServerPackage(manifest)) return undefined;
+  const spa = hasAny(manifest, clientPackages);
+  // The root of an app with a build has the source of the page.
+  const isBuilt = manifest?.scripts['build'] !== undefined;
+  for (const place of isBuilt ? [...usualOutputs, 'public', '.'] : ['.', 'public', ...usualOutputs]) {
+    const index = join(place, indexName);
+    if (await isFile(join(directory, index)))
+      return { from: index, directories: [place], isNamed: false, spa };
+  }
+  return undefined;
+}
+
+/** Scripts that start an app in production. */
+const startScripts = ['start', 'start:prod', 'start:production', 'serve:prod', 'prod'];
+/** Files that start a server by convention. */
+const serverFiles = ['js', 'ts', 'mjs', 'cjs', 'mts', 'cts'].map((type) => `server.${type}`);
+
+/** Returns true if an app with a build tool also has a server of its own. */
+async function hasServer(directory: string, manifest: Manifest, { servers }: FoundTool): Promise<boolean> {
+  const { scripts } = manifest;
+  const starts = startScripts.filter((name) => Object.hasOwn(scripts, name));
+  if (starts.some((name) => !servesFiles(name, scripts, servers))) return true;
+  if (hasServerPackage(manifest)) return true;
+  for (const name of serverFiles) if (await isFile(join(directory, name))) return true;
+  return /^web\s*:/m.test(await textOf(directory, 'Procfile'));
+}
+
+function hasServerPackage(manifest: Manifest | undefined): boolean {
+  return Object.keys(manifest?.dependencies ?? {}).some((name) => serverPackages.has(name));
+}
+
+/** Limits of the search in scripts: their number, their length in characters, and the depth of scripts that run scripts. */
+const limits = { scripts: 300, length: 4096, depth: 5 };
+
+/** Returns true if a script ends with a server of files, such as the one of a build tool for previews. */
+function servesFiles(name: string, scripts: Manifest['scripts'], servers: RegExp, depth = 0): boolean {
+  const last = commandsOf(scripts[name] ?? '').at(-1) ?? '';
+  const next = /^(?:npm|pnpm|yarn|bun) (?:run |run-script )?([\w:.-]+)$/.exec(last)?.[1];
+  if (next !== undefined && Object.hasOwn(scripts, next))
+    return depth < limits.depth && servesFiles(next, scripts, servers, depth + 1);
+  return servers.test(last) || fileServers.test(last);
+}
+
+/** Returns the commands of a script, without variables and wrappers. */
+function commandsOf(script: string): string[] {
+  return script
+    .slice(0, limits.length)
+    .split(/&&|\|\||[;|&\n]/)
+    .map((command) => {
+      const words = command.split(/\s+/).filter((word) => word !== '');
+      const at = words.findIndex((word) => !/^\w+=|^(?:cross-env|env|exec|npx|dotenv|--)$/.test(word));
+      return at === -1 ? '' : words.slice(at).join(' ');
+    });
+}
+
+/** Build tool of an app, with the directories that the app's configuration names. */
+type FoundTool = Pick<StaticTool, 'name' | 'servers' | 'directories'> & { spa: boolean };
+
+/** Returns the build tool of an app; undefined if there is none, or if the tool writes a server. */
+async function findTool(directory: string, manifest: Manifest): Promise<FoundTool | undefined> {
+  const tool = staticTools.find(({ packages }) => hasAny(manifest, packages)) ?? toolOfScripts(manifest);
+  if (tool === undefined || hasAny(manifest, tool.unless ?? [])) return undefined;
+  const build = commandsOf(manifest.scripts['build'] ?? '').join('\n');
+  if (tool.script !== undefined && !tool.script.test(build)) return undefined;
+  if (tool.option !== undefined && (await matchIn(directory, tool.option)) === undefined) return undefined;
+  const written = tool.output && (await matchIn(directory, tool.output));
+  const spa = tool.spa ?? hasAny(manifest, clientPackages);
+  const { name, servers } = tool;
+  return { name, servers, spa, directories: [...outputsOf(written?.[1]), ...tool.directories] };
+}
+
+/** Returns the tool that a script runs, which may be installed on the machine of the developer. */
+function toolOfScripts({ scripts }: Manifest): StaticTool | undefined {
+  const commands = Object.values(scripts).slice(0, limits.scripts).flatMap(commandsOf);
+  const programs = new Set(commands.map((command) => command.split(' ', 1)[0]));
+  return staticTools.find(({ packages }) => packages.some((name) => programs.has(name)));
+}
+
+/** Returns the directories that an output of a configuration file may mean; Angular adds `browser`. */
+function outputsOf(written: string | undefined): string[] {
+  // A path above the tool's own root, as in `root: 'src'` with `outDir: '../dist'`, is inside the release.
+  const path = written && normalize(written).replace(/^(?:\.\.\/)+|\/$/g, '');
+  return path && !/^(?:\/|\.\.$)/.test(path) ? [join(path, 'browser'), path] : [];
+}
+
+function hasAny(manifest: Manifest | undefined, packages: Iterable<string>): boolean {
+  const { dependencies, devDependencies } = manifest ?? {};
+  const all = { ...dependencies, ...devDependencies };
+  return [...packages].some((name) => Object.hasOwn(all, name));
+}
+
+/** Returns the match in the first file that has one. */
+async function matchIn(
+  directory: string,
+  { files, pattern }: { files: string[]; pattern: RegExp },
+): Promise<RegExpExecArray | undefined> {
+  for (const name of files) {
+    const match = pattern.exec(await textOf(directory, name));
+    if (match !== null) return match;
+  }
+  return undefined;
+}

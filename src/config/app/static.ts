@@ -1,0 +1,22 @@
+import * as v from 'valibot';
+import { group, setting } from '../field-types.ts';
+import { directoryPath } from './sources.ts';
+
+const site = group({
+  directory: setting('Directory of the files.', directoryPath, '.'),
+  spa: setting(
+    'Answer navigations to paths without a file with index.html, for an app that reads the path in the browser. Default: true for tools and frameworks of such apps.',
+    v.boolean(),
+  ),
+});
+
+/** Static site. Parsed to an object. */
+export const staticSite = setting(
+  'Directory of a static site, such as `dist`, or an object. Sluice serves the files in place of a start command. Known build tools need no setting. See docs/static.md.',
+  v.pipe(
+    v.union([directoryPath, site], 'a directory such as "dist", or {"directory": …, "spa": …}'),
+    v.transform((value): { directory: string; spa?: boolean | undefined } =>
+      typeof value === 'string' ? { directory: value } : value,
+    ),
+  ),
+);
