@@ -7,9 +7,9 @@ import type { JobSpec } from '../protocol/runner.ts';
 import { buildScripts } from './build-scripts.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
+import { reportsDamagedCache } from './failures/damaged-cache.ts';
 import { skippedScripts } from './install/install-output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
-import { reportsDamagedCache } from './known-failures.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
 
 export type { BuildContext, CommandContext } from './context.ts';

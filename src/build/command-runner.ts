@@ -5,7 +5,6 @@ import { LineSplitter } from '../system/text/lines.ts';
 import { MaskedText } from '../system/text/mask/mask-stream.ts';
 import { Masker } from '../system/text/mask/masker.ts';
 import type { CommandContext, Purpose } from './context.ts';
-import { commandError } from './failures.ts';
 import { npmNoiseFilter, skippedScripts } from './install/install-output.ts';
 
 /** Number of output lines that the search for the reason of a failure covers. */
@@ -70,7 +69,11 @@ export class CommandRunner {
     if (result.code === 0 && !result.timedOut) return last;
     // Skipped install scripts may be the reason of the failure.
     for (const { message } of skippedScripts(last)) log(message);
-    throw commandError({ purpose, name, timeout: this.#timeout, result }, last.filter(npmNoiseFilter()));
+    const { directory } = command;
+    const failed = { purpose, name, app: user, directory, timeout: this.#timeout, result };
+    // Loaded here to save memory: most commands succeed.
+    const { commandError } = await import('./failures/command-error.ts');
+    throw await commandError(failed, last.filter(npmNoiseFilter()));
   }
 
   #logKills(purpose: Purpose, name: string, { left, killedAfter, timedOut }: JobResult): void {

@@ -67,7 +67,9 @@ async function bootGeneration(
   try {
     return await environment.appliance.runner.call('boot', { spec }, { signal, onProgress });
   } catch (error) {
-    throw maskError(error, masker);
+    // Loaded here to save memory: most releases start.
+    const { explainBoot } = await import('../build/failures/boot-error.ts');
+    throw await explainBoot(maskError(error, masker), { app: environment.name, directory: spec.directory });
   }
 }
 

@@ -5,6 +5,8 @@
  */
 import { flushCompileCache } from 'node:module';
 import '../runner/main.ts';
+import '../build/failures/boot-error.ts';
+import '../build/failures/command-error.ts';
 import '../build/receive/unpacker.ts';
 import { nodeCron } from '../system/process/footprint.ts';
 import './unit.ts';

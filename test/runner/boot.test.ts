@@ -23,7 +23,7 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
   // Long enough for the app to listen on a busy machine.
   unwell: {
     code: 'health_failed',
-    message: /answered 500 to GET \/, and was not healthy within 5\.0 s/,
+    message: /answered 500 to GET \/, and was not healthy within 5\.0 s \(it printed nothing\)\n {2}> oops$/,
     settings: { bootTimeout: '5s' },
   },
   moment: {
@@ -85,14 +85,11 @@ test('the hint for an app that starts processes with node:cluster names the sett
   });
 });
 
-test('the hint names a missing package, and the log names the release that did not start (thorough)', async (t) => {
+test('the log names the release that did not start (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const broken = runner.spec('broken.cjs', {}, { HOW: 'missing' });
-  await assert.rejects(runner.boot(broken), (error: AppError) => {
-    assert.match(error.hint, /^no-such-package is not installed in the release/);
-    return true;
-  });
+  await assert.rejects(runner.boot(broken), { code: 'boot_exited' });
   const line = await waitFor(async () => {
     const log = await appLog(broken.log.directory);
     return log.find(({ text }) => text.includes('no-such-package'));

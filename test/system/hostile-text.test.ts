@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as v from 'valibot';
-import { diagnose } from '../../src/build/failures.ts';
-import { reportsDamagedCache } from '../../src/build/known-failures.ts';
+import { reportsDamagedCache } from '../../src/build/failures/damaged-cache.ts';
+import { diagnose } from '../../src/build/failures/diagnose.ts';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { Masker } from '../../src/system/text/mask/masker.ts';
 import { printable } from '../../src/system/text/printable.ts';
@@ -19,14 +19,24 @@ function fill(piece: string, length: number): string {
 
 /** Fails if `work` takes too much CPU time. */
 function assertQuick(what: string, work: () => unknown): void {
-  const before = process.cpuUsage();
+  const measured = startMeasure(what);
   work();
+  measured();
+}
+
+/** @returns a function that fails if too much CPU time has passed */
+function startMeasure(what: string): () => void {
+  const before = process.cpuUsage();
+  return () => check(what, before);
+}
+
+function check(what: string, before: NodeJS.CpuUsage): void {
   const { user, system } = process.cpuUsage(before);
   const ms = (user + system) / 1000;
   assert.ok(ms < mostCpu, `${what} took ${Math.round(ms)} ms`);
 }
 
-test('the time to search the output of a failed build grows only with its length', () => {
+test('the time to search the output of a failed build grows only with its length', async () => {
   for (const piece of [
     'npm error ENOENT ',
     'npm error code ',
@@ -35,12 +45,27 @@ test('the time to search the output of a failed build grows only with its length
     'sh: ',
     'Request failed \\',
     'lockfile would have been ',
+    'gyp ERR! ',
+    'error: ',
+    'error: Package ',
+    'Cannot find module ',
+    "Cannot find module './a' ",
+    'lib',
+    'A_',
+    'missing env ',
+    'ECONNREFUSED ',
+    '/a',
+    '<',
+    ': ',
     ' ',
   ]) {
     const line = fill(piece, lineLength);
     const output = Array.from({ length: 400 }, () => line);
-    assertQuick(piece, () => diagnose('install', output));
-    assertQuick(piece, () => diagnose('build', output));
+    for (const occasion of ['install', 'build', 'boot'] as const) {
+      const measured = startMeasure(`${occasion}: ${piece}`);
+      await diagnose({ occasion, app: 'shop', directory: '/app', command: '', output });
+      measured();
+    }
     assertQuick(piece, () => reportsDamagedCache(output.join('\n')));
   }
 });

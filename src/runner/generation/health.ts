@@ -7,6 +7,9 @@ import { http } from '../../system/process/footprint.ts';
 /** Limit of a body that is searched for the expected text, in bytes. */
 const maxBody = 1024 * 1024;
 
+/** Limit of the beginning of a body that an error quotes, in bytes. */
+const maxQuoted = 2048;
+
 /** Time after which a `node:net` or `node:tls` server that has sent nothing counts as one that does not speak HTTP, in ms. */
 const longestSilence = 1000;
 
@@ -19,6 +22,8 @@ interface CheckedWorker {
 export interface Health {
   /** a clause such as `answered 500 to GET /`; undefined if the worker is healthy */
   fault: string | undefined;
+  /** beginning of the body of an answer with a fault, as bytes (latin1); undefined if there is none */
+  body?: string;
   /** protocol of the worker; `http` or `https` for a `node:net` or `node:tls` server that answers in HTTP */
   protocol: AppProtocol;
 }
@@ -36,7 +41,7 @@ export async function checkHealth(
     if (protocol === 'tcp' || protocol === 'tls') return await checkStream(worker, health, bounded);
     const isHttp2 = protocol === 'http2' || protocol === 'http2s';
     const answer = await (isHttp2 ? askHttp2 : ask)(worker, health, bounded);
-    return { protocol, fault: judge(answer, health) };
+    return { protocol, ...judge(answer, health) };
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     const fault = bounded.aborted
@@ -48,16 +53,25 @@ export async function checkHealth(
 
 interface Answer {
   status: number;
-  body: string;
+  body: Buffer;
 }
 
-function judge({ status, body }: Answer, health: HealthSettings): string | undefined {
-  if (!health.status.some((range) => includes(range, status)))
-    return `answered ${status} to GET ${health.path}`;
-  if (health.body !== undefined && !body.includes(health.body)) {
+function judge({ status, body }: Answer, health: HealthSettings): Omit<Health, 'protocol'> {
+  const fault = faultOf(status, body, health);
+  const quoted = fault === undefined ? '' : body.toString('latin1', 0, maxQuoted);
+  return quoted === '' ? { fault } : { fault, body: quoted };
+}
+
+function faultOf(status: number, body: Buffer, health: HealthSettings): string | undefined {
+  if (!isExpected(status, health)) return `answered ${status} to GET ${health.path}`;
+  if (health.body !== undefined && !body.toString('utf8').includes(health.body)) {
     return `answered GET ${health.path} without the text ${JSON.stringify(health.body)}`;
   }
   return undefined;
+}
+
+function isExpected(status: number, { status: ranges }: HealthSettings): boolean {
+  return ranges.some((range) => includes(range, status));
 }
 
 function includes(range: string, status: number): boolean {
@@ -65,17 +79,30 @@ function includes(range: string, status: number): boolean {
   return status >= from && status <= to;
 }
 
-/** Reads the body only if the settings expect a text: an endless body must not delay the check. */
-async function readBody(stream: AsyncIterable<Buffer>, health: HealthSettings): Promise<string> {
-  if (health.body === undefined) return '';
+/**
+ * Reads a body if the settings expect a text, or the beginning of a body that an error will quote. Reads no other body: an
+ * endless one must not delay the check. Returns what has arrived if the connection ends early, or the time is over.
+ */
+async function readBody(
+  stream: AsyncIterable<Buffer>,
+  status: number,
+  health: HealthSettings,
+): Promise<Buffer> {
+  const limit = !isExpected(status, health) ? maxQuoted : health.body !== undefined ? maxBody : 0;
+  if (limit === 0) return Buffer.alloc(0);
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of stream) {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > maxBody) break;
+  try {
+    for await (const chunk of stream) {
+      chunks.push(chunk);
+      length += chunk.length;
+      if (length > limit) break;
+    }
+  } catch (error) {
+    // The status is a fault already; the body only explains it.
+    if (limit !== maxQuoted) throw error;
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }
 
 /**
@@ -102,7 +129,7 @@ async function checkStream(
     });
   };
   try {
-    return { protocol: asHttp.protocol, fault: judge(await ask(asHttp, health, signal, connected), health) };
+    return { protocol: asHttp.protocol, ...judge(await ask(asHttp, health, signal, connected), health) };
   } catch (error) {
     if (signal.aborted || mustAnswer) throw error;
     return { protocol, fault: undefined };
@@ -123,18 +150,22 @@ async function ask(
 ): Promise<Answer> {
   const { request } = protocol === 'https' ? await import('node:https') : http;
   return new Promise((resolve, reject) => {
+    let hasFault = false;
     const headers = { 'user-agent': 'sluice-health', ...health.headers };
     const options = { host: '127.0.0.1', port, path: health.path, headers, agent: false, signal };
     // Certificates are for the names that clients use, not for this loopback port.
     request({ ...options, rejectUnauthorized: false }, (response) => {
-      readBody(response, health)
-        .then((body) => resolve({ status: response.statusCode ?? 0, body }), reject)
+      const status = response.statusCode ?? 0;
+      hasFault = !isExpected(status, health);
+      readBody(response, status, health)
+        .then((body) => resolve({ status, body }), reject)
         .finally(() => response.destroy());
     })
       .on('socket', (socket) =>
         socket.once(protocol === 'https' ? 'secureConnect' : 'connect', () => connected(socket)),
       )
-      .on('error', reject)
+      // After an answer with a fault, only its body is lost.
+      .on('error', (error) => hasFault || reject(error))
       .end();
   });
 }
@@ -149,14 +180,17 @@ async function askHttp2(
   const session = connect(`${scheme}://127.0.0.1:${port}`, { rejectUnauthorized: false });
   try {
     return await new Promise((resolve, reject) => {
-      session.on('error', reject);
+      let hasFault = false;
+      session.on('error', (error) => hasFault || reject(error));
       const stream = session.request(
         { ':path': health.path, 'user-agent': 'sluice-health', ...health.headers },
         { signal },
       );
-      stream.on('error', reject);
+      stream.on('error', (error) => hasFault || reject(error));
       stream.on('response', (headers) => {
-        readBody(stream, health).then((body) => resolve({ status: headers[':status'] ?? 0, body }), reject);
+        const status = headers[':status'] ?? 0;
+        hasFault = !isExpected(status, health);
+        readBody(stream, status, health).then((body) => resolve({ status, body }), reject);
       });
     });
   } finally {

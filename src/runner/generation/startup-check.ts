@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { AttendedDeadline, firstOf } from '../../system/concurrency/deadline.ts';
-import { checkHealth } from './health.ts';
+import { checkHealth, type Health } from './health.ts';
 import * as failures from './startup-failure.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
 
@@ -21,16 +21,15 @@ export async function waitUntilHealthy(
   const failed = new AbortController();
   void failureOf(worker, spec).then((failure) => failed.abort(failure));
   const stopped = AbortSignal.any([failed.signal, signal, deadline.signal]);
-  let fault: string | undefined;
+  let last: Health | undefined;
   try {
     await firstOf<unknown>([worker.ready], [stopped]);
     stopped.throwIfAborted();
     listens(worker.listening as Ready);
     for (;;) {
-      const checked = await checkHealth(worker.listening as Ready, spec.health, stopped);
-      worker.protocol = checked.protocol;
-      fault = checked.fault;
-      if (fault === undefined) return;
+      last = await checkHealth(worker.listening as Ready, spec.health, stopped);
+      worker.protocol = last.protocol;
+      if (last.fault === undefined) return;
       await sleep(spec.health.interval, undefined, { signal: stopped });
     }
   } catch (error) {
@@ -38,7 +37,7 @@ export async function waitUntilHealthy(
     if (signal.aborted) throw signal.reason;
     if (!deadline.signal.aborted) throw error;
     if (worker.listening === undefined) throw await failures.neverListened(worker, spec);
-    throw await failures.unhealthy(worker, spec, fault ?? `did not answer GET ${spec.health.path}`);
+    throw await failures.unhealthy(worker, spec, last);
   }
 }
 

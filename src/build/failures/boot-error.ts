@@ -1,0 +1,44 @@
+import { AppError } from '../../errors/app-error.ts';
+import type { ErrorCode } from '../../errors/codes.ts';
+import { textOfAnswer } from './answer.ts';
+import { diagnose, quoted } from './diagnose.ts';
+import { isWorthQuoting } from './noise.ts';
+
+/** Errors of the runner whose message has the output of an app after its first line. */
+const explained = new Set<ErrorCode>(['boot_exited', 'boot_timeout', 'health_failed', 'settle_exited']);
+
+/** Marks of the lines of such a message: lines that the app printed, and lines of its answer to a health check. */
+const marks = { printed: '  | ', answered: '  > ' };
+
+/**
+ * Returns the error for a release that does not start, with the reason, if the output of the app or its answer shows it, and
+ * the one thing to do. Returns any other error unchanged. The runner, which may be root, only passes on the lines.
+ * @param release name of its environment, and its directory; absolute
+ */
+export async function explainBoot(
+  error: unknown,
+  { app, directory }: { app: string; directory: string },
+): Promise<unknown> {
+  if (!(error instanceof AppError) || !explained.has(error.code)) return error;
+  const [first = '', ...rest] = error.message.split('\n');
+  const answer = textOfAnswer(marked(rest, marks.answered)).map((text) => ({ mark: marks.answered, text }));
+  const printed = marked(rest, marks.printed)
+    .filter(isWorthQuoting)
+    .map((text) => ({ mark: marks.printed, text }));
+  const lines = [...answer, ...printed];
+  const output = lines.map(({ text }) => text);
+  const known = await diagnose({ occasion: 'boot', app, directory, command: '', output });
+  const shown = known === undefined ? lines : quoted(lines, known.at);
+  const message = [
+    known === undefined ? first : `${first}: ${known.reason}`,
+    ...shown.map(({ mark, text }) => `${mark}${text}`),
+  ];
+  return new AppError(error.code, message.join('\n'), {
+    hint: known?.hint ?? error.hint,
+    cause: error.cause,
+  });
+}
+
+function marked(lines: string[], mark: string): string[] {
+  return lines.filter((line) => line.startsWith(mark)).map((line) => line.slice(mark.length));
+}

@@ -1,0 +1,120 @@
+import type { KnownFailure } from '../diagnose.ts';
+import { buildOutput, hasOtherCase, isDevDependency, pathInRelease } from '../release-files.ts';
+
+const everywhere = ['install', 'build', 'hook', 'boot'] as const;
+/** Occasions after the build, when dev dependencies are gone. */
+const afterBuild = ['hook', 'boot'] as const;
+
+/** Messages about a module, with the file or the folder that imports it. */
+const unresolved =
+  /Cannot find module '(?<module>[./][^']*)'(?: imported from (?<from>\S+))?|Can't resolve '(?<module2>\.[^']*)' in '(?<folder>[^']+)'|Could not resolve "(?<module3>\.[^"]*)" from "(?<from2>[^"]+)"|^(?<from3>[^\s(]+)\(\d+,\d+\): error TS(?:2307|1149|1261): .*?["'](?<module4>[./][^"']*)["']/;
+
+/** Failures because of a file or a package that the release lacks. */
+export const moduleFailures: KnownFailure[] = [
+  {
+    on: everywhere,
+    pattern: unresolved,
+    check: (match) => {
+      const { module, module2, module3, module4, from, from2, from3, folder } = match.groups;
+      const name = module ?? module2 ?? module3 ?? module4;
+      const importer = from ?? from2 ?? from3;
+      return hasOtherCase({
+        ...match,
+        groups: {
+          ...(name !== undefined && { module: name }),
+          ...(importer !== undefined && { from: importer }),
+          ...(folder !== undefined && { folder }),
+        },
+      });
+    },
+    reason: 'the import of {wanted} and the file {actual} differ in capital letters, which count on Linux',
+    hint: 'Write {actual} in the import. To rename the file instead: `git mv {actual} {wanted}`, with its ending.',
+  },
+  {
+    on: everywhere,
+    pattern:
+      /Cannot find module '\.prisma\/client|@prisma\/client did not initialize yet|Cannot find module '@prisma\/client\/runtime/,
+    reason: 'the Prisma client is not generated',
+    hint: 'Add the script "postinstall": "prisma generate" to package.json, and commit.',
+  },
+  {
+    on: everywhere,
+    pattern: /Prisma Client could not locate the Query Engine/,
+    reason: 'the Prisma client was generated for another system',
+    hint: 'Add the script "postinstall": "prisma generate" to package.json, and remove "binaryTargets" without "native" from schema.prisma.',
+  },
+  {
+    on: everywhere,
+    pattern:
+      /Please install (?<package>[\w@/-]+) package manually|^\s*\$ npm install (?<package2>[\w@/-]+) --save$/,
+    check: ({ groups }) => ({ package: groups['package'] ?? groups['package2'] ?? '' }),
+    reason: 'the driver {package} of the database is not installed',
+    hint: 'Add it and commit the lockfile: `npm install {package}`.',
+  },
+  {
+    on: afterBuild,
+    pattern: /Cannot find (?:module|package) '(?<module>@?[\w][^']*)'/,
+    check: isDevDependency,
+    reason: '{package} is a dev dependency, which Sluice removes after the build',
+    hint: 'Move {package} to "dependencies" in package.json, or keep dev dependencies with "build": {"prune": false} in sluice.json.',
+  },
+  {
+    on: afterBuild,
+    pattern: /Cannot find (?:module|package) '(?<module>@?[\w][^']*)'/,
+    reason: 'a package is missing',
+    hint: '{module} is not installed in the release. Add it to "dependencies" in package.json, and commit the lockfile.',
+  },
+  {
+    on: afterBuild,
+    pattern:
+      /Cannot find module '(?<path>[./][^']*)'|ENOENT: no such file or directory, \w+ '(?<path2>[^']+)'/,
+    check: (match) =>
+      buildOutput({ ...match, groups: { path: match.groups['path'] ?? match.groups['path2'] ?? '' } }),
+    reason: '{file}, which the build must create, is not in the release',
+    hint: '{advice}',
+  },
+  {
+    on: afterBuild,
+    pattern: /Cannot find module '(?<module>[./][^']*)'/,
+    check: (match) => {
+      const { module = '' } = match.groups;
+      return { file: (module.startsWith('/') ? pathInRelease(match, module) : undefined) ?? module };
+    },
+    reason: 'a file is missing',
+    hint: '{file} is not in the release. Check whether .gitignore excludes it, or whether the build must create it.',
+  },
+  {
+    on: afterBuild,
+    pattern: /ENOENT: no such file or directory, \w+ '(?<path>(?:[^']*\/)?\.env[\w.]*)'/,
+    reason: 'the app opens {path}, which is not in the release',
+    hint: 'Set the variables with `sluice env set {app} --file .env`, and let the app read process.env if the file is missing.',
+  },
+  {
+    on: afterBuild,
+    pattern: /ENOENT: no such file or directory, \w+ '(?<path>[^']+)'/,
+    check: (match) => {
+      const file = pathInRelease(match, match.groups['path']);
+      return file === undefined ? undefined : { file };
+    },
+    reason: '{file} is not in the release',
+    hint: 'Check whether .gitignore excludes {file}. If the app itself creates the file or directory, add it to "shared" in sluice.json.',
+  },
+  {
+    on: ['build', 'install'],
+    pattern:
+      /Cannot find (?:module|package) ['"](?<module>@?\w[^'"]*)['"]|Can't resolve '(?<module2>@?\w[^']*)'|Could not resolve "(?<module3>@?\w[^"]*)"|failed to resolve import "(?<module4>@?\w[^"]*)"/,
+    check: ({ groups }) => {
+      const { module, module2, module3, module4 } = groups;
+      const name = module ?? module2 ?? module3 ?? module4 ?? '';
+      return { package: name.split('/', name.startsWith('@') ? 2 : 1).join('/') };
+    },
+    reason: 'a module is missing',
+    hint: 'Add the package and commit package.json with the lockfile: `npm install {package}`.',
+  },
+  {
+    on: ['build', 'install'],
+    pattern: /Cannot find (?:module|package) |ERR_MODULE_NOT_FOUND|Module not found: |Could not resolve "/,
+    reason: 'a module is missing',
+    hint: 'Check whether .gitignore excludes the file, and compare the capital letters of its path.',
+  },
+];

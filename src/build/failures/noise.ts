@@ -1,0 +1,27 @@
+/**
+ * Lines that explain no failure: empty lines, and what package managers and Node.js add to each one. An error quotes few
+ * lines, and all of them should help.
+ */
+const noise = [
+  /^\s*$/,
+  /^\s*[\^~]+\s*$/,
+  /^Node\.js v\d+\.\d+\.\d+$/,
+  /^\(Use `node --trace-/,
+  /^npm notice/,
+  /^npm warn Unknown \w+ config /,
+  /^npm (?:error|ERR!) (?:A complete log of this run|Lifecycle script `|code 1$|workspace |location \/|command failed$)/,
+  /^npm (?:error|ERR!)\s*$/,
+  /^npm (?:error|ERR!)\s+(?:This is probably not a problem with npm|\/\S*_logs\/)/,
+  /^info Visit https:\/\/yarnpkg\.com/,
+  /^error Command failed with exit code \d+\.$/,
+  /^\s*ELIFECYCLE\s+Command failed with exit code \d+\.$/,
+  /^\s+at (?:async )?.*\bnode:/,
+  /^node:internal\//,
+  /^For further information see /,
+];
+
+/** Returns true for a line that may explain a failure. */
+export function isWorthQuoting(line: string): boolean {
+  const searched = line.slice(0, 1000);
+  return !noise.some((pattern) => pattern.test(searched));
+}
