@@ -2,7 +2,7 @@ import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import type { Edge } from '../edge/edge.ts';
 import type { MoveLock } from '../system/concurrency/move-lock.ts';
-import type { Slots } from '../system/concurrency/slots.ts';
+import type { Lock, Slots } from '../system/concurrency/slots.ts';
 import type { Log } from '../system/log/log.ts';
 import type { RunnerClient } from './runner-client.ts';
 
@@ -26,6 +26,8 @@ export interface Appliance {
   builds: Slots;
   /** excludes moves and removals of files while a backup copies them */
   moveLock: MoveLock;
-  /** absolute path of the Node.js binary that runs apps */
+  /** absolute path of Sluice's own Node.js, which runs apps that accept its version */
   node: string;
+  /** lock of installations and removals of other versions of Node.js */
+  nodeLock: Lock;
 }

@@ -33,6 +33,8 @@ export interface BuildContext extends CommandContext {
   tools: string;
   /** Node.js binary of the app; absolute */
   node: string;
+  /** version of that Node.js */
+  nodeVersion: string;
   step(step: BuildStep): void;
   notice(notice: Notice): void;
 }

@@ -4,8 +4,10 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { type Manifest, readManifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
+import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
+import { readNodeRequests } from './node-version/requests.ts';
 import { checkStart, hasBuild } from './start-command/check.ts';
-import { nodeVersionNotices, otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
+import { otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
 import { findFile, findStart } from './start-command/start-plan.ts';
 import { resolveWorkers, type WorkerCount } from './start-command/workers.ts';
 import { findPlainSite, findStaticSite, type StaticSite } from './static-site/find.ts';
@@ -13,8 +15,7 @@ import { placeStaticSite } from './static-site/place.ts';
 
 /** Properties of the machine that a plan depends on. */
 export interface Machine {
-  /** version of the Node.js that runs apps, such as `26.10.0` */
-  node: string;
+  nodes: AvailableNodes;
   /** number of processors */
   cores: number;
   /** member of a workspace that is the app, from the setting `root`; undefined or '' if the release is the app */
@@ -26,29 +27,31 @@ export interface DeployPlan {
   settings: ReleaseSettings;
   /** static site to serve; undefined for an app that starts a program, and if only the build can show what there is to run */
   site: StaticSite | undefined;
+  node: NodeChoice;
   workers: WorkerCount;
   notices: Notice[];
 }
 
 /**
  * Returns what a deploy of `directory` would decide. Reads files only: starts no program and writes nothing.
- * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
+ * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`, `unsupported_node_version`; errors of `nodes`
  */
 export async function planDeploy(
   directory: string,
-  { node, cores, member = '' }: Machine,
+  { nodes, cores, member = '' }: Machine,
 ): Promise<DeployPlan> {
   const settings = await releaseSettings(directory, member);
   const app = join(directory, settings.directory);
+  const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
   const site = await planSite(app, settings);
   await checkStart(app, settings, site);
   const workers = await resolveWorkers(workersOf(settings, site), directory, cores, settings.directory);
   const notices = [
-    ...(await nodeVersionNotices(app, node)),
+    ...node.notices,
     ...(await otherToolsNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
-  return { settings, site, workers, notices };
+  return { settings, node, site, workers, notices };
 }
 
 /** Returns the settings for the number of workers: `auto` is one worker for a static site, which takes little of a processor. */

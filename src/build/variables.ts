@@ -63,11 +63,12 @@ export function buildEnvironment(parts: {
 }
 
 /**
- * Returns the variable that names the headers of the app's Node.js to node-gyp if they are installed. Prevents a download, and
- * the headers of another version that an .npmrc of the machine names.
+ * Returns the variables that name the headers of the app's Node.js to node-gyp, if the headers are installed. Versions of node-gyp
+ * before 11.5 read only the second one. They prevent a download, and the headers of another version that an .npmrc of the machine
+ * names.
  */
 function headers(node: string): Record<string, string> {
   const root = dirname(dirname(node));
   const isInstalled = existsSync(join(root, 'include/node/node.h'));
-  return isInstalled ? { npm_package_config_node_gyp_nodedir: root } : {};
+  return isInstalled ? { npm_package_config_node_gyp_nodedir: root, npm_config_nodedir: root } : {};
 }

@@ -5,7 +5,7 @@ import { health } from './app/health.ts';
 import { branches, directory, root, shared } from './app/sources.ts';
 import { staticSite } from './app/static.ts';
 import { limits, supervision } from './app/supervision.ts';
-import { count, duration, group, optionalGroup, schemaForEditors, setting } from './field-types.ts';
+import { count, duration, group, optionalGroup, schemaForEditors, setting, text } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 
 /** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
@@ -33,6 +33,10 @@ export const appSettingsSchema = group({
     command('node dist/server.js'),
   ),
   static: staticSite,
+  node: setting(
+    'Version of Node.js, such as `22`, `>=20 <25` or `lts/*`. Default: what version files and package.json ask for, else the version of Sluice. See docs/node.md.',
+    text(/^[^\p{Cc}]{1,100}$/u, 'a version or a range, such as "22"'),
+  ),
   port: setting(
     'Port of the app if its code does not read PORT. Selects one of several calls of `listen`.',
     count(1, 65535),

@@ -34,7 +34,13 @@ const manifestSchema = v.object({
   packageManager: v.fallback(v.optional(v.string()), undefined),
   // Old packages have a list here, which npm ignores.
   engines: v.fallback(v.optional(v.object({ node: v.optional(v.string()) })), undefined),
-  devEngines: v.optional(v.object({ packageManager: v.optional(v.union([engine, v.array(engine)])) })),
+  devEngines: v.optional(
+    v.object({
+      packageManager: v.optional(v.union([engine, v.array(engine)])),
+      runtime: v.fallback(v.optional(v.union([engine, v.array(engine)])), undefined),
+    }),
+  ),
+  volta: v.fallback(v.optional(v.object({ node: v.optional(v.string()) })), undefined),
 });
 
 /** Scripts of an app that an install runs. */

@@ -66,8 +66,10 @@ export class Paths extends Directory {
   /** process id of libexec/supervise.sh, which restarts the server of `sluice up` */
   readonly supervisor = this.in('up.pid');
   readonly cache = this.in('cache');
-  /** package managers, one directory for each name and version */
+  /** package managers and versions of Node.js, one directory for each name and version */
   readonly tools = join(this.cache, 'tools');
+  /** list of the versions of Node.js in the npm registry */
+  readonly nodeList = join(this.cache, 'node-versions.json');
 
   readonly serverLock = join(this.run, 'server.lock');
   readonly serverSocket = join(this.run, 'server.sock');

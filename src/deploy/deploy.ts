@@ -7,16 +7,18 @@ import { giveToApp } from '../apps/files.ts';
 import { leftBehindNotice } from '../apps/left-behind.ts';
 import { behindNginxNotices } from '../apps/release-view.ts';
 import { build } from '../build/build.ts';
+import type { NodeChoice } from '../build/node-version/choose.ts';
 import { type DeployPlan, planDeploy } from '../build/plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import type { BootResult, Notice } from '../protocol/runner.ts';
 import { ensureSpace } from '../releases/disk.ts';
-import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
+import type { Release, ReleaseNode, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { counted, formatDuration } from '../system/text/format.ts';
 import { Deployment } from './deployment.ts';
 import type { DeployWatcher } from './events.ts';
 import { giveUpPort } from './give-up-port.ts';
 import { commandContext, postSwitch, preSwitch } from './hooks.ts';
+import { availableNodes, ensureNode, nodeOf, removeUnusedNodes } from './node.ts';
 import { publish } from './publish.ts';
 import { receive } from './receive.ts';
 import { moveTraffic } from './traffic.ts';
@@ -57,7 +59,7 @@ export async function deploy(
     using _turn = await takeTurn(deployment);
     const plan = await check(deployment, source, member);
     const { settings } = plan;
-    const buildMs = await buildTree(deployment, settings);
+    const buildMs = await buildTree(deployment, plan);
     const release = await publish(deployment, plan, buildMs);
     await preSwitch(deployment, release);
     await goLive(deployment, release);
@@ -97,20 +99,38 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
 /** Plans the release. Finds errors early that would otherwise appear after a long build. */
 async function check(deployment: Deployment, { review }: DeploySource, member: string): Promise<DeployPlan> {
   deployment.enter('check');
-  const { environment, tree } = deployment;
+  const { environment, signal, tree } = deployment;
   const reviewed = await review?.();
   if (reviewed) deployment.notice(reviewed);
-  const machine = { node: process.versions.node, cores: availableParallelism() };
-  const plan = await planDeploy(tree, { ...machine, member });
+  const log = (line: string) => deployment.log(line);
+  const nodes = availableNodes(environment.appliance, { log, signal });
+  const plan = await planDeploy(tree, { nodes, cores: availableParallelism(), member });
   await ensureFree(environment, 0);
   for (const notice of plan.notices) deployment.notice(notice);
   const leftBehind = await leftBehindNotice(environment, plan.settings);
   if (leftBehind !== null) deployment.notice(leftBehind);
-  return plan;
+  return { ...plan, node: { ...plan.node, ...(await useNode(deployment, plan.node)) } };
+}
+
+/**
+ * Records the Node.js of the release, so that nothing removes it, and provides it.
+ * @returns the Node.js that runs the release: another one if the installation fails and the app accepts that one
+ * @throws AppError `install_failed`
+ */
+async function useNode(deployment: Deployment, choice: NodeChoice): Promise<ReleaseNode> {
+  const { environment, number, signal } = deployment;
+  const { version, own, requests, reason } = choice;
+  const log = (line: string) => deployment.log(line);
+  log(`Node.js ${version}: ${reason}`);
+  const node = { version, own, requests };
+  await environment.store.update(number, { node });
+  const provided = (await ensureNode(environment.appliance, node, { log, signal })) ?? node;
+  if (provided.version !== version) await environment.store.update(number, { node: provided });
+  return provided;
 }
 
 /** Runs the steps `preBuild` to `prune` that the app has. Returns their time in ms. */
-async function buildTree(deployment: Deployment, settings: AppSettings): Promise<number> {
+async function buildTree(deployment: Deployment, { settings, node }: DeployPlan): Promise<number> {
   const { environment, signal, tree } = deployment;
   const { appliance } = environment;
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
@@ -124,7 +144,8 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
     settings,
     tools: appliance.paths.tools,
     cache: environment.paths.cache,
-    node: appliance.node,
+    node: nodeOf(appliance, node),
+    nodeVersion: node.version,
     ...(await commandContext(deployment, env)),
     step: (name) => deployment.enter(name),
     notice: (notice) => deployment.notice(notice),
@@ -175,6 +196,8 @@ async function clean(deployment: Deployment, { keepReleases }: AppSettings): Pro
     const draining = running.find(({ key }) => key === name)?.draining ?? [];
     const removed = await store.retain(keepReleases, new Set(draining));
     if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
+    const nodes = await removeUnusedNodes(appliance, await deployment.environment.all());
+    if (nodes.length > 0) deployment.log(`removed Node.js ${nodes.join(', ')}: no release needs them`);
   });
 }
 

@@ -4,17 +4,23 @@ import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BackgroundSpec, GenerationLimits, GenerationSpec } from '../protocol/runner.ts';
-import type { BackgroundPlan, ReleaseRecord, RunPlan } from '../releases/release.ts';
+import type { BackgroundPlan, ReleaseNode, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { expandWord, expandWords, type Word } from '../releases/words.ts';
 import { usualPath } from '../system/process/run.ts';
+import { nodeOf } from './node.ts';
 
 /** Values of a trial boot, instead of those on the disk. */
 export interface SpecChanges {
   env?: Record<string, string>;
   workers?: number | null;
+  /** Node.js of the release */
+  node?: ReleaseNode;
 }
 
-/** Returns what the runner needs to run a release with the variables and workers of its environment. */
+/**
+ * Returns what the runner needs to run a release with the variables and workers of its environment. `ensureNode` must have provided
+ * its Node.js.
+ */
 export async function generationSpec(
   environment: Environment,
   record: ReleaseRecord,
@@ -24,6 +30,7 @@ export async function generationSpec(
   const { logSize, logSchedule, keepLogs, maxLogBytes, maxDraining } = appliance.settings;
   const { number, run } = record;
   if (run === null) throw new AppError('internal', `release ${number} of ${name} has no plan to run it`);
+  const node = nodeOf(appliance, changes.node ?? record.node);
   const state = await environment.state();
   const { settings } = run;
   const { health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout, overlap } =
@@ -41,7 +48,7 @@ export async function generationSpec(
   };
   const shared = {
     ...run.defaults,
-    ...systemEnvironment(appliance.node, isolated),
+    ...systemEnvironment(node, isolated),
     NODE_ENV: 'production',
     ...own,
     ...set,
@@ -53,7 +60,8 @@ export async function generationSpec(
     directory,
     ...(run.directory && { workingDirectory: run.directory }),
     ...(settings.directory && { commandDirectory: settings.directory }),
-    node: appliance.node,
+    // Sluice's own program serves a static site.
+    node: run.static === undefined ? node : appliance.node,
     ...programSpec(run, directory, env),
     ...(run.exec && { exec: run.exec }),
     env,

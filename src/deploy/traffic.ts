@@ -1,9 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Environment } from '../apps/environment.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BootResult, SwitchResult } from '../protocol/runner.ts';
-import type { ReleaseRecord } from '../releases/release.ts';
+import type { ReleaseNode, ReleaseRecord } from '../releases/release.ts';
 import { keepAside } from '../system/fs/files.ts';
 import { Masker, maskError } from '../system/text/mask/masker.ts';
+import { ensureNode } from './node.ts';
 import type { Progress } from './progress.ts';
 import { generationSpec, type SpecChanges } from './spec.ts';
 
@@ -35,13 +37,15 @@ export async function moveTraffic(
   { change, observer, booted: onBooted }: MoveOptions = {},
 ): Promise<SwitchResult | null> {
   observer?.enter('boot');
-  const booted = await bootGeneration(environment, release, signal, change, (line) => observer?.log(line));
+  const log = (line: string) => observer?.log(line);
+  const node = await provideNode(environment, change?.node ?? release.node, signal, log);
+  const booted = await bootGeneration(environment, release, signal, { ...change, ...node }, log);
   let switched: SwitchResult | null;
   try {
     onBooted?.(booted);
     signal.throwIfAborted();
     observer?.enter('switch');
-    const finish = () => switchGeneration(environment, release, booted);
+    const finish = () => switchGeneration(environment, release, { ...booted, ...node });
     switched = change === undefined ? await finish() : await withChange(environment, change, finish);
   } catch (error) {
     await discardGeneration(environment, booted.generation);
@@ -52,12 +56,27 @@ export async function moveTraffic(
   return switched;
 }
 
+/** Provides the Node.js of a release, and logs an installation also if nobody observes the switch. */
+async function provideNode(
+  { appliance, name: app }: Environment,
+  wanted: ReleaseNode | undefined,
+  signal: AbortSignal,
+  log: (line: string) => void,
+): Promise<{ node?: ReleaseNode }> {
+  const logBoth = (line: string) => {
+    appliance.log.info('Node.js', { app, line });
+    log(line);
+  };
+  const node = await ensureNode(appliance, wanted, { log: logBoth, signal });
+  return node === undefined ? {} : { node };
+}
+
 /** Starts a generation and waits until it is healthy. The traffic stays where it is, with fewer workers in a low-memory switch. */
 async function bootGeneration(
   environment: Environment,
   release: ReleaseRecord,
   signal: AbortSignal,
-  changes: SpecChanges = {},
+  changes: SpecChanges,
   log: (line: string) => void,
 ): Promise<BootResult> {
   const env = changes.env ?? (await environment.variables());
@@ -95,14 +114,15 @@ async function withChange<T>(
 async function switchGeneration(
   environment: Environment,
   release: ReleaseRecord,
-  { generation, protocol }: BootResult,
+  { generation, protocol, node }: BootResult & { node?: ReleaseNode },
 ): Promise<SwitchResult | null> {
   const { appliance, name, store } = environment;
   await environment.desire('running');
   // The disk may have refused the record of the former switch.
   await store.markActiveLive();
-  // Most apps speak HTTP, and their switch writes no record.
-  if (protocol !== (release.protocol ?? 'http')) await store.update(release.number, { protocol });
+  // Most apps speak HTTP and keep their Node.js, and their switch writes no record.
+  const isOther = protocol !== (release.protocol ?? 'http') || !isDeepStrictEqual(node, release.node);
+  if (isOther) await store.update(release.number, { protocol, ...(node && { node }) });
   try {
     return await appliance.runner.call('switch', { key: name, generation });
   } catch (error) {

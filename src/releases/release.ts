@@ -54,6 +54,24 @@ export function wholeCommit({ commit, directory, changedFiles }: ReleaseSource):
   return directory || changedFiles > 0 ? null : commit;
 }
 
+/** Request of an app for versions of Node.js. */
+export interface NodeRequest {
+  /** source, such as `.nvmrc` */
+  from: string;
+  /** as written, such as `>=18` or `lts/*` */
+  text: string;
+}
+
+/** Node.js of a release. */
+export interface ReleaseNode {
+  /** exact version */
+  version: string;
+  /** true for the Node.js of Sluice, which changes with an upgrade of Sluice */
+  own: boolean;
+  /** requests of the app, the one with precedence first */
+  requests: NodeRequest[];
+}
+
 /** Content of `.sluice/release.json`. Times are ISO 8601 in UTC, durations milliseconds. */
 export interface ReleaseRecord {
   number: number;
@@ -70,6 +88,8 @@ export interface ReleaseRecord {
   sizeBytes: number | null;
   /** start of the release; null until it is built */
   run: RunPlan | null;
+  /** Node.js that builds and runs the release; undefined before that is decided, and in records of early versions of Sluice */
+  node?: ReleaseNode;
   /** protocol of the app at the last switch to this release; undefined for plain HTTP */
   protocol?: AppProtocol;
 }

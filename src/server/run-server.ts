@@ -13,7 +13,7 @@ import { AppError } from '../errors/app-error.ts';
 import type { PortAddress } from '../protocol/runner.ts';
 import { AppService } from '../service/app-service.ts';
 import { MoveLock } from '../system/concurrency/move-lock.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock, Slots } from '../system/concurrency/slots.ts';
 import { ensurePrivateDirectory } from '../system/fs/files.ts';
 import { tryLock } from '../system/fs/lock.ts';
 import { createLog, describeError, type Log } from '../system/log/log.ts';
@@ -115,7 +115,11 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const builds = new Slots(settings.buildConcurrency);
   const moveLock = new MoveLock();
   const node = process.execPath;
-  const appliance = { paths, settings, runner, reservePorts, log, builds, moveLock, node, domains: edge };
+  const nodeLock = new Lock();
+  const appliance = {
+    ...{ paths, settings, runner, reservePorts, log, builds, moveLock, node, nodeLock },
+    domains: edge,
+  };
   const service = new AppService(appliance);
   await service.recover();
 

@@ -34,6 +34,7 @@ export async function runBuild(
     cache: join(directory, '..', `${basename(directory)}-cache`),
     settings: appSettings(),
     node: process.execPath,
+    nodeVersion: process.versions.node,
     env: {},
     user: 'shop',
     isolated: false,

@@ -31,8 +31,8 @@ export class FakeRunner implements RunnerCaller {
   onSwitch: () => Promise<void> | void = () => undefined;
   /** called by each switch after it is made */
   afterSwitch: () => void = () => undefined;
-  /** called by each job */
-  onJob: (job: JobSpec) => Promise<void> | void = () => undefined;
+  /** called by each job: may print on stdout, wait, or fail */
+  onJob: (job: JobSpec, print: (text: string) => void) => Promise<void> | void = () => undefined;
   #generations = 0;
 
   async call<Name extends keyof RunnerCalls & string>(
@@ -62,7 +62,7 @@ export class FakeRunner implements RunnerCaller {
         this.active.delete(key);
         return null as never;
       case 'job': {
-        await this.onJob(job);
+        await this.onJob(job, (text) => onProgress?.({ stream: 'stdout', text } as never));
         const result: JobResult = { code: 0, signal: null, timedOut: false, durationMs: 1 };
         return result as never;
       }

@@ -9,7 +9,7 @@ import type { DeployWatcher } from '../../src/deploy/events.ts';
 import { noCommit, type Release } from '../../src/releases/release.ts';
 import { AppService } from '../../src/service/app-service.ts';
 import { MoveLock } from '../../src/system/concurrency/move-lock.ts';
-import { Slots } from '../../src/system/concurrency/slots.ts';
+import { Lock, Slots } from '../../src/system/concurrency/slots.ts';
 import { FakeRunner } from './fake-runner.ts';
 import { type Files, pack } from './pack.ts';
 import { temporaryDirectory } from './temporary.ts';
@@ -40,6 +40,7 @@ export class TestService {
       log: { debug: logAs('debug'), info: logAs('info'), warn: logAs('warn'), error: logAs('error') },
       domains: { of: () => [], removeOf: async () => undefined, refresh: () => undefined },
       builds: new Slots(1),
+      nodeLock: new Lock(),
       moveLock: new MoveLock(),
     };
     this.service = new AppService(this.appliance);

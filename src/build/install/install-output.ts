@@ -7,6 +7,8 @@ import type { Notice } from '../../protocol/runner.ts';
 export function npmNoiseFilter(): (line: string) => boolean {
   let inUsage = false;
   return (line) => {
+    // npm 11 warns of the variable that names the headers to older versions of node-gyp.
+    if (/^npm warn Unknown env config "nodedir"/.test(line)) return false;
     if (/^npm warn install-scripts\b/.test(line) || /^npm error\s*$/.test(line)) return false;
     if (!/^npm error /.test(line)) return true;
     if (/^npm error (?:Clean install a project|Install a package|Usage:)$/.test(line)) inUsage = true;

@@ -1,14 +1,14 @@
 import { join } from 'node:path';
 import type { Manifest } from '../../config/package-manifest.ts';
-import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { isOnPath } from '../../system/process/run.ts';
 import type { CommandRunner } from '../command-runner.ts';
 import type { BuildContext } from '../context.ts';
 import { baseEnvironment, buildEnvironment } from '../variables.ts';
 import { managers, type PackageManager } from './managers.ts';
+import { npmInstaller } from './npm.ts';
 import { detectPackageManager } from './package-manager.ts';
 import { carriedTool, provideTool } from './tools.ts';
+import { versionForNode } from './versions.ts';
 
 /** Installed package manager of an app. */
 export interface PreparedManager extends PackageManager {
@@ -34,7 +34,8 @@ export async function prepareManager(
 ): Promise<PreparedManager> {
   const { directory: tree, tools, node, isolated } = context;
   const directory = join(tree, at);
-  const { notices, manager: name, version, lockfile } = await detectPackageManager(directory, manifest);
+  const { notices, manager: name, lockfile, ...detected } = await detectPackageManager(directory, manifest);
+  const version = await versionForNode(name, detected.version, context.nodeVersion);
   for (const notice of notices) context.notice(notice);
   const manager = managers[name]({
     version,
@@ -44,13 +45,7 @@ export async function prepareManager(
   });
 
   const tool = { ...manager, version };
-  const installTool = async (argv: [string, ...string[]], at: string) => {
-    const env = baseEnvironment();
-    await requireNpm(env['PATH'] ?? '');
-    // Runs as the user of the server: all apps run the tool, and none may change it.
-    const command = { argv, directory: at, env, user: null };
-    await runner.run('install', command, `npm install ${tool.package}@${version}`);
-  };
+  const installTool = npmInstaller(runner, `${tool.package}@${version}`);
   const bin = (await carriedTool(tool, node)) ?? (await provideTool(tool, tools, installTool));
   const base = baseEnvironment(process.env, isolated);
   const required = { ...manager.env, ...ownCache(context, manager, base) };
@@ -84,11 +79,4 @@ function ownCache(
 ): Record<string, string> {
   if (isolated || name === null || base[name] !== undefined || env[name] !== undefined) return {};
   return { [name]: join(cache, program) };
-}
-
-async function requireNpm(path: string): Promise<void> {
-  if (await isOnPath('npm', path)) return;
-  throw new AppError('install_failed', `npm not found in the PATH of the server: ${path}`, {
-    hint: 'Install npm on the server (Debian: `apt-get install npm`), and start Sluice with npm in PATH.',
-  });
 }

@@ -40,12 +40,13 @@ export async function provideTool(tool: Tool, cache: string, run: RunCommand): P
 
   await mkdir(cache, { recursive: true });
   await removeAbandoned(cache);
-  const temporary = join(cache, `${temporaryPrefix}${process.pid}-${randomBytes(6).toString('hex')}`);
+  const temporary = temporaryIn(cache);
   try {
     await mkdir(temporary);
     // Without a package.json here, npm would install into a directory above that has one.
     await writeFile(join(temporary, 'package.json'), '{ "private": true }\n');
     await run(installCommand(tool, temporary), temporary);
+    await rm(join(temporary, downloads), { recursive: true, force: true });
     if (!(await exists(join(temporary, 'node_modules/.bin', tool.program)))) {
       throw new AppError('install_failed', `${tool.package}@${tool.version} has no program ${tool.program}`);
     }
@@ -59,15 +60,30 @@ export async function provideTool(tool: Tool, cache: string, run: RunCommand): P
   return bin;
 }
 
+/** Removes a tool by the name of its directory. A kill leaves no part of the tool in that directory. */
+export async function removeTool(cache: string, name: string): Promise<void> {
+  const aside = temporaryIn(cache);
+  await rename(join(cache, name), aside);
+  await rm(aside, { recursive: true, force: true });
+}
+
+/** npm's own cache of an install. It is removed: a tool is downloaded once, and a Node.js has 50 MB. */
+const downloads = '.npm';
+
 function installCommand(tool: Tool, directory: string): [string, ...string[]] {
   const flags = ['--ignore-scripts', '--no-package-lock', '--no-audit', '--no-fund', '--loglevel=error'];
-  return ['npm', 'install', `--prefix=${directory}`, ...flags, `${tool.package}@${tool.version}`];
+  const places = [`--prefix=${directory}`, `--cache=${join(directory, downloads)}`];
+  return ['npm', 'install', ...places, ...flags, `${tool.package}@${tool.version}`];
 }
 
 const temporaryPrefix = '.installing-';
 const abandonedAfter = 3_600_000;
 
-/** Removes the directories of killed installs. */
+function temporaryIn(cache: string): string {
+  return join(cache, `${temporaryPrefix}${process.pid}-${randomBytes(6).toString('hex')}`);
+}
+
+/** Removes the directories of killed installs and removals. */
 async function removeAbandoned(cache: string): Promise<void> {
   for (const name of await readdir(cache)) {
     if (!name.startsWith(temporaryPrefix)) continue;

@@ -17,6 +17,17 @@ export const defaultVersions: Record<Manager, string> = {
   'yarn-berry': '4.18.1',
 };
 
+/** Node.js that the default version of npm runs on, and the version of npm for others. npm 10 reads and writes the same lockfiles. */
+const npmOfNode = { range: '^20.17.0 || >=22.9.0', otherwise: '10.9.9' };
+
+/** Returns the version of a package manager for an app on a version of Node.js: the given one, unless that is the default and does not run. */
+export async function versionForNode(manager: Manager, version: string, node: string): Promise<string> {
+  if (manager !== 'npm' || version !== defaultVersions.npm || node === process.versions.node) return version;
+  // Loaded here to save memory: most apps run on the Node.js of Sluice.
+  const { default: satisfies } = await import('semver/functions/satisfies.js');
+  return satisfies(node, npmOfNode.range) ? version : npmOfNode.otherwise;
+}
+
 /** Formats of lockfiles, and the version that writes each: a frozen install by a later version might refuse to migrate it. */
 const formats: { [name in Manager]?: { pattern: RegExp; versions: Record<string, string> } } = {
   pnpm: {

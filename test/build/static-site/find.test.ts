@@ -8,7 +8,7 @@ import { readManifest } from '../../../src/config/package-manifest.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 import { type Files, writeTree } from '../../support/tree.ts';
 
-const machine = { node: '26.8.2', cores: 4 };
+const machine = { nodes: { own: '26.8.2', list: async () => [] }, cores: 4 };
 
 /** package.json with packages by name, and scripts. */
 function app(packages: string, scripts: Record<string, string> = {}, more: object = {}): Files {

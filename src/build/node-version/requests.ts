@@ -1,0 +1,68 @@
+import { join } from 'node:path';
+import type { ReleaseSettings } from '../../config/app-directory.ts';
+import { type Manifest, readManifest } from '../../config/package-manifest.ts';
+import { systemCode } from '../../errors/app-error.ts';
+import type { NodeRequest } from '../../releases/release.ts';
+import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+
+/**
+ * Returns the requests of an app for a Node.js. The first one has precedence: the setting `node`, `.nvmrc`, `.node-version`,
+ * `.tool-versions`, `volta` and `engines` in package.json, `devEngines`. For a member of a workspace, those of the member come
+ * before those at the top.
+ * @param tree directory of the release, in which `settings.directory` is the app
+ * @throws AppError `invalid_settings`
+ */
+export async function readNodeRequests(
+  tree: string,
+  settings: Pick<ReleaseSettings, 'node' | 'directory'>,
+): Promise<NodeRequest[]> {
+  const { node: text, directory } = settings;
+  const ofSetting = text === undefined ? [] : [{ from: 'the setting "node"', text }];
+  const ofApp = await requestsIn(join(tree, directory));
+  if (directory === '') return [...ofSetting, ...ofApp];
+  const ofTop = (await requestsIn(tree)).map(({ from, text }) => ({ from: `${from} at the top`, text }));
+  return [...ofSetting, ...ofApp, ...ofTop];
+}
+
+async function requestsIn(directory: string): Promise<NodeRequest[]> {
+  const manifest = await readManifest(directory);
+  const found: [from: string, text: string | undefined][] = [];
+  for (const { name, read } of versionFiles) found.push([name, read(await readVersionFile(directory, name))]);
+  found.push(['"volta" in package.json', manifest?.volta?.node]);
+  found.push(['"engines" in package.json', manifest?.engines?.node]);
+  found.push(['"devEngines" in package.json', runtimeOf(manifest)]);
+  return found.flatMap(([from, text]) => (text === undefined ? [] : { from, text }));
+}
+
+/** Files of version managers: nvm and fnm, nodenv, asdf and mise. */
+const versionFiles: { name: string; read: (content: string) => string | undefined }[] = [
+  { name: '.nvmrc', read: firstLine },
+  { name: '.node-version', read: firstLine },
+  { name: '.tool-versions', read: (content) => /^node(?:js)?[ \t]+([^\s#]+)/m.exec(content)?.[1] },
+];
+
+/** Returns the first line with a text that is not a comment. */
+function firstLine(content: string): string | undefined {
+  return content
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim())
+    .find((line) => line !== '');
+}
+
+/** Limit of the size of a version file, in bytes. */
+const maxBytes = 8192;
+
+/** Returns the content of a version file; '' if the file is missing, too large or not readable. */
+async function readVersionFile(directory: string, name: string): Promise<string> {
+  try {
+    return await readAppText(join(directory, name), directory, maxBytes);
+  } catch (error) {
+    if (error instanceof NotAFile || systemCode(error) !== undefined) return '';
+    throw error;
+  }
+}
+
+function runtimeOf(manifest: Manifest | undefined): string | undefined {
+  const runtimes = [manifest?.devEngines?.runtime ?? []].flat();
+  return runtimes.find(({ name }) => name === 'node')?.version;
+}

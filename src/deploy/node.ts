@@ -1,0 +1,142 @@
+import type { Appliance } from '../apps/appliance.ts';
+import type { Environment } from '../apps/environment.ts';
+import { CommandRunner } from '../build/command-runner.ts';
+import { npmInstaller } from '../build/install/npm.ts';
+import { type AvailableNodes, accepts, majorOf } from '../build/node-version/choose.ts';
+import {
+  installedNodes,
+  installNode,
+  nodePackage,
+  nodePath,
+  removeNodes,
+  touchNode,
+} from '../build/node-version/installed.ts';
+import { newestOfLines } from '../build/node-version/known.ts';
+import { fetchNodeList, isOutdated, type NodeList, readNodeList } from '../build/node-version/list.ts';
+import type { ReleaseNode, ReleaseRecord } from '../releases/release.ts';
+import { exists } from '../system/fs/exists.ts';
+
+/** Version of Sluice's own Node.js, which is `appliance.node`. */
+export const ownNode = process.versions.node;
+
+/** Time limit of the installation of a Node.js, in ms. */
+const installTimeout = 600_000;
+
+/** Log and cancellation of an installation. */
+interface Context {
+  log: (line: string) => void;
+  signal: AbortSignal;
+}
+
+/** Returns the versions of Node.js that an app may get. */
+export function availableNodes(appliance: Appliance, context: Context): AvailableNodes {
+  return { own: ownNode, list: async () => (await registryNodes(appliance, context)).versions };
+}
+
+/**
+ * Returns the versions in the registry. Reads the list again if it is old. If that fails, returns the old list, or without one the
+ * versions that are installed and those that this version of Sluice knows.
+ * @param now true to read the list in any case
+ */
+export async function registryNodes(
+  { paths, runner }: Appliance,
+  { log, signal }: Context,
+  now = false,
+): Promise<NodeList> {
+  const list = await readNodeList(paths.nodeList);
+  if (list !== undefined && !now && !isOutdated(list, Date.now())) return list;
+  try {
+    return await fetchNodeList(paths.nodeList, paths.home, (job, onProgress) =>
+      runner.call('job', { job }, { signal, onProgress }),
+    );
+  } catch (error) {
+    signal.throwIfAborted();
+    log(`the list of Node.js versions was not read again: ${(error as Error).message}`);
+    const versions = [...newestOfLines, ...(await installedNodes(paths.tools))];
+    return list ?? { readAt: new Date(0).toISOString(), versions };
+  }
+}
+
+/** Returns the path of the Node.js of a release, which `ensureNode` has provided. */
+export function nodeOf({ node, paths }: Appliance, wanted: ReleaseNode | undefined): string {
+  const isOwn = wanted === undefined || wanted.own || wanted.version === ownNode;
+  return isOwn ? node : nodePath(paths.tools, wanted.version);
+}
+
+/**
+ * Provides the Node.js of a release: installs it if it is missing. An upgrade of Sluice replaces its own Node.js: a release on it
+ * gets the new one if the release accepts it and the major version is the same. If an installation fails, takes an installed
+ * version that the release accepts.
+ * @returns the Node.js that runs the release; undefined, for Sluice's own, if the record is of an early version of Sluice
+ * @throws AppError `install_failed`; the reason of the signal
+ */
+export async function ensureNode(
+  appliance: Appliance,
+  wanted: ReleaseNode | undefined,
+  context: Context,
+): Promise<ReleaseNode | undefined> {
+  if (wanted === undefined) return undefined;
+  const { version, requests } = wanted;
+  if (version === ownNode) return { version, own: true, requests };
+  const isLike = async (other: string) =>
+    majorOf(other) === majorOf(version) && (await accepts(requests, other));
+  if (wanted.own && (await isLike(ownNode))) return { version: ownNode, own: true, requests };
+  try {
+    await install(appliance, version, context);
+    return { version, own: false, requests };
+  } catch (error) {
+    context.signal.throwIfAborted();
+    for (const other of [ownNode, ...(await installedNodes(appliance.paths.tools))]) {
+      if (!(await isLike(other))) continue;
+      context.log(`Node.js ${other} runs the app, because ${version} was not installed: ${textOf(error)}`);
+      return { version: other, own: other === ownNode, requests };
+    }
+    throw error;
+  }
+}
+
+/** Installs a version of Node.js unless it is installed. There is one installation or removal at a time. */
+async function install(
+  { paths, nodeLock, runner }: Appliance,
+  version: string,
+  { log, signal }: Context,
+): Promise<void> {
+  const { tools } = paths;
+  if (await exists(nodePath(tools, version))) return touchNode(tools, version);
+  using _ = await nodeLock.take(signal);
+  const commands = new CommandRunner(
+    {
+      ...{ env: {}, user: '', isolated: false, log, signal },
+      runJob: (job, onOutput, aborted) =>
+        runner.call('job', { job }, { signal: aborted, onProgress: ({ text }) => onOutput(text) }),
+    },
+    installTimeout,
+  );
+  await installNode(tools, version, npmInstaller(commands, `${nodePackage}@${version}`));
+}
+
+/** Removes versions of Node.js that no kept release needs. Returns the removed versions. */
+export async function removeUnusedNodes(
+  appliance: Appliance,
+  environments: Environment[],
+): Promise<string[]> {
+  using _ = await appliance.nodeLock.take();
+  const uses = (await Promise.all(environments.map(releasesWithNode))).flat();
+  return removeNodes(appliance.paths.tools, new Set(uses.map(({ node }) => node?.version ?? ownNode)));
+}
+
+/** Returns the releases that run, may run again, or are being built. */
+export async function releasesWithNode({ store }: Environment): Promise<ReleaseRecord[]> {
+  const releases = await store.list();
+  const areKept = await Promise.all(
+    releases.map(
+      async ({ number, liveAt, error }) =>
+        error === null && (liveAt === null || (await store.hasTree(number))),
+    ),
+  );
+  return releases.filter((_release, at) => areKept[at]);
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? (error.message.split('\n', 1)[0] ?? '') : String(error);
+}
