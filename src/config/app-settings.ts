@@ -46,6 +46,10 @@ export const appSettingsSchema = group({
     v.union([count(-64, 64), v.picklist(['auto', 'max'])], 'a whole number, "auto" or "max"'),
     'auto',
   ),
+  affinity: setting(
+    'With `client`, Sluice sends all connections of a client address to the same worker: for an app that keeps sessions in memory. See docs/serving.md.',
+    v.picklist(['client'], '"client"'),
+  ),
   build,
   hooks,
   root,

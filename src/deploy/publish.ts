@@ -4,6 +4,7 @@ import { type DeployPlan, siteInstead } from '../build/plan.ts';
 import { resolveBackground, resolveStart } from '../build/start-command/start-plan.ts';
 import { describeSite, placeStaticSite } from '../build/static-site/place.ts';
 import type { AppSettings } from '../config/app-settings.ts';
+import { AppError } from '../errors/app-error.ts';
 import { directorySize } from '../releases/disk.ts';
 import type { BackgroundPlan, ProgramPlan, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { counted } from '../system/text/format.ts';
@@ -19,6 +20,7 @@ export async function publish(
   const { environment, number, tree } = deployment;
   const { settings } = plan;
   const start = await planStart(deployment, plan);
+  if (start.exec !== undefined && settings.affinity !== undefined) throw affinityNeedsFile();
   const background = await planBackground(deployment, settings);
   await share(deployment, settings.shared);
   const sizeBytes = await directorySize(tree);
@@ -49,6 +51,16 @@ async function planStart(
   deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
   if (reason !== null) deployment.log(reason);
   return { ...start, workers: count };
+}
+
+function affinityNeedsFile(): AppError {
+  return new AppError(
+    'unsupported_start',
+    '"affinity" needs a start command that Sluice resolves to a file',
+    {
+      hint: 'In sluice.json, set "start" to "node FILE", or remove "affinity" and set "workers" to 1.',
+    },
+  );
 }
 
 /** Plans and logs what runs beside the workers. @throws AppError if a background process cannot be started */

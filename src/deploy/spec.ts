@@ -71,6 +71,7 @@ export async function generationSpec(
     codePort: settings.port ?? null,
     ...{ health, waitReady, overlap, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout },
     stopSignal: settings.stopSignal ?? null,
+    affinity: settings.affinity === 'client' && run.exec === undefined,
     maxDraining,
     restarts: {
       maxRestarts: settings.maxRestarts,

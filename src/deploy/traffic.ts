@@ -38,6 +38,7 @@ export async function moveTraffic(
 ): Promise<SwitchResult | null> {
   observer?.enter('boot');
   const log = (line: string) => observer?.log(line);
+  const former = await environment.liveRelease();
   const node = await provideNode(environment, change?.node ?? release.node, signal, log);
   const booted = await bootGeneration(environment, release, signal, { ...change, ...node }, log);
   let switched: SwitchResult | null;
@@ -53,6 +54,9 @@ export async function moveTraffic(
   }
   environment.hasUnappliedChange = false;
   observer?.switched();
+  // nginx connects to an app in another way if each client has a worker.
+  if (former?.run?.settings.affinity !== release.run?.settings.affinity)
+    environment.appliance.domains.refresh();
   return switched;
 }
 

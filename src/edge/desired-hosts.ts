@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { loadEnvironmentState } from '../config/environment-state.ts';
-import type { Paths } from '../config/paths.ts';
+import type { EnvironmentId, Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { Lock } from '../system/concurrency/slots.ts';
@@ -30,6 +30,8 @@ export interface EdgeOptions {
   paths: Paths;
   settings: ServerSettings;
   log: Log;
+  /** returns true if the live release of an environment sends each client to the same worker */
+  hasAffinity?: (id: EnvironmentId) => Promise<boolean>;
   /** called when nginx routes to fewer addresses than before */
   released?: () => void;
   /** limit for one apply by `sluice-edge.service`, in ms */
@@ -122,13 +124,16 @@ export class DesiredHosts {
   }
 
   async #hostOf({ name, target: environment }: Domain): Promise<DesiredHost | undefined> {
-    const { paths, settings } = this.#options;
+    const { paths, settings, hasAffinity } = this.#options;
     const certificate = this.#certificates.known(name)?.fingerprint;
     if (certificate === undefined) return undefined;
     if (environment === null) return { name, api: true, certificate };
     const state = await loadEnvironmentState(paths.environment(environment).state);
+    if (state === undefined) return undefined;
     const { host } = settings.apps;
-    return state && { name, address: isWildcard(host) ? '127.0.0.1' : host, port: state.port, certificate };
+    const address = isWildcard(host) ? '127.0.0.1' : host;
+    const isPerClient = await hasAffinity?.(environment);
+    return { name, address, port: state.port, certificate, ...(isPerClient && { affinity: 'client' }) };
   }
 
   /** Writes the desired hosts, unless nginx serves them already, and waits for the answer. */

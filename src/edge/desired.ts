@@ -19,6 +19,8 @@ const hostSchema = v.union(
         v.check((text) => isIP(text) !== 0 && !text.includes('%'), 'a numeric address'),
       ),
       port: count(1, 65535),
+      /** present if each client of the app has a worker: see docs/internals/affinity.md */
+      affinity: v.optional(v.literal('client')),
     }),
     /** the API: the reader of this document knows its socket */
     v.strictObject({ ...common, api: v.literal(true) }),

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isIPv4 } from 'node:net';
 import gte from 'semver/functions/gte.js';
 import { toUrlHost } from '../system/net/address.ts';
 import type { DesiredHost } from './desired.ts';
@@ -51,7 +52,7 @@ const head = `# Written by Sluice (sluice-edge.service), whole, whenever \`sluic
 # other files of nginx as you like, and never this one. `;
 
 function preamble(hosts: readonly DesiredHost[], facts: NginxFacts): string {
-  const upstreams = new Map(hosts.map((host) => [upstreamName(host), serverAddress(host, facts)]));
+  const upstreams = new Map(hosts.map((host) => [upstreamName(host), upstream(host, facts)]));
   return `
 map $http_upgrade $sluice_connection {
     default upgrade;
@@ -62,7 +63,7 @@ map $upstream_connect_time $sluice_is_down {
     default '';
     '-'     yes;
 }
-${[...upstreams].map(upstream).join('')}`;
+${hosts.some(hasAffinity) ? localAddresses : ''}${[...upstreams.values()].join('')}`;
 }
 
 function allServers(hosts: readonly DesiredHost[], facts: NginxFacts): string {
@@ -92,16 +93,34 @@ ${answer}
 
 /**
  * Returns an upstream whose idle connections nginx closes before the app does. Node.js closes them after 5 s, and a request
- * sent at that moment would fail. A deploy closes none of them: they move to the new workers.
+ * sent at that moment would fail. A deploy closes none of them: they move to the new workers. With affinity, nginx keeps no
+ * connection, because it would send requests of other clients over it.
  */
-function upstream([name, address]: [string, string]): string {
+function upstream(host: DesiredHost, facts: NginxFacts): string {
+  const kept = hasAffinity(host) ? '' : '    keepalive 64;\n    keepalive_timeout 4s;\n';
   return `
-upstream ${name} {
-    server ${address};
-    keepalive 64;
-    keepalive_timeout 4s;
-}
+upstream ${upstreamName(host)} {
+    server ${serverAddress(host, facts)};
+${kept}}
 `;
+}
+
+/** Number of local addresses from which nginx connects to apps with affinity: the limit of workers. */
+const clientGroups = 64;
+
+/** Gives each client one of 64 addresses of the loopback network, from which nginx connects to its app. */
+const localAddresses = `
+# Apps with "affinity": "client" send all connections from one address to the same worker.
+split_clients $remote_addr $sluice_client {
+${Array.from({ length: clientGroups }, (_, group) => {
+  const share = group === clientGroups - 1 ? '*' : `${(100 / clientGroups).toFixed(2)}%`;
+  return `    ${share} 127.83.76.${group + 1};\n`;
+}).join('')}}
+`;
+
+/** True if nginx must connect to the app from an address of the client. Only IPv4 has more than one loopback address. */
+function hasAffinity(host: DesiredHost): boolean {
+  return 'address' in host && host.affinity === 'client' && isIPv4(host.address);
 }
 
 function servers(host: DesiredHost, facts: NginxFacts): string {
@@ -143,7 +162,7 @@ ${tls}
     reset_timedout_connection on;
 ${probe}
     location / {
-        proxy_pass http://${upstreamName(host)};
+        proxy_pass http://${upstreamName(host)};${hasAffinity(host) ? '\n        proxy_bind $sluice_client;' : ''}
         proxy_http_version 1.1;
         proxy_redirect off;
         # A request is sent once, even if it fails.

@@ -32,6 +32,8 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
   codePort: number | null;
   /** signal that ends a process; null for SIGTERM, or SIGINT if the app handles only SIGINT */
   stopSignal: NodeJS.Signals | null;
+  /** true to send all requests of a client to the same worker */
+  affinity: boolean;
   maxDraining: number;
   restarts: RestartSpec;
   /** bytes of resident memory above which a worker is replaced; null for no limit */

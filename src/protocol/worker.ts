@@ -23,6 +23,16 @@ export interface ExecBoot extends Pick<GenerationSpec, PassedOn> {
   overflow: 'wait' | 'drop';
 }
 
+/** Inboxes of a generation in which each client has a worker: see src/worker/affinity.cjs. */
+export interface AffinityBoot {
+  /** slot of this worker */
+  slot: number;
+  /** descriptor of the end of its own inbox to take connections from */
+  take: number;
+  /** descriptors of the ends to give connections to, by slot */
+  give: number[];
+}
+
 /** Options of the bootstrap of any other worker, which removes the variable SLUICE_WORKER at once. */
 export interface WorkerBoot extends ExecBoot {
   /** descriptor of the socket between this worker and the runner: one JSON message per line, both ways */
@@ -31,6 +41,8 @@ export interface WorkerBoot extends ExecBoot {
   handoffFds: { take: number; give: number };
   /** copies of the app's listening socket: each acceptor uses up one */
   listeningFds: number[];
+  /** null if any worker may serve any client */
+  affinity: AffinityBoot | null;
   /** id of the handoff; the `generation` file has the id of the active generation's handoff */
   handoffId: string;
 }

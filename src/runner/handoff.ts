@@ -60,6 +60,32 @@ export class Handoff {
   }
 }
 
+/** Inboxes of the slots of a generation, by slot: see src/worker/affinity.cjs. */
+export class Inboxes implements Disposable {
+  readonly all: readonly Handoff[];
+
+  private constructor(all: readonly Handoff[]) {
+    this.all = all;
+  }
+
+  /** @param count number of slots @param directory see Handoff.create */
+  static async create(count: number, directory: string, warn: (message: string) => void): Promise<Inboxes> {
+    const made: Handoff[] = [];
+    try {
+      while (made.length < count) made.push(await Handoff.create(directory, warn));
+      return new Inboxes(made);
+    } catch (error) {
+      for (const each of made) each.close();
+      throw error;
+    }
+  }
+
+  /** Closes the runner's copies: the workers of the generation have ended. */
+  [Symbol.dispose](): void {
+    for (const each of this.all) each.close();
+  }
+}
+
 /**
  * Current handoff of an environment: all its workers that live have the same one, so that connections reach each open worker.
  * Exists from `open` until `close`.

@@ -1,3 +1,4 @@
+import type { GenerationSpec } from '../protocol/runner.ts';
 import { firstOf } from '../system/concurrency/deadline.ts';
 import { formatBytes } from '../system/text/format.ts';
 import { machineMemory } from './cgroups/machine-memory.ts';
@@ -13,7 +14,7 @@ const margin = 1.2;
  */
 export async function prepareLowMemorySwitch(
   active: Generation | undefined,
-  count: number,
+  { workers: count, affinity }: Pick<GenerationSpec, 'workers' | 'affinity'>,
   report: (line: string) => void,
   signal: AbortSignal,
 ): Promise<number> {
@@ -25,6 +26,11 @@ export async function prepareLowMemorySwitch(
   const used = workers.reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
   if (memory.available >= used * margin) return count;
   const short = `memory is short: ${formatBytes(memory.available)} available, and the live release takes ${formatBytes(used)}`;
+  // The clients of an empty slot would wait.
+  if (affinity || active.spec.affinity) {
+    report(`${short}; with "affinity", a low-memory switch is not possible, so both releases run at once`);
+    return count;
+  }
   const live = workers.filter(({ state, isRetiring }) => state === 'open' && !isRetiring).length;
   if (live < 2) {
     report(

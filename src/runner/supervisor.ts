@@ -18,7 +18,7 @@ import { Allowance } from './allowance.ts';
 import { offerNoOverlap } from './generation/conflict.ts';
 import { Generation } from './generation/generation.ts';
 import type { WorkerContext } from './generation/worker-starter.ts';
-import { AppHandoff, type Handoff } from './handoff.ts';
+import { AppHandoff, type Handoff, Inboxes } from './handoff.ts';
 import { LiveRelease, type SupervisorContext } from './live-release.ts';
 import { prepareLowMemorySwitch } from './low-memory-switch.ts';
 import { ListeningPort } from './ports/listening-port.ts';
@@ -98,7 +98,7 @@ export class AppSupervisor {
     const isBesideLive = this.#active !== undefined && this.#mayOverlap(spec);
     try {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
-      const count = await prepareLowMemorySwitch(this.#active, spec.workers, report, signal);
+      const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
       return await generation.startWorkers(report, signal, count);
     } catch (error) {
       // It stays on standby meanwhile, so that `stop` waits for its end, too.
@@ -141,6 +141,9 @@ export class AppSupervisor {
     this.#logDirectory = spec.log.directory;
     await this.#handoff.open();
     const port = await this.#bindPort(spec);
+    const { runDirectory, log } = this.#options;
+    const inboxes =
+      spec.affinity && spec.workers > 1 ? await Inboxes.create(spec.workers, runDirectory, log) : undefined;
     // Workers of an earlier runner may have an earlier id, so ids never repeat.
     const id = Math.max(this.#lastId + 1, Date.now());
     this.#lastId = id;
@@ -150,6 +153,7 @@ export class AppSupervisor {
       spec,
       port,
       besideOrphans: this.#active === undefined && port.besideOrphans,
+      inboxes,
       group: this.#options.cgroups.generation(spec.key, id, spec.limits),
       handoff: () => this.#handoffForNextWorker(),
       allowance: this.#allowance,
@@ -278,7 +282,8 @@ export class AppSupervisor {
     const directory = this.#logDirectory;
     const outputs = directory === undefined ? 0 : this.#options.outputs.descriptors(directory);
     const ofWorkers = this.#workers().reduce((sum, { members }) => sum + (members?.size ?? 1), 0);
-    return shared + ofWorkers + outputs;
+    const inboxes = this.#generations().reduce((sum, generation) => sum + generation.inboxDescriptors, 0);
+    return shared + inboxes + ofWorkers + outputs;
   }
 
   /** Gives the connection of a process to its exec worker. @returns false if no worker has this secret */

@@ -11,6 +11,7 @@ import { loadServerSettings, type ServerSettings } from '../config/server-settin
 import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { PortAddress } from '../protocol/runner.ts';
+import { ReleaseStore } from '../releases/store.ts';
 import { AppService } from '../service/app-service.ts';
 import { MoveLock } from '../system/concurrency/move-lock.ts';
 import { Lock, Slots } from '../system/concurrency/slots.ts';
@@ -90,7 +91,11 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const control = mode.controlRunner?.({ paths, output, settings, log });
   let url = '';
   const passed = takePassedSockets();
-  const edge = new Edge({ paths, settings, log, released: () => void reservePorts() });
+  const edge = new Edge({
+    ...{ paths, settings, log },
+    hasAffinity: (id) => hasAffinity(new ReleaseStore(id, paths.environment(id))),
+    released: () => void reservePorts(),
+  });
   await edge.load();
   // If the runner is another user than the server, it can reserve the port only if systemd has opened the port for the server.
   let mayReserveApi = passed.length > 0;
@@ -151,6 +156,13 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   log.info('stopping', { signal });
   await service.shutDown();
   await control?.end(runner, signal);
+}
+
+/** Returns true if the live release sends each client to the same worker. */
+async function hasAffinity(store: ReleaseStore): Promise<boolean> {
+  const active = await store.active();
+  const release = active === null ? undefined : await store.get(active.release);
+  return release?.run?.settings.affinity === 'client';
 }
 
 /** Returns the address at which the API listens or will listen; undefined if the system picks the port. */

@@ -21,16 +21,22 @@ const net = require('node:net');
  * @param {any} server listens on its private handle
  * @param {any} handle bound handle; it is closed if it cannot listen
  * @param {number} backlog length of the kernel's queue, 0 for Node's default
+ * @param {(handle: any) => boolean} [route] returns true if it has passed a connection on to another worker
  * @returns {Acceptor | number} an error number if the handle cannot listen
  */
-function acceptFor(server, handle, backlog) {
+function acceptFor(server, handle, backlog, route) {
   const { _handle: own } = server;
   const error = handle.listen(backlog || 511);
   if (error !== 0) {
     handle.close();
     return error;
   }
-  handle.onconnection = own.onconnection;
+  const { onconnection } = own;
+  handle.onconnection = onconnection;
+  if (route !== undefined)
+    handle.onconnection = (/** @type {number} */ status, /** @type {any} */ client) => {
+      if (!client || !route(client)) onconnection.call(handle, status, client);
+    };
   handle[ownerSymbol(own, server)] = server;
   if (server._unref) handle.unref();
   // An app that closes its server wants to close its port, not the private one.

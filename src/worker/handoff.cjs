@@ -85,9 +85,14 @@ class Handoff {
     return this.#taker?.takes === true && !this.#isPairEmpty();
   }
 
+  /** true if this worker will put no connection in */
+  get isGiverIdle() {
+    return this.#giver?.isIdle ?? true;
+  }
+
   /** true if no connection is in the handoff, and this worker will put none in */
   get isEmpty() {
-    return (this.#giver?.isIdle ?? true) && this.#isPairEmpty();
+    return this.isGiverIdle && this.#isPairEmpty();
   }
 
   /** Returns true if the kernel holds no connection in the pair. */

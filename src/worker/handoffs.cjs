@@ -19,6 +19,8 @@ class Handoffs {
   #inodes;
   /** true if this worker must not end before its handoffs are empty: no other process may have them */
   mustBeEmpty = true;
+  /** @type {InstanceType<typeof import('./affinity.cjs').Affinity> | undefined} if each client has a worker */
+  affinity;
 
   /**
    * @param {Ends} ends of the runner's handoff
@@ -68,12 +70,14 @@ class Handoffs {
 
   /** true if connections wait that this worker must take */
   get hasToTake() {
-    return this.#all.some(({ hasToTake }) => hasToTake);
+    return this.affinity?.hasToTake === true || this.#all.some(({ hasToTake }) => hasToTake);
   }
 
   /** true if this worker may end as far as its handoffs are concerned */
   get mayEnd() {
-    return !this.mustBeEmpty || this.#all.every(({ isEmpty }) => isEmpty);
+    if (this.affinity?.hasPassedAll === false) return false;
+    if (!this.mustBeEmpty) return true;
+    return this.affinity?.isEmpty !== false && this.#all.every(({ isEmpty }) => isEmpty);
   }
 }
 

@@ -10,7 +10,7 @@ const { translateStopSignal } = require('./stop-signal.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { Acceptor } from './acceptor.cjs' */
-/** @import { ExecBoot, FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts' */
+/** @import { AffinityBoot, ExecBoot, FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts' */
 /** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {import('./listen.cjs').Listen} Listen */
 /**
@@ -25,6 +25,7 @@ const { translateStopSignal } = require('./stop-signal.cjs');
  * @property {SpareSocket[]} sockets each acceptor uses up one
  * @property {Ends} ends of the handoff
  * @property {string} handoffId
+ * @property {AffinityBoot | null} [affinity]
  * @property {number} [commandPid] see `commandPid` of Worker
  */
 /**
@@ -106,10 +107,11 @@ class Worker {
    * Connects this worker to its runner.
    * @param {Link} link
    */
-  attach({ post, Pipe, sockets, ends, handoffId, commandPid }) {
+  attach({ post, Pipe, sockets, ends, handoffId, affinity, commandPid }) {
     this.#post = post;
     this.#sockets = sockets;
     this.handoffs = new Handoffs(ends, Pipe, (text) => lazy().log(text));
+    if (affinity) this.handoffs.affinity = new (require('./affinity.cjs').Affinity)(affinity, Pipe);
     this.handoffId = handoffId;
     this.commandPid = commandPid;
     for (const message of this.#waiting.splice(0)) post(message);
@@ -284,14 +286,19 @@ class Worker {
   /** @param {Server} server */
   #openAcceptor(server) {
     const handle = this.#sockets.shift()?.open();
-    const acceptor = typeof handle === 'number' ? handle : lazy().acceptFor(server, handle, this.#backlog);
+    const { affinity } = this.handoffs;
+    const route = affinity && ((/** @type {any} */ client) => affinity.route(client));
+    const acceptor =
+      typeof handle === 'number' ? handle : lazy().acceptFor(server, handle, this.#backlog, route);
     if (typeof acceptor !== 'number') this.#acceptor = acceptor;
     else server.emit('error', new Error(`the port of the app cannot be opened: error ${acceptor}`));
   }
 
   #takeConnections() {
     this.#hasServed = true;
-    this.handoffs.own.take((handle) => this.#taken(handle));
+    const { affinity, own } = this.handoffs;
+    own.take((handle) => affinity?.route(handle) || this.#taken(handle));
+    affinity?.take((handle) => this.#taken(handle));
   }
 
   /** @param {any} handle */
@@ -299,8 +306,9 @@ class Worker {
     const server = /** @type {Server} */ (this.server);
     if (server.listening) return lazy().adopt(server, handle);
     // The app has closed its server, and may listen again.
-    const { own } = this.handoffs;
+    const { own, affinity } = this.handoffs;
     own.stop();
+    affinity?.stop();
     server.once('listening', () => this.state === 'open' && this.#takeConnections());
     own.pass(handle);
   }
@@ -355,6 +363,7 @@ class Worker {
     this.#opensLater = undefined;
     this.drain.begin();
     this.handoffs.own.stop();
+    this.handoffs.affinity?.stop();
     this.#acceptor?.close();
     this.#acceptor = undefined;
     this.hasOpenPorts = this.#otherPorts !== undefined;
@@ -381,6 +390,7 @@ class Worker {
   handOff(ends) {
     this.handoffs.mustBeEmpty = true;
     if (ends !== undefined) this.handoffs.add(ends);
+    this.handoffs.affinity?.passTo(this.handoffs.latest);
     this.drain.handOff();
   }
 
@@ -465,7 +475,7 @@ function startWorker(boot) {
     lost: () => worker.live(),
   });
   worker.attach({
-    ...{ post, Pipe, ends: boot.handoffFds, handoffId: boot.handoffId },
+    ...{ post, Pipe, ends: boot.handoffFds, handoffId: boot.handoffId, affinity: boot.affinity },
     sockets: boot.listeningFds.map((fd) => ({
       open: () => createHandle(null, null, null, fd),
       close: () => closeSync(fd),

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { availableParallelism } from 'node:os';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { fetchOnce } from '../support/http.ts';
 import { startSluice } from '../support/server.ts';
 import { sourcesOf } from './sources.ts';
 
@@ -22,23 +24,44 @@ test('polling socket.io clients are served, even if the app has an adapter, and 
   assert.deepEqual(new Set(answers), new Set(['release 1.']));
 });
 
+test('with "affinity": "client", polling socket.io clients are served by several workers, also over a restart of one of them', async (t) => {
+  const sluice = await startSluice(t);
+  const files = { ...(await sourcesOf('socketio')), 'sluice.json': { affinity: 'client', workers: 3 } };
+  await sluice.deploy('chat', files);
+  const { port } = await sluice.status('chat');
+  const all = () =>
+    Promise.all(
+      Array.from({ length: 24 }, (_, index) =>
+        askByPolling(`http://127.0.0.1:${port}/socket.io/?EIO=4&transport=polling`, `127.0.0.${index + 2}`),
+      ),
+    );
+  assert.deepEqual(new Set(await all()), new Set(['release 1.']));
+  const [worker] = (await sluice.status('chat')).workers;
+  process.kill(worker?.pid ?? 0, 'SIGKILL');
+  assert.deepEqual(new Set(await all()), new Set(['release 1.']));
+  await sluice.deploy('chat', files);
+  assert.deepEqual(new Set(await all()), new Set(['release 2.']));
+});
+
 /**
  * Acts as a polling socket.io client, with each request on a connection of its own: opens a session, connects, emits
  * `release`, and returns the content of the acknowledgement.
  */
-async function askByPolling(endpoint: string): Promise<string> {
-  const { sid } = JSON.parse((await ask(endpoint)).slice(1));
+async function askByPolling(endpoint: string, localAddress = '127.0.0.1'): Promise<string> {
+  const { sid } = JSON.parse((await ask(endpoint, localAddress)).slice(1));
   const session = `${endpoint}&sid=${sid}`;
-  await ask(session, '40');
-  await ask(session);
-  await ask(session, '420["release"]');
-  const [, answer = 'null'] = /^430(.*)$/.exec(await ask(session)) ?? [];
+  await ask(session, localAddress, '40');
+  await ask(session, localAddress);
+  await ask(session, localAddress, '420["release"]');
+  const [, answer = 'null'] = /^430(.*)$/.exec(await ask(session, localAddress)) ?? [];
   return JSON.parse(answer)[0];
 }
 
-async function ask(url: string, packet?: string): Promise<string> {
-  const response = await fetchOnce(url, packet === undefined ? {} : { method: 'POST', body: packet });
-  const text = await response.text();
-  assert.equal(response.status, 200, text);
-  return text;
+async function ask(url: string, localAddress: string, packet?: string): Promise<string> {
+  const method = packet === undefined ? 'GET' : 'POST';
+  const asked = request(url, { method, localAddress, agent: false }).end(packet);
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  const body = await text(response);
+  assert.equal(response.statusCode, 200, body);
+  return body;
 }

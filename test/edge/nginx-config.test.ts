@@ -67,6 +67,30 @@ test('each configuration has a mark of its own', () => {
   assert.equal(nginxConfig([host], facts).mark, marks[1]);
 });
 
+test('nginx connects to an app with affinity from an address of the client, and keeps no connection', async (t) => {
+  const machine = await machineWithNginx(t);
+  const paths = new Paths(await temporaryDirectory(t));
+  await mkdir(paths.edge.certificates, { recursive: true });
+  const config = async (address: string) => {
+    const { fingerprint } = await new Certificates(paths.edge).selfSign('shop.example.com');
+    const common = { name: 'shop.example.com', port: 9001, certificate: fingerprint };
+    const { texts } = nginxConfig([{ ...common, address, affinity: 'client' }], {
+      ...{ version: '1.22.1', apiSocket, listening: listeningOn(false), challenges: paths.edge.challenges },
+      ports: { http: await freePort(), https: await freePort() },
+      certificateOf: ({ name }) => paths.edge.certificate(name),
+    });
+    return texts.main ?? '';
+  };
+  const text = await config('127.0.0.1');
+  assert.match(text, /proxy_bind \$sluice_client;/);
+  assert.ok(!/keepalive/.test(text));
+  assert.equal(new Set(text.match(/127\.83\.76\.\d+/g)).size, 64);
+  await writeFile(join(machine.directory, 'conf.d/sluice.conf'), text);
+  await machine.nginx('-t');
+  // IPv6 has one loopback address: all clients behind nginx have one worker.
+  assert.ok(!(await config('::1')).includes('proxy_bind'));
+});
+
 function listeningOn(ipv6: boolean): Listening {
   const listenOn = (address: string) => ({ address, isShared: false, http2: true });
   const addresses = [listenOn('0.0.0.0'), ...(ipv6 ? [listenOn('::')] : [])];

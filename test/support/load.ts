@@ -21,6 +21,7 @@ export interface LoadReport {
 type Kind = 'get' | 'slow' | 'post' | 'busy';
 
 interface Client {
+  localAddress: string;
   kind: Kind;
   keepAlive: boolean;
 }
@@ -36,12 +37,13 @@ export class Load {
   readonly #clients: Promise<void>[];
   #stopped = false;
 
-  constructor(port: number, clients = 24) {
+  /** @param localAddress gives a client the address of its connections */
+  constructor(port: number, clients = 24, localAddress: (index: number) => string = () => '127.0.0.1') {
     this.#port = port;
     const kinds: Kind[] = ['get', 'post', 'slow'];
     this.#clients = Array.from({ length: clients }, (_, index) => {
       const kind = index < 2 ? 'busy' : (kinds[index % kinds.length] as Kind);
-      return this.#run({ kind, keepAlive: index % 2 === 0 });
+      return this.#run({ kind, keepAlive: index % 2 === 0, localAddress: localAddress(index) });
     });
   }
 
@@ -61,10 +63,10 @@ export class Load {
     return this.#report;
   }
 
-  async #run({ kind, keepAlive }: Client): Promise<void> {
+  async #run({ kind, keepAlive, localAddress }: Client): Promise<void> {
     let connection: Connection | undefined;
     while (!this.#stopped) {
-      connection ??= new Connection(this.#port);
+      connection ??= new Connection(this.#port, localAddress);
       const start = performance.now();
       try {
         const { mark, pid, body, close } = await connection.request(kind, keepAlive);
@@ -91,8 +93,8 @@ class Connection {
   #text = '';
   #settle: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
 
-  constructor(port: number) {
-    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  constructor(port: number, localAddress: string) {
+    this.#socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true });
     this.#socket.setEncoding('latin1');
     this.#socket.on('data', (chunk: string) => this.#receive(chunk));
     this.#socket.on('error', (error) => this.#fail(error));

@@ -128,6 +128,7 @@ export class TestRunner {
       drainTimeout,
       killTimeout,
       stopSignal: all.stopSignal ?? null,
+      affinity: all.affinity === 'client',
       maxDraining: 3,
       restarts: { maxRestarts, minUptime, delay: restartDelay, stopExitCodes },
       maxMemory: all.maxMemory ?? null,

@@ -11,6 +11,7 @@ export function workerBoot(
     channelFd: 3,
     handoffId: '',
     besideOrphans: false,
+    affinity: null,
     handoffFds: { take: 4, give: 5 },
     maxMemory: null,
     listeningFds: [],

@@ -6,11 +6,13 @@ export interface WorkerRule {
   packages: string;
   /** packages that remove the reason */
   unless?: string;
+  /** true if several workers are correct once all requests of a client reach the same worker */
+  perClient?: true;
 }
 
 /** Packages through which workers send each other messages. */
 const brokers =
-  'redis ioredis @redis/client iovalkey @socket.io/redis-adapter @socket.io/postgres-adapter @socket.io/mongo-adapter ' +
+  'redis ioredis @redis/client iovalkey @socket.io/cluster-adapter @socket.io/redis-streams-adapter @socket.io/redis-adapter @socket.io/postgres-adapter @socket.io/mongo-adapter ' +
   'pg-listen pg-pubsub nats @nats-io/transport-node mqtt kafkajs node-rdkafka @confluentinc/kafka-javascript amqplib ' +
   'amqp-connection-manager rhea zeromq @google-cloud/pubsub @aws-sdk/client-sqs @aws-sdk/client-sns ' +
   '@azure/service-bus graphql-redis-subscriptions graphql-postgres-subscriptions graphql-mqtt-subscriptions ' +
@@ -75,11 +77,12 @@ export const workerRules: WorkerRule[] = [
     packages:
       'socket.io engine.io @nestjs/platform-socket.io @feathersjs/socketio fastify-socket.io koa-socket-2 sockjs faye ' +
       'primus @socket.io/sticky',
+    perClient: true,
   },
   {
-    because:
-      'keeps its WebSocket clients inside the process, and no dependency carries messages between processes',
+    because: 'keeps its clients inside the process, and no dependency carries messages between processes',
     packages:
+      'socket.io @nestjs/platform-socket.io @feathersjs/socketio fastify-socket.io koa-socket-2 sockjs faye primus ' +
       'ws uWebSockets.js websocket faye-websocket nodejs-websocket @fastify/websocket fastify-websocket express-ws ' +
       'koa-websocket @nestjs/platform-ws @nestjs/websockets @hono/node-ws @hapi/nes crossws hyper-express ' +
       'graphql-ws subscriptions-transport-ws graphql-subscriptions y-websocket @y/websocket-server y-webrtc ' +
@@ -92,11 +95,13 @@ export const workerRules: WorkerRule[] = [
     packages:
       'express-session next-session koa-generic-session koa-session-minimal @fastify/session fastify-session sails',
     unless: sessionStores,
+    perClient: true,
   },
   {
     because: 'keeps sessions inside the process',
     packages: 'memorystore @hapi/yar yar oidc-provider',
     unless: '@hapi/catbox-redis @hapi/catbox-memcached catbox-redis',
+    perClient: true,
   },
   {
     because: 'counts requests inside the process, so that each worker would have a limit of its own',
@@ -104,6 +109,7 @@ export const workerRules: WorkerRule[] = [
       'express-rate-limit express-slow-down express-brute koa-ratelimit koa2-ratelimit @fastify/rate-limit ' +
       'fastify-rate-limit @nestjs/throttler rate-limiter-flexible hono-rate-limiter limiter',
     unless: `${redisClients} rate-limit-redis rate-limit-mongo rate-limit-memcached rate-limit-postgresql @acpr/rate-limit-postgresql @nest-lab/throttler-storage-redis`,
+    perClient: true,
   },
   {
     because: 'is a queue inside the process: another worker does not know its tasks',

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { packagesOf } from '../../config/workspaces.ts';
 import { sqliteSchema } from './prisma-schema.ts';
-import { workerRules } from './worker-rules.ts';
+import { type WorkerRule, workerRules } from './worker-rules.ts';
 
 export interface WorkerCount {
   count: number;
@@ -15,45 +15,70 @@ export interface WorkerCount {
  * @param app directory of the package that starts, relative to `directory`
  */
 export async function resolveWorkers(
-  { workers, overlap }: Pick<AppSettings, 'workers' | 'overlap'>,
+  settings: Pick<AppSettings, 'workers' | 'overlap' | 'affinity'>,
   directory: string,
   cores: number,
   app = '',
 ): Promise<WorkerCount> {
+  const { workers } = settings;
   if (workers === 'max') return { count: cores, reason: null };
   if (typeof workers === 'number') {
     return { count: workers > 0 ? workers : Math.max(1, cores + workers), reason: null };
   }
-  const why = cores === 1 ? undefined : await reasonForOneWorker(directory, app, overlap);
-  if (why === undefined) return { count: cores, reason: null };
-  return {
-    count: 1,
-    reason: `1 worker, not ${cores}: ${why}. If the app supports several workers, set "workers" in sluice.json: "max" is one per core.`,
-  };
+  const obstacle = cores === 1 ? undefined : await findObstacle(settings, directory, app);
+  if (obstacle === undefined) return { count: cores, reason: null };
+  const { why, remedy } = obstacle;
+  return { count: 1, reason: `1 worker, not ${cores}: ${why}. ${remedy}` };
 }
 
-/** Returns a clause that names the package or the file that decides; undefined if the app may use several workers. */
-async function reasonForOneWorker(
+interface Obstacle {
+  /** clause that names the package, the file or the setting that decides */
+  why: string;
+  remedy: string;
+}
+
+const remedies = {
+  any: 'If the app supports several workers, set "workers" in sluice.json: "max" is one per core.',
+  perClient:
+    'For one worker per core, set "affinity": "client" in sluice.json: then all requests of a client reach the same worker.',
+};
+
+/** Returns what prevents several workers; undefined if the app may use them. */
+async function findObstacle(
+  { overlap, affinity }: Pick<AppSettings, 'overlap' | 'affinity'>,
   directory: string,
   app: string,
-  overlap: boolean,
-): Promise<string | undefined> {
-  if (!overlap) return 'with "overlap": false, no two workers run at once';
+): Promise<Obstacle | undefined> {
+  const { any } = remedies;
+  if (!overlap) return { why: 'with "overlap": false, no two workers run at once', remedy: any };
   const packages = await packagesOf(directory, app);
   const dependencies = new Set(
     packages.flatMap(({ manifest }) =>
       Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies }),
     ),
   );
-  const dependencyOf = (names: string) => names.split(' ').find((name) => dependencies.has(name));
-  for (const { packages, because, unless = '' } of workerRules) {
-    const found = dependencyOf(packages);
-    if (found !== undefined && dependencyOf(unless) === undefined) return `${found} ${because}`;
-  }
+  const found = workerRules.flatMap((rule) => obstacleOf(rule, dependencies));
+  const isLasting = ({ remedy }: Obstacle) => remedy === any;
+  // The other remedy must not lead to the next obstacle.
+  const obstacle = found.find(isLasting) ?? (affinity === undefined ? found[0] : undefined);
+  if (obstacle !== undefined) return obstacle;
   for (const at of new Set([app, ...packages.map((each) => each.directory)])) {
     const schema = await sqliteSchema(join(directory, at));
     if (schema !== undefined)
-      return `${join(at, schema)} names an SQLite database, which one process should write`;
+      return {
+        why: `${join(at, schema)} names an SQLite database, which one process should write`,
+        remedy: any,
+      };
   }
   return undefined;
+}
+
+function obstacleOf(
+  { packages, because, unless = '', perClient }: WorkerRule,
+  dependencies: Set<string>,
+): Obstacle[] {
+  const dependencyOf = (names: string) => names.split(' ').find((name) => dependencies.has(name));
+  const name = dependencyOf(packages);
+  if (name === undefined || dependencyOf(unless) !== undefined) return [];
+  return [{ why: `${name} ${because}`, remedy: remedies[perClient ? 'perClient' : 'any'] }];
 }

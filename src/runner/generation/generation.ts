@@ -31,7 +31,7 @@ export class Generation {
   readonly #options: GenerationOptions;
   /** aborted to end starts and replacements under way, and to cut drains short */
   readonly #stopping = new AbortController();
-  /** releases the cgroup, which ends the processes in it */
+  /** releases the cgroup, which ends the processes in it, and the inboxes */
   readonly #releaseGroup: () => void;
   #shortagesCheckedAt = Number.NEGATIVE_INFINITY;
   #shortageLoggedAt = Number.NEGATIVE_INFINITY;
@@ -42,7 +42,11 @@ export class Generation {
     this.id = id;
     this.spec = spec;
     this.#options = options;
-    this.#releaseGroup = options.group.retain();
+    const release = options.group.retain();
+    this.#releaseGroup = () => {
+      release();
+      options.inboxes?.[Symbol.dispose]();
+    };
     const isActive = () => this.#isActive;
     const start = workerStarter({
       ...options,
@@ -79,6 +83,11 @@ export class Generation {
     const [{ protocol = 'http', listening } = {}] = workers;
     const notices = listening === undefined ? [] : noticesOf(listening, this.spec);
     return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
+  }
+
+  /** Number of descriptors of the inboxes that the runner has open. */
+  get inboxDescriptors(): number {
+    return 2 * (this.#options.inboxes?.all.length ?? 0);
   }
 
   get group(): Cgroup {

@@ -5,13 +5,13 @@ import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { AppError, errorBody } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
-import type { ExecBoot, ToMember, WorkerBoot } from '../../protocol/worker.ts';
+import type { AffinityBoot, ExecBoot, ToMember, WorkerBoot } from '../../protocol/worker.ts';
 import { usualPath } from '../../system/process/run.ts';
 import { type Masker, sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
 import { type ProcessContext, type StartOptions, startProcess } from '../app-process.ts';
 import { systemClock } from '../clock.ts';
-import type { Handoff } from '../handoff.ts';
+import type { Handoff, Inboxes } from '../handoff.ts';
 import { type ListeningPort, socketCopies } from '../ports/listening-port.ts';
 import { sendHandles } from '../takeover/send-handle.ts';
 import { TreeFigures } from '../tree-figures.ts';
@@ -33,6 +33,8 @@ export interface WorkerContext extends ProcessContext {
   /** true if workers of an earlier runner may still answer at the switch to this generation */
   besideOrphans: boolean;
   orphanSocket: string;
+  /** undefined if any worker may serve any client */
+  inboxes: Inboxes | undefined;
   /** returns the handoff for a worker that is started now; undefined if the app has been stopped */
   handoff(): Promise<Handoff | undefined>;
   /** limit of all messages from the app's workers to the runner */
@@ -120,7 +122,7 @@ async function spawnWorker(
     };
     const start =
       spec.exec === undefined
-        ? startOfFile(options, boot, handoff)
+        ? startOfFile(options, boot, handoff, instance)
         : startOfCommand(spec, spec.exec.command, boot);
     return {
       ...start,
@@ -143,14 +145,37 @@ async function spawnWorker(
 /** Parts of a start that differ between the two modes. */
 type Start = Pick<StartOptions, 'program' | 'args' | 'env' | 'stdio' | 'record'>;
 
-function startOfFile({ spec, port }: WorkerStarterOptions, common: ExecBoot, handoff: Handoff): Start {
-  const boot: WorkerBoot = { ...common, channelFd, handoffFds, listeningFds, handoffId: handoff.id };
+function startOfFile(
+  { spec, port, inboxes }: WorkerStarterOptions,
+  common: ExecBoot,
+  handoff: Handoff,
+  instance: number,
+): Start {
+  const affinity = inboxes === undefined ? null : affinityOf(instance, inboxes);
+  const fds = { channelFd, handoffFds, listeningFds };
+  const boot: WorkerBoot = { ...common, ...fds, affinity, handoffId: handoff.id };
   return {
     args: ['--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
     env: { SLUICE_WORKER: JSON.stringify(boot) },
-    stdio: ['pipe', handoff.take, handoff.give, ...listeningFds.map(() => port.fd)],
+    stdio: [
+      ...(['pipe', handoff.take, handoff.give] as const),
+      ...listeningFds.map(() => port.fd),
+      ...(inboxes === undefined ? [] : socketsOf(instance, inboxes)),
+    ],
     record: {},
   };
+}
+
+/** Returns the sockets of the inboxes that a worker gets: the end to take from, and the ends to give to. */
+function socketsOf(instance: number, { all }: Inboxes): Socket[] {
+  const own = all.slice(instance, instance + 1).map(({ take }) => take);
+  return [...own, ...all.map(({ give }) => give)];
+}
+
+/** Returns the descriptors of these sockets in the worker. */
+function affinityOf(slot: number, { all }: Inboxes): AffinityBoot {
+  const take = listeningFds.length + 6;
+  return { slot, take, give: all.map((_, index) => take + 1 + index) };
 }
 
 /** All processes of the command inherit the bootstrap and its options. The runner measures their memory. */

@@ -4,11 +4,16 @@ import { resolveWorkers } from '../../../src/build/start-command/workers.ts';
 import { appSettings, writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
-async function auto(t: TestContext, names: string, cores = 4) {
+async function auto(
+  t: TestContext,
+  names: string,
+  cores = 4,
+  settings: Parameters<typeof appSettings>[0] = {},
+) {
   const directory = await temporaryDirectory(t);
   const dependencies = Object.fromEntries(names.split(' ').map((name) => [name, '1']));
   await writeTree(directory, { 'package.json': { dependencies } });
-  return await resolveWorkers(appSettings(), directory, cores);
+  return await resolveWorkers(appSettings(settings), directory, cores);
 }
 
 test('a number, a negative number and "max" apply whatever the dependencies are', async (t) => {
@@ -42,17 +47,17 @@ const one: [dependencies: string, decides: string, because: RegExp][] = [
   ['telegraf', 'telegraf', /every worker would answer/],
   ['ghost mysql2', 'ghost', /single process/],
   ['@directus/api pg', '@directus/api', /without Redis/],
-  ['socket.io', 'socket.io', /must reach the same process/],
+  ['socket.io', 'socket.io', /no dependency carries messages/],
   ['socket.io @socket.io/redis-adapter redis', 'socket.io', /even if an adapter/],
   ['socket.io @socket.io/cluster-adapter', 'socket.io', /even if an adapter/],
-  ['@nestjs/platform-socket.io', '@nestjs/platform-socket.io', /must reach the same process/],
-  ['@feathersjs/socketio', '@feathersjs/socketio', /must reach the same process/],
+  ['@nestjs/platform-socket.io redis', '@nestjs/platform-socket.io', /must reach the same process/],
+  ['@feathersjs/socketio redis', '@feathersjs/socketio', /must reach the same process/],
   ['engine.io', 'engine.io', /must reach the same process/],
-  ['sockjs', 'sockjs', /must reach the same process/],
-  ['faye', 'faye', /must reach the same process/],
-  ['ws', 'ws', /WebSocket clients/],
-  ['@fastify/websocket', '@fastify/websocket', /WebSocket clients/],
-  ['graphql-ws', 'graphql-ws', /WebSocket clients/],
+  ['sockjs redis', 'sockjs', /must reach the same process/],
+  ['faye redis', 'faye', /must reach the same process/],
+  ['ws', 'ws', /no dependency carries messages/],
+  ['@fastify/websocket', '@fastify/websocket', /no dependency carries messages/],
+  ['graphql-ws', 'graphql-ws', /no dependency carries messages/],
   ['express-session', 'express-session', /keeps sessions inside the process/],
   ['express-session passport ioredis', 'express-session', /keeps sessions inside the process/],
   ['@fastify/session', '@fastify/session', /keeps sessions inside the process/],
@@ -70,7 +75,7 @@ for (const [dependencies, decides, because] of one) {
     assert.equal(count, 1);
     assert.ok(reason?.startsWith(`1 worker, not 4: ${decides} `), reason ?? 'no reason');
     assert.match(reason ?? '', because);
-    assert.match(reason ?? '', /set "workers" in sluice\.json/);
+    assert.match(reason ?? '', /set "(?:workers|affinity)".* in sluice\.json/);
   });
 }
 
@@ -97,6 +102,35 @@ for (const dependencies of several) {
     assert.deepEqual(await auto(t, dependencies), { count: 4, reason: null });
   });
 }
+
+/** Dependencies with "affinity": "client", and the package that decides in spite of it; undefined for one worker per core. */
+const withAffinity: [dependencies: string, decides: string | undefined][] = [
+  ['express-session', undefined],
+  ['express-session express-rate-limit passport', undefined],
+  ['socket.io @socket.io/redis-adapter redis', undefined],
+  ['sockjs nats', undefined],
+  ['socket.io', 'socket.io'],
+  ['express-session better-sqlite3', 'better-sqlite3'],
+  ['express-session ws', 'ws'],
+  ['node-cache', 'node-cache'],
+];
+
+for (const [dependencies, decides] of withAffinity) {
+  test(`with "affinity": "client", "auto" is one worker ${decides ? `because of ${decides}` : 'per core'} with ${dependencies}`, async (t) => {
+    const { count, reason } = await auto(t, dependencies, 4, { affinity: 'client' });
+    assert.equal(count, decides === undefined ? 4 : 1);
+    if (decides !== undefined) assert.ok(reason?.startsWith(`1 worker, not 4: ${decides} `), `${reason}`);
+  });
+}
+
+test('the reason offers "affinity" only if it is enough for several workers', async (t) => {
+  const offers = async (dependencies: string) =>
+    (await auto(t, dependencies)).reason?.includes('"affinity": "client"');
+  assert.equal(await offers('express-session'), true);
+  assert.equal(await offers('express-session lru-cache'), false);
+  assert.equal(await offers('socket.io'), false);
+  assert.equal(await offers('socket.io ioredis'), true);
+});
 
 test('dev dependencies do not count, optional ones do', async (t) => {
   const directory = await temporaryDirectory(t);

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { test } from 'node:test';
+import { ask } from '../support/clients.ts';
+import { fetchText } from '../support/http.ts';
+import { Load, orderViolations } from '../support/load.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+const addresses = Array.from({ length: 12 }, (_, index) => `127.0.0.${index + 2}`);
+const settings = { workers: 3, affinity: 'client' };
+
+/** Returns the worker that answers a client, with each request on a connection of its own. */
+async function workerOf(port: number, localAddress: string): Promise<number> {
+  const { headers } = await fetchText(port, '/', { localAddress });
+  return Number(headers['x-pid']);
+}
+
+async function workersOf(port: number): Promise<number[]> {
+  return Promise.all(addresses.map((address) => workerOf(port, address)));
+}
+
+test('with affinity, all connections of a client reach the same worker, and the clients are spread over all workers', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', settings));
+  const first = await workersOf(runner.port);
+  for (let round = 0; round < 5; round += 1) assert.deepEqual(await workersOf(runner.port), first);
+  assert.equal(new Set(first).size, 3);
+});
+
+test('with affinity, the death of a worker moves no client of the other workers, and its own clients wait for the next one', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', settings));
+  const before = await workersOf(runner.port);
+  const [victim = 0] = before;
+  process.kill(victim, 'SIGKILL');
+  const after = await workersOf(runner.port);
+  const next = after[0];
+  assert.notEqual(next, victim);
+  assert.deepEqual(
+    after,
+    before.map((pid) => (pid === victim ? next : pid)),
+  );
+});
+
+test('with affinity, switches lose no request and keep the order, and kept connections move to the worker of their client', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', settings));
+  const kept = addresses.map((localAddress) =>
+    connect({ port: runner.port, host: '127.0.0.1', localAddress }).setEncoding('latin1'),
+  );
+  t.after(() => {
+    for (const client of kept) client.destroy();
+  });
+  await Promise.all(kept.map((client) => once(client, 'connect')));
+  for (const client of kept) await ask(client);
+  const load = new Load(runner.port, 12, (index) => addresses[index] ?? '');
+  t.after(() => load.stop());
+  // Also to another number of workers.
+  for (const workers of [3, 2, 4]) {
+    const before = load.answered;
+    await waitFor(() => load.answered > before + 100, { what: 'answers' });
+    await runner.release(runner.spec('plain.cjs', { ...settings, workers }));
+    const now = await workersOf(runner.port);
+    const ofKept = [];
+    for (const client of kept) ofKept.push(Number(await ask(client, 'x-pid')));
+    assert.deepEqual(ofKept, now);
+  }
+  const report = await load.stop();
+  assert.deepEqual(report.errors, []);
+  assert.deepEqual(orderViolations(report), []);
+  t.diagnostic(`${report.samples.length} requests`);
+});
