@@ -16,7 +16,7 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   git: { imports: ['errors', 'system'] },
   logs: { imports: ['errors', 'system'], types: ['protocol'] },
   static: { imports: [] },
-  build: { imports: ['errors', 'system', 'config', 'protocol', 'releases'] },
+  build: { imports: ['errors', 'system', 'config', 'protocol', 'releases', 'static'] },
   edge: { imports: ['errors', 'system', 'config'] },
   backup: { imports: ['errors', 'system', 'config', 'releases', 'git'] },
   apps: { imports: ['errors', 'system', 'config', 'protocol', 'releases', 'git'], types: ['edge'] },

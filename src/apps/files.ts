@@ -7,6 +7,7 @@ import { ensurePrivateDirectory, listDirectory } from '../system/fs/files.ts';
 import { emptyDirectory } from '../system/fs/remove-tree.ts';
 import { usualPath } from '../system/process/run.ts';
 import type { Environment } from './environment.ts';
+import { type LinkedAssets, linkAssets } from './link-assets.ts';
 import { linkShared } from './shared-paths.ts';
 
 type Command = [string, ...string[]];
@@ -30,6 +31,7 @@ const attempts = 3;
 /** Time limits of commands as an app's user, in ms. A slow disk needs a while to remove many files. */
 const timeouts = { remove: 10 * 60_000, share: 60_000 };
 
+const linkProgram = fileURLToPath(new URL('link-assets.ts', import.meta.url));
 const shareProgram = fileURLToPath(new URL('shared-paths.ts', import.meta.url));
 
 /**
@@ -97,6 +99,30 @@ export async function shareFiles(
   const { adopted, error } = JSON.parse(line) as { adopted?: string[]; error?: unknown };
   if (adopted === undefined) throw AppError.from(error);
   return adopted;
+}
+
+/** Length of the file names that one run of a program gets, in bytes. The system limits arguments to 2 MiB. */
+const maxArguments = 512 * 1024;
+
+/** Links files of earlier releases into a tree, see `linkAssets`. */
+export async function linkFiles(app: App, tree: string, files: string[]): Promise<LinkedAssets> {
+  const { runner, node } = app.appliance;
+  const { releases } = app.paths;
+  if (!(await runner.hasUsers())) return linkAssets(tree, releases, files);
+  const total: LinkedAssets = { linked: 0, refused: 0, code: null };
+  for (let at = 0; at < files.length; ) {
+    const start = at;
+    for (let bytes = 0; at < files.length && bytes < maxArguments; at += 1)
+      bytes += Buffer.byteLength(files[at] ?? '') + 16;
+    const argv: Command = [node, linkProgram, tree, releases, ...files.slice(start, at)];
+    const { code, stdout, stderr } = await runAsApp(app, argv, tree, timeouts.share);
+    if (code !== 0) throw new Error(`files were not linked (${code}): ${stderr}`);
+    const part = JSON.parse(stdout) as LinkedAssets;
+    total.linked += part.linked;
+    total.refused += part.refused;
+    total.code = part.code ?? total.code;
+  }
+  return total;
 }
 
 /** Empties a tree that the app never got. Returns false if the app has a part of it, after an interrupted `giveToApp`. */

@@ -26,8 +26,9 @@ export async function releaseSettings(tree: string, member: string): Promise<Rel
   }
   const directory = member === '' ? (settings.directory ?? '') : member;
   await assertDirectory(tree, directory);
-  const shared = settings.shared.map((path) => posix.join(directory, path));
-  return { ...settings, directory, shared };
+  const inRelease = (path: string) => posix.join(directory, path);
+  const [shared, assets] = [settings.shared.map(inRelease), settings.assets.map(inRelease)];
+  return { ...settings, directory, shared, assets };
 }
 
 /** Returns the directories of programs of packages, for PATH: those of a directory in a tree, and of the directories above it. */

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { command, cron, hooks, processes } from './app/commands.ts';
 import { health } from './app/health.ts';
 import { branches, directory, root, shared } from './app/sources.ts';
-import { staticSite } from './app/static.ts';
+import { assets, staticSite } from './app/static.ts';
 import { limits, supervision } from './app/supervision.ts';
 import { count, duration, group, optionalGroup, schemaForEditors, setting, text } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
@@ -80,6 +80,7 @@ export const appSettingsSchema = group({
   ),
   keepReleases: setting('Number of past live releases to keep for rollback.', count(2, 1000), 5),
   shared,
+  assets,
   ...supervision,
   ...limits,
   logOverflow: setting(

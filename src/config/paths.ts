@@ -167,6 +167,8 @@ export class ReleasePaths extends Directory {
   readonly records = this.in('.sluice');
   readonly record = join(this.records, 'release.json');
   readonly buildLog = join(this.records, 'build.log');
+  /** files with a hash in their name that the build of this release wrote: see deploy/carry-assets.ts */
+  readonly assets = join(this.records, 'assets.json');
 }
 
 /** Returns $SLUICE_HOME; by default the home of a system-wide install, or `.sluice` in the working directory. */

@@ -8,6 +8,7 @@ import { AppError } from '../errors/app-error.ts';
 import { directorySize } from '../releases/disk.ts';
 import type { BackgroundPlan, ProgramPlan, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { counted } from '../system/text/format.ts';
+import { carryAssets } from './carry-assets.ts';
 import type { Deployment } from './deployment.ts';
 
 /** Plans how the release runs, and moves its directory to the releases. The release does not change after that. */
@@ -23,8 +24,10 @@ export async function publish(
   if (start.exec !== undefined && settings.affinity !== undefined) throw affinityNeedsFile();
   const background = await planBackground(deployment, settings);
   await share(deployment, settings.shared);
+  // Before files of other releases are linked: they take no space of their own.
   const sizeBytes = await directorySize(tree);
   const run = { settings, ...start, background };
+  await carryAssets(deployment, run);
   const release = await environment.store.update(number, { run, buildMs, sizeBytes });
   await environment.store.publish(number);
   return release;

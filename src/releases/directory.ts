@@ -1,5 +1,5 @@
 import { opendirSync } from 'node:fs';
-import { mkdir, rename } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EnvironmentPaths, ReleasePaths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
@@ -107,6 +107,8 @@ export class ReleaseDirectories {
     if (paths === undefined) return;
     if (paths.directory !== removing.directory) await this.#move(paths, removing);
     await this.#empty(removing.directory, recordsName);
+    // The list of its files may be long, and the record of a removed release stays for the history.
+    await rm(removing.assets, { force: true });
     await this.#move(removing, this.paths.release(number));
   }
 

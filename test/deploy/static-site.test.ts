@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fetchText } from '../support/http.ts';
@@ -72,5 +72,31 @@ test('static sites', async (t) => {
     });
     assert.equal(error, null);
     assert.equal(await sluice.get('files', '/a.txt'), 'a');
+  });
+
+  await t.test('hashed files stay reachable as long as a release that has built them', async () => {
+    const statuses = async (...names: string[]) => {
+      const port = await portOf('skew');
+      const answers = names.map((name) => fetchText(port, `/assets/index-${name}.js`));
+      return (await Promise.all(answers)).map(({ status }) => status);
+    };
+    const settings = { 'sluice.json': { ...quick, keepReleases: 2 } };
+    await sluice.deploy('skew', { ...builtSite('OneOne1x'), ...settings });
+    await sluice.deploy('skew', { ...builtSite('TwoTwo2x'), ...settings });
+    assert.deepEqual(await statuses('OneOne1x', 'TwoTwo2x'), [200, 200]);
+    // A release that is never live keeps nothing, and takes nothing away.
+    const broken = {
+      ...builtSite('BadBad0x'),
+      'sluice.json': { ...quick, keepReleases: 2, health: { status: '418' }, bootTimeout: '500ms' },
+    };
+    await assert.rejects(sluice.deploy('skew', broken));
+    await sluice.deploy('skew', { ...builtSite('FourFo4x'), ...settings });
+    assert.deepEqual(await statuses('OneOne1x', 'TwoTwo2x', 'BadBad0x', 'FourFo4x'), [404, 200, 404, 200]);
+    // The release with the first name of the file is removed now.
+    const target = sluice.paths.environment({ app: 'skew', environment: 'production' });
+    assert.deepEqual(await readdir(target.release(1).directory), ['.sluice']);
+    assert.equal(await sluice.get('skew', '/assets/index-TwoTwo2x.js'), 'TwoTwo2x');
+    const log = await readFile(target.release(4).buildLog, 'utf8');
+    assert.match(log, /^keeps 1 file of earlier releases for pages that are open in browsers$/m);
   });
 });

@@ -243,3 +243,27 @@ test('a first deploy leaves no app if the app cannot get a user (thorough)', {
   await assert.rejects(sluice.status('taken'), { code: 'app_not_found' });
   assert.ok(!(await readdir(sluice.paths.apps)).includes('taken'));
 });
+
+test("a static site runs as its user, and keeps that user's hashed files of the release before (thorough)", {
+  skip: withoutRoot,
+  timeout: 180_000,
+}, async (t) => {
+  const { sluice, owner } = await Isolated.start(t);
+  const site = (name: string) => ({
+    'dist/index.html': name,
+    [`dist/assets/${name}.js`]: name,
+    'sluice.json': { static: 'dist', keepReleases: 2, settleTime: '20ms' },
+  });
+  const { releases } = sluice.paths.environment({ app: 'shop', environment: 'production' });
+  const names = ['a-OneOne1x', 'a-TwoTwo2x', 'a-Three3xy'] as const;
+  for (const name of names) {
+    await sluice.deploy('shop', site(name));
+    assert.equal(await sluice.get('shop'), name);
+  }
+  const { uid } = await idsOf(`${owner}_shop`);
+  const kept = await lstat(join(releases, `3/dist/assets/${names[1]}.js`));
+  assert.deepEqual([kept.uid, kept.nlink, kept.mode & 0o777], [uid, 2, 0o444]);
+  assert.equal(await sluice.get('shop', `/assets/${names[1]}.js`), names[1]);
+  await assert.rejects(lstat(join(releases, `3/dist/assets/${names[0]}.js`)), { code: 'ENOENT' });
+  assert.deepEqual(await readdir(join(releases, '1')), ['.sluice']);
+});

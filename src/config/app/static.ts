@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { group, setting } from '../field-types.ts';
-import { directoryPath } from './sources.ts';
+import { directoryPath, relativePath } from './sources.ts';
 
 const site = group({
   directory: setting('Directory of the files.', directoryPath, '.'),
@@ -19,4 +19,10 @@ export const staticSite = setting(
       typeof value === 'string' ? { directory: value } : value,
     ),
   ),
+);
+
+export const assets = setting(
+  'Directories of files with a hash in their name, such as `public/build`. Later releases keep the files that earlier live releases built there, for pages that browsers have open. Sluice also knows the directories of common tools. See docs/static.md.',
+  v.pipe(v.array(relativePath), v.maxLength(50, 'at most 50 directories')),
+  [],
 );
