@@ -4,11 +4,12 @@ import { type Manifest, readManifest } from '../../config/package-manifest.ts';
 import { systemCode } from '../../errors/app-error.ts';
 import type { NodeRequest } from '../../releases/release.ts';
 import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+import { packageRequests } from './packages.ts';
 
 /**
  * Returns the requests of an app for a Node.js. The first one has precedence: the setting `node`, `.nvmrc`, `.node-version`,
  * `.tool-versions`, `volta` and `engines` in package.json, `devEngines`. For a member of a workspace, those of the member come
- * before those at the top.
+ * before those at the top. Packages that fail on newer versions come last.
  * @param tree directory of the release, in which `settings.directory` is the app
  * @throws AppError `invalid_settings`
  */
@@ -18,14 +19,16 @@ export async function readNodeRequests(
 ): Promise<NodeRequest[]> {
   const { node: text, directory } = settings;
   const ofSetting = text === undefined ? [] : [{ from: 'the setting "node"', text }];
-  const ofApp = await requestsIn(join(tree, directory));
-  if (directory === '') return [...ofSetting, ...ofApp];
-  const ofTop = (await requestsIn(tree)).map(({ from, text }) => ({ from: `${from} at the top`, text }));
-  return [...ofSetting, ...ofApp, ...ofTop];
+  const manifest = await readManifest(join(tree, directory));
+  const ofApp = await requestsIn(join(tree, directory), manifest);
+  const ofPackages = await packageRequests(tree, manifest);
+  if (directory === '') return [...ofSetting, ...ofApp, ...ofPackages];
+  const ofTop = await requestsIn(tree, await readManifest(tree));
+  const atTop = ofTop.map(({ from, text }) => ({ from: `${from} at the top`, text }));
+  return [...ofSetting, ...ofApp, ...atTop, ...ofPackages];
 }
 
-async function requestsIn(directory: string): Promise<NodeRequest[]> {
-  const manifest = await readManifest(directory);
+async function requestsIn(directory: string, manifest: Manifest | undefined): Promise<NodeRequest[]> {
   const found: [from: string, text: string | undefined][] = [];
   for (const { name, read } of versionFiles) found.push([name, read(await readVersionFile(directory, name))]);
   found.push(['"volta" in package.json', manifest?.volta?.node]);

@@ -1,0 +1,107 @@
+import { join } from 'node:path';
+import type { Manifest } from '../../config/package-manifest.ts';
+import { systemCode } from '../../errors/app-error.ts';
+import type { NodeRequest } from '../../releases/release.ts';
+import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+
+interface Limit {
+  /** versions of the package, as a range */
+  versions: string;
+  /** versions of Node.js that these versions of the package run on */
+  node: string;
+}
+
+/**
+ * Packages that fail on newer versions of Node.js and do not say so in their manifest. Each row was tested with the headers of
+ * these versions, except node-sass, whose README has a table.
+ */
+const limits: Record<string, Limit[]> = {
+  // Uses SlowBuffer, which Node.js 25 has removed.
+  'buffer-equal-constant-time': [{ versions: '<=1.0.1', node: '<25' }],
+  // Use parts of V8 that have been removed.
+  'better-sqlite3': [
+    { versions: '<9.6.0', node: '<22' },
+    { versions: '<11.3.0', node: '<24' },
+    { versions: '<12.8.0', node: '<25' },
+  ],
+  'node-sass': [
+    { versions: '<9.0.0', node: '<20' },
+    { versions: '<10.0.0', node: '<21' },
+  ],
+};
+
+/** Packages that depend on one of the above. Show without a lockfile that the package is needed. */
+const dependents: Record<string, string> = {
+  jsonwebtoken: 'buffer-equal-constant-time',
+  jws: 'buffer-equal-constant-time',
+  jwa: 'buffer-equal-constant-time',
+  'express-jwt': 'buffer-equal-constant-time',
+  'passport-jwt': 'buffer-equal-constant-time',
+  'koa-jwt': 'buffer-equal-constant-time',
+  '@nestjs/jwt': 'buffer-equal-constant-time',
+  'google-auth-library': 'buffer-equal-constant-time',
+  googleapis: 'buffer-equal-constant-time',
+  'firebase-admin': 'buffer-equal-constant-time',
+};
+
+const names = Object.keys(limits).join('|');
+
+/** Lockfiles, and a pattern for the name and version of a package above. */
+const lockfiles: [name: string, pattern: string][] = [
+  ...['package-lock.json', 'npm-shrinkwrap.json'].map((name): [string, string] => [
+    name,
+    `"(?:[^"\\n]*node_modules/)?(${names})": \\{\\s*"version": "([^"]+)"`,
+  ]),
+  ['pnpm-lock.yaml', `^ +'?/?(${names})[@/](\\d[\\w.-]*)`],
+  ['yarn.lock', `^"?(${names})@[^\\n]*:\\n\\s+version:? "?([^"\\n]+)`],
+  ['bun.lock', `"(${names})": \\["\\1@([^"]+)"`],
+];
+
+/** Limit of the size of a lockfile. The search takes about 20 ms for each 10 MB. */
+const maxLockfileBytes = 16 * 1024 ** 2;
+
+/**
+ * Returns a request for a Node.js for each package that fails on newer versions. Finds the packages in the lockfile, or among
+ * the dependencies if there is none.
+ * @param directory in which the dependencies are installed
+ */
+export async function packageRequests(
+  directory: string,
+  manifest: Manifest | undefined,
+): Promise<NodeRequest[]> {
+  for (const [name, pattern] of lockfiles) {
+    const text = await readLockfile(join(directory, name), directory);
+    if (text === undefined) continue;
+    const found = new Map<string, [string, string]>();
+    for (const [, of = '', version = ''] of text.matchAll(new RegExp(pattern, 'gm')))
+      found.set(`${of} ${version}`, [of, version]);
+    const requests = await Promise.all(
+      [...found.values()].map(([of, version]) => requestOf(of, version, ` in ${name}`)),
+    );
+    return requests.flat();
+  }
+  const dependencies = Object.keys({ ...manifest?.dependencies, ...manifest?.optionalDependencies });
+  const dependent = dependencies.find((name) => Object.hasOwn(dependents, name));
+  if (dependent === undefined) return [];
+  // Without a lockfile, the newest version is installed.
+  const [newest] = limits[dependents[dependent] as string]?.slice(-1) ?? [];
+  return newest === undefined
+    ? []
+    : [{ from: `${dependents[dependent]} of ${dependent}`, text: newest.node }];
+}
+
+async function requestOf(name: string, version: string, where: string): Promise<NodeRequest[]> {
+  const { default: satisfies } = await import('semver/functions/satisfies.js');
+  const limit = limits[name]?.find(({ versions }) => satisfies(version, versions));
+  return limit === undefined ? [] : [{ from: `${name} ${version}${where}`, text: limit.node }];
+}
+
+/** Returns the text of a lockfile; undefined if it is missing, too large or not readable. The install reports such a lockfile. */
+async function readLockfile(path: string, directory: string): Promise<string | undefined> {
+  try {
+    return await readAppText(path, directory, maxLockfileBytes);
+  } catch (error) {
+    if (error instanceof NotAFile || systemCode(error) !== undefined) return undefined;
+    throw error;
+  }
+}
