@@ -1,6 +1,6 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
 import type { DomainView } from '../edge/domain.ts';
-import type { EnvironmentStatus, Liveness } from '../protocol/runner.ts';
+import type { EnvironmentStatus, ExecCommand, Liveness } from '../protocol/runner.ts';
 import type { Environment, Problem } from './environment.ts';
 import { appUrl } from './release-view.ts';
 
@@ -30,6 +30,8 @@ export interface AppStatus extends OfRunner {
   release: number | null;
   /** number of workers that should run; null if the app does not run */
   wanted: number | null;
+  /** command of exec mode; null if the app starts from a file, or does not run */
+  exec: ExecCommand | null;
   /** numbers of releases that are being deployed, the oldest first */
   deploying: number[];
   /** number of the release that was live in a restored backup, and is built before the app runs; else null */
@@ -58,6 +60,7 @@ export async function environmentStatus(
     port: state.port,
     release: active?.release ?? null,
     wanted: inRunner?.active?.workers ?? null,
+    exec: inRunner?.active?.exec ?? null,
     workers,
     background,
     cron,

@@ -10,6 +10,7 @@ export function describeApp(app: AppStatus): string {
   const release = app.release === null ? 'no release is live' : `release ${app.release}`;
   const parts = [
     `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
+    describeMode(app),
     describeProblem(app),
     describeCrashes(app),
     domainsTable(app.domains),
@@ -29,6 +30,11 @@ export function listApps(apps: AppStatus[]): string {
     table('APP STATE RELEASE WORKERS URL', rows, none),
     ...problems.map(([name, problem]) => `${name}: ${problem}`),
   ].join('\n\n');
+}
+
+/** Describes the mode of an app that does not start from a file. */
+function describeMode({ exec }: AppStatus): string {
+  return exec === null ? '' : `exec mode: ${exec.reason} (${printableLine(exec.command, false)})`;
 }
 
 function nameOf({ name: app, environment }: AppStatus): string {

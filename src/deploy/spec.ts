@@ -7,6 +7,7 @@ import type { BackgroundSpec, GenerationLimits, GenerationSpec } from '../protoc
 import type { BackgroundPlan, ReleaseNode, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { expandWord, expandWords, type Word } from '../releases/words.ts';
 import { usualPath } from '../system/process/run.ts';
+import { shellWord } from '../system/text/format.ts';
 import { nodeOf } from './node.ts';
 
 /** Values of a trial boot, instead of those on the disk. */
@@ -38,7 +39,8 @@ export async function generationSpec(
   const { directory } = paths.release(number);
   const isolated = await appliance.runner.hasUsers();
   const own = changes.env ?? (await environment.variables());
-  const workers = (changes.workers === undefined ? state.workers : changes.workers) ?? run.workers;
+  const scaled = changes.workers === undefined ? state.workers : changes.workers;
+  const workers = run.usesCluster ? 1 : (scaled ?? run.workers);
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
   const set = {
     PORT: String(state.port),
@@ -54,6 +56,8 @@ export async function generationSpec(
     ...set,
   };
   const env = { ...withVariables(shared, run.env), ...set };
+  const start = programSpec(run, directory, env);
+  const exec = run.usesCluster ? clusterCommand(start) : run.exec;
   return {
     key: name,
     release: number,
@@ -62,8 +66,8 @@ export async function generationSpec(
     ...(settings.directory && { commandDirectory: settings.directory }),
     // Sluice's own program serves a static site.
     node: run.static === undefined ? node : appliance.node,
-    ...programSpec(run, directory, env),
-    ...(run.exec && { exec: run.exec }),
+    ...start,
+    ...(exec && { exec }),
     env,
     workers,
     host: appliance.settings.apps.host,
@@ -112,6 +116,12 @@ function programSpec(
     script: join(directory, script),
     args: expandWords(args, env),
   };
+}
+
+/** Returns the command of an app that starts its own processes with node:cluster. */
+function clusterCommand({ nodeArgs, script, args }: Pick<GenerationSpec, 'nodeArgs' | 'script' | 'args'>) {
+  const command = ['exec', 'node', ...nodeArgs, script, ...args].map(shellWord).join(' ');
+  return { command, reason: 'the app starts processes with node:cluster' };
 }
 
 /** Returns `env` with the variables of a command; a value may refer to the variables before it. */

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Environment } from '../apps/environment.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { BootResult, SwitchResult } from '../protocol/runner.ts';
+import type { BootResult, Notice, SwitchResult } from '../protocol/runner.ts';
 import type { ReleaseNode, ReleaseRecord } from '../releases/release.ts';
 import { keepAside } from '../system/fs/files.ts';
 import { Masker, maskError } from '../system/text/mask/masker.ts';
@@ -84,17 +84,42 @@ async function bootGeneration(
   log: (line: string) => void,
 ): Promise<BootResult> {
   const env = changes.env ?? (await environment.variables());
-  const spec = await generationSpec(environment, release, { ...changes, env });
   const masker = new Masker(Object.values(env));
   const onProgress = ({ line }: { line: string }) => log(masker.maskText(line));
-  try {
-    return await environment.appliance.runner.call('boot', { spec }, { signal, onProgress });
-  } catch (error) {
+  const boot = async (record: ReleaseRecord) => {
+    const spec = await generationSpec(environment, record, { ...changes, env });
+    return environment.appliance.runner.call('boot', { spec }, { signal, onProgress });
+  };
+  const explain = async (error: unknown) => {
     // Loaded here to save memory: most releases start.
     const { explainBoot } = await import('../build/failures/boot-error.ts');
-    throw await explainBoot(maskError(error, masker), { app: environment.name, directory: spec.directory });
+    const { directory } = environment.paths.release(release.number);
+    return explainBoot(maskError(error, masker), { app: environment.name, directory });
+  };
+  try {
+    return await boot(release);
+  } catch (error) {
+    const { run, number } = release;
+    const mayRunInExec = run !== null && run.exec === undefined && run.usesCluster !== true;
+    const usesCluster = error instanceof AppError && error.code === 'boot_cluster';
+    if (!usesCluster || !mayRunInExec) throw await explain(error);
+    log(
+      'the app starts processes with node:cluster: Sluice starts the app again in exec mode, as one worker',
+    );
+    // Later boots of this release begin in exec mode.
+    const changed = await environment.store.update(number, { run: { ...run, usesCluster: true } });
+    const booted = await boot(changed).catch(async (again: unknown) => {
+      throw await explain(again);
+    });
+    return { ...booted, notices: [...booted.notices, clusterNotice] };
   }
 }
+
+const clusterNotice: Notice = {
+  code: 'cluster_in_exec_mode',
+  message: 'The app starts processes with node:cluster, so Sluice runs the app in exec mode, as one worker.',
+  hint: 'Sluice can start several workers itself: start the file that listens, without node:cluster, and set "workers" in sluice.json.',
+};
 
 /** Writes a change before `finish` runs, and restores the file if `finish` fails. */
 async function withChange<T>(

@@ -69,6 +69,8 @@ export type ToWorker =
 export type FromWorker =
   /** `onlyInterrupt`: the app handles SIGINT but not SIGTERM */
   | { type: 'ready'; port: number; protocol: AppProtocol; listens: number; onlyInterrupt: boolean }
+  /** a process of an exec worker listens on a port that is not the app's own */
+  | { type: 'besides'; port: number }
   /** the app starts processes with node:cluster */
   | { type: 'forked' }
   | { type: 'opened' }

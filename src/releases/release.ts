@@ -117,6 +117,11 @@ export interface RunPlan extends ProgramPlan {
   before?: string[];
   /** static site to serve, with `script` empty; undefined for an app that starts a program, and in earlier records */
   static?: StaticPlan;
+  /**
+   * true if the release starts processes with node:cluster, as a boot has shown: then `script` runs in exec mode, as one worker.
+   * Undefined in other releases, and in earlier records
+   */
+  usesCluster?: true;
   /** command of exec mode, with `script` empty; undefined if the app starts from a file, and in earlier records */
   exec?: ExecCommand;
 }

@@ -139,7 +139,11 @@ function interceptListen(wanted, on) {
       choose(candidate);
       return on.other(former);
     }
-    if (isMember && candidate.rank < rank.configured) return on.other(candidate);
+    if (isMember && candidate.rank < rank.configured) {
+      // Only a handle that listens keeps a process alive, and this process may have no other.
+      wake(candidate.server);
+      return on.other(candidate);
+    }
     undecided = undecided.filter(({ server }) => !haveSameHandle(server, candidate.server));
     undecided.push(candidate);
     if (candidate.rank === rank.assigned) return decide();

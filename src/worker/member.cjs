@@ -34,7 +34,10 @@ function becomeMember(boot) {
     { ...boot, isMember: true },
     {
       chosen: (call) => member().listen(call),
-      other: (call) => member().listenBesides(call),
+      other: (call) => {
+        member().listenBesides(call);
+        member().noteOtherPort(call.port);
+      },
       forked: () => member().noteForks(),
     },
   );

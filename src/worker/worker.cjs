@@ -141,6 +141,11 @@ class Worker {
     this.#otherPorts.add(call);
   }
 
+  /** Reports to the runner that a process of an exec worker listens on a port that is not the app's own. @param {number} port */
+  noteOtherPort(port) {
+    this.#post({ type: 'besides', port });
+  }
+
   noteForks() {
     this.#post({ type: 'forked' });
   }

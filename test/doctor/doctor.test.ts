@@ -221,6 +221,7 @@ test('an app that has been starting for more than a minute is a fault, but not b
     state: 'starting',
     crash: null,
     wanted: null,
+    exec: null,
     workers: [],
     background: [],
     deploying: [],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { AppError } from '../../src/errors/app-error.ts';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
 import { Load, orderViolations } from '../support/load.ts';
 import { apps, TestRunner } from '../support/runner.ts';
@@ -45,4 +46,68 @@ async function switchUnderLoad(t: TestContext, command: string, switches: number
 function execSpec(runner: TestRunner, command: string, settings: object = {}): GenerationSpec {
   const spec = runner.spec('', { workers: 1, ...settings });
   return { ...spec, exec: { command, reason: 'it is a test' } };
+}
+
+const failures: { name: string; command: string; code: string; message: RegExp; hint: RegExp }[] = [
+  {
+    name: 'another program that listens on the port',
+    command: `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => $ENV{PORT}, Listen => 5, ReuseAddr => 1); sleep 1000'`,
+    code: 'unsupported_start',
+    message: /^perl listens on port \d+, and is not a Node\.js program/,
+    hint: /Node\.js programs only/,
+  },
+  {
+    name: 'another program',
+    command: 'sleep 1000; true',
+    code: 'unsupported_start',
+    message: /^the command runs sleep, and no Node\.js program/,
+    hint: /Node\.js programs only/,
+  },
+  {
+    name: 'another port',
+    command: `${other(3999)}; true`,
+    code: 'boot_timeout',
+    message:
+      /^no Node\.js process of the command listened on port \d+ within 3\.0 s; one listens on port 3999/,
+    hint: /"port": 3999/,
+  },
+  {
+    name: 'a Node.js process without the bootstrap',
+    command: `NODE_OPTIONS= ${JSON.stringify(process.execPath)} ${file('plain.cjs')}; true`,
+    code: 'unsupported_start',
+    message: /^a Node\.js process listens on port \d+ without Sluice/,
+    hint: /NODE_OPTIONS="\$NODE_OPTIONS/,
+  },
+  {
+    name: 'a primary process that listens itself',
+    command: `HOW=cluster-sticky node ${file('broken.cjs')}; true`,
+    code: 'boot_cluster',
+    message: /^the app listens in the primary process of node:cluster/,
+    hint: /without node:cluster/,
+  },
+  {
+    name: 'an end before it listens',
+    command: `node ${file('plain.cjs')} >/dev/null & exit 0`,
+    code: 'boot_exited',
+    message: /^the command ended with exit status 0 before it listened/,
+    hint: /in the foreground/,
+  },
+];
+
+test('a command that does not start is refused, and the error names the program and the remedy', async (t) => {
+  const runner = await TestRunner.start(t);
+  for (const { name, command, code, message, hint } of failures) {
+    await t.test(name, () =>
+      assert.rejects(runner.boot(execSpec(runner, command, { bootTimeout: '3s' })), (error: AppError) => {
+        assert.equal(error.code, code);
+        assert.match(error.message, message);
+        assert.match(error.hint, hint);
+        return true;
+      }),
+    );
+  }
+});
+
+function other(port: number): string {
+  return `node -e 'require("http").createServer(() => {}).listen(${port})'`;
 }

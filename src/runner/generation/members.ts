@@ -66,6 +66,11 @@ export class Members {
     return this.#reported !== undefined;
   }
 
+  /** Pids of the members, as they have named them. */
+  get pids(): number[] {
+    return [...this.#members].map(({ pid }) => pid);
+  }
+
   get size(): number {
     return this.#sockets.size;
   }
@@ -111,7 +116,7 @@ export class Members {
   }
 
   #noteChange(): void {
-    this.#options.changed([...this.#members].map(({ pid }) => pid));
+    this.#options.changed(this.pids);
   }
 
   post(message: ToWorker): void {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { AttendedDeadline, firstOf } from '../../system/concurrency/deadline.ts';
+import * as execFailures from './exec-failure.ts';
 import { checkHealth, type Health } from './health.ts';
 import * as failures from './startup-failure.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
@@ -9,7 +10,8 @@ import type { Ready, WorkerHandle } from './worker-handle.ts';
 /**
  * Waits until a worker listens and is healthy, `bootTimeout` at most for both.
  * @param listens called as soon as the worker listens
- * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; the reason of `signal`
+ * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`, `unsupported_start`; the
+ *   reason of `signal`
  */
 export async function waitUntilHealthy(
   worker: WorkerHandle,
@@ -21,10 +23,20 @@ export async function waitUntilHealthy(
   const failed = new AbortController();
   void failureOf(worker, spec).then((failure) => failed.abort(failure));
   const stopped = AbortSignal.any([failed.signal, signal, deadline.signal]);
+  using listened = new DisposableStack();
+  if (spec.exec !== undefined) {
+    const watching = listened.adopt(new AbortController(), (controller) => controller.abort());
+    execFailures.foreignListener(worker, spec, watching.signal).then(
+      (failure) => failed.abort(failure),
+      // The wait has ended.
+      () => undefined,
+    );
+  }
   let last: Health | undefined;
   try {
     await firstOf<unknown>([worker.ready], [stopped]);
     stopped.throwIfAborted();
+    listened.dispose();
     listens(worker.listening as Ready);
     for (;;) {
       last = await checkHealth(worker.listening as Ready, spec.health, stopped);
@@ -36,7 +48,10 @@ export async function waitUntilHealthy(
     if (failed.signal.aborted) throw await failed.signal.reason();
     if (signal.aborted) throw signal.reason;
     if (!deadline.signal.aborted) throw error;
-    if (worker.listening === undefined) throw await failures.neverListened(worker, spec);
+    if (worker.listening === undefined) {
+      const isExec = spec.exec !== undefined && !spec.waitReady;
+      throw await (isExec ? execFailures : failures).neverListened(worker, spec);
+    }
     throw await failures.unhealthy(worker, spec, last);
   }
 }
@@ -71,7 +86,8 @@ function failureOf(worker: WorkerHandle, spec: GenerationSpec): Promise<Failure>
     worker.forked.then(() => () => failures.forked(worker, spec)),
     worker.exited.then((exit) => () => {
       const hasListened = worker.listening !== undefined;
-      return (hasListened ? failures.unsettled : failures.exited)(worker, spec, exit);
+      const { exited } = spec.exec === undefined ? failures : execFailures;
+      return (hasListened ? failures.unsettled : exited)(worker, spec, exit);
     }),
   ]);
 }

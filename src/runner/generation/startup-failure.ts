@@ -7,7 +7,13 @@ import { describeExit, type Exit } from '../exit.ts';
 import type { Health } from './health.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
-type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'boot_cluster' | 'health_failed' | 'settle_exited';
+type BootErrorCode =
+  | 'unsupported_start'
+  | 'boot_exited'
+  | 'boot_timeout'
+  | 'boot_cluster'
+  | 'health_failed'
+  | 'settle_exited';
 
 /** Returns the error for an app that ends before it listens. */
 export function exited(worker: WorkerHandle, spec: GenerationSpec, exit: Exit): Promise<AppError> {
@@ -29,11 +35,14 @@ export function neverListened(worker: WorkerHandle, spec: GenerationSpec): Promi
 }
 
 /** Returns the error for an app that uses node:cluster: switches, drains and checks do not reach its child processes. */
-export function forked(worker: WorkerHandle, { script }: GenerationSpec): Promise<AppError> {
+export function forked(worker: WorkerHandle, { script, exec }: GenerationSpec): Promise<AppError> {
   const hint = script.includes('/.output/server/')
     ? 'Build with the preset node_server (NITRO_PRESET=node_server); "workers" in sluice.json sets the number of processes.'
     : 'Start the file that listens, without node:cluster; "workers" in sluice.json sets the number of processes. Many servers have a setting for one process, such as WEB_CONCURRENCY=1.';
-  const message = 'the app starts processes with node:cluster, and Sluice cannot check those processes';
+  const message =
+    exec === undefined
+      ? 'the app starts processes with node:cluster, and Sluice cannot check those processes'
+      : 'the app listens in the primary process of node:cluster, and Sluice cannot check the processes that get its connections';
   return failure(worker, 'boot_cluster', message, { hint });
 }
 
@@ -76,7 +85,7 @@ interface Explanation {
  * Returns an error for a release that does not start, with the last lines that the app printed, and the beginning of its
  * answer. The server finds the reason in these lines: see src/build/failures/boot-error.ts.
  */
-async function failure(
+export async function failure(
   worker: WorkerHandle,
   code: BootErrorCode,
   message: string,

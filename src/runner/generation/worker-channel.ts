@@ -103,6 +103,7 @@ const fields: Record<FromWorker['type'], Record<string, Check>> = {
   inFlight: { requests: isCount, connections: isCount },
   memoryExceeded: { bytes: isCount },
   beat: { eventLoopDelayMs: Number.isFinite, connections: Number.isFinite, requests: Number.isFinite },
+  besides: { port: isPort },
   forked: {},
   opened: {},
   retired: {},

@@ -56,6 +56,8 @@ export class WorkerHandle extends AppProcess {
   state: WorkerState = 'booting';
   /** true between `retire` and the next `open`, even before the worker confirms */
   isRetiring = false;
+  /** last port of an exec worker besides the app's own; undefined if there is none */
+  otherPort: number | undefined;
   /** last heartbeat; undefined before the worker listens */
   beat: Beat | undefined;
   /** attended time since the last heartbeat, in ms: see tickRegularly */
@@ -124,6 +126,9 @@ export class WorkerHandle extends AppProcess {
         break;
       case 'forked':
         this.#forked.resolve();
+        break;
+      case 'besides':
+        this.otherPort = message.port;
         break;
       case 'opened':
         if (this.state === 'opening') this.state = 'open';

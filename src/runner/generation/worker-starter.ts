@@ -79,7 +79,8 @@ export function workerStarter(options: WorkerStarterOptions) {
       return worker;
     } catch (error) {
       worker.kill();
-      await worker.exited;
+      // Processes of a command may have the port for a moment longer than its shell.
+      await (spec.exec === undefined ? worker.exited : worker.gone);
       throw error;
     }
   };

@@ -25,11 +25,14 @@ export interface PortHolder {
   environment: Record<string, string>;
 }
 
-/** Lists the sockets that listen, on one port or on all, on this machine or in this container; undefined without /proc. */
-export async function listListeners(port?: number): Promise<Listener[] | undefined> {
+/**
+ * Lists the sockets that listen, on one port or on all, on this machine or in this container; undefined without /proc.
+ * @param among pids of the only processes to look at
+ */
+export async function listListeners(port?: number, among?: number[]): Promise<Listener[] | undefined> {
   const all = await listeningSockets();
   const sockets = all?.filter((socket) => port === undefined || socket.port === port);
-  const pidsOf = await findProcesses(sockets?.map(({ inode }) => inode) ?? []);
+  const pidsOf = await findProcesses(sockets?.map(({ inode }) => inode) ?? [], among);
   return sockets?.map(({ inode, ...listener }) => ({ ...listener, pids: [...(pidsOf.get(inode) ?? [])] }));
 }
 
@@ -82,10 +85,10 @@ function parseAddress(hex: string): string {
 }
 
 /** Finds the processes of sockets. Only root can inspect processes of other users. */
-async function findProcesses(inodes: string[]): Promise<Map<string, Set<number>>> {
+async function findProcesses(inodes: string[], among?: number[]): Promise<Map<string, Set<number>>> {
   const processes = new Map(inodes.map((inode) => [inode, new Set<number>()]));
   if (inodes.length === 0) return processes;
-  for (const pid of await listPids()) {
+  for (const pid of among ?? (await listPids())) {
     for (const name of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
       const link = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '');
       processes.get(/^socket:\[(\d+)\]$/.exec(link)?.[1] ?? '')?.add(pid);
