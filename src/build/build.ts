@@ -23,23 +23,38 @@ export type { BuildContext, CommandContext } from './context.ts';
 export async function build(context: BuildContext): Promise<void> {
   await runHook(context, 'preBuild');
   const prune = await installAndBuild(context);
+  await runCommands(context);
   await runHook(context, 'postBuild');
   await prune?.();
 }
 
 async function runHook(context: BuildContext, name: 'preBuild' | 'postBuild'): Promise<void> {
-  const { directory, node, isolated, settings } = context;
-  const { [name]: command, timeout } = settings.hooks;
+  const { [name]: command, timeout } = context.settings.hooks;
   if (command === undefined) return;
   context.step(name);
+  await runShell(context, { ...shellJob(context), command, timeout });
+}
+
+/** Runs the commands of the start that belong to the build. */
+async function runCommands(context: BuildContext): Promise<void> {
+  const { commands = [], settings } = context;
+  if (commands.length > 0) context.step('build');
+  const runner = new CommandRunner(context, settings.build.timeout);
+  for (const command of commands) {
+    await runner.run('build', { ...shellJob(context), argv: ['/bin/sh', '-c', command] }, command);
+  }
+}
+
+/** Returns where and with which variables a shell command of the build runs. */
+function shellJob({ directory, node, isolated, settings, env: app }: BuildContext) {
   const env = buildEnvironment({
     base: baseEnvironment(process.env, isolated),
-    app: context.env,
+    app,
     manager: {},
     bin: programDirectories(directory, settings.directory).join(delimiter),
     node,
   });
-  await runShell(context, { command, directory, workingDirectory: settings.directory ?? '', env, timeout });
+  return { directory, workingDirectory: settings.directory ?? '', env };
 }
 
 /**

@@ -27,6 +27,8 @@ export interface BuildContext extends CommandContext {
   settings: AppSettings;
   /** directory of the package that starts, relative to the tree; undefined for `directory` of the settings */
   app?: string;
+  /** shell commands that end the build; undefined for none */
+  commands?: string[];
   /** directory for package manager caches that only this app uses; absolute, may not exist yet */
   cache: string;
   /** directory of all package managers, one subdirectory for each name and version; absolute */

@@ -1,17 +1,13 @@
 import { join } from 'node:path';
 import { type ReleaseSettings, releaseSettings } from '../config/app-directory.ts';
 import type { AppSettings } from '../config/app-settings.ts';
-import { type Manifest, readManifest } from '../config/package-manifest.ts';
-import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
-import { checkStart, hasBuild } from './start-command/check.ts';
 import { otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
-import { findFile, findStart } from './start-command/start-plan.ts';
+import { decideStart, type StartDecision } from './start-command/start-plan.ts';
 import { resolveWorkers, type WorkerCount } from './start-command/workers.ts';
-import { findPlainSite, findStaticSite, type StaticSite } from './static-site/find.ts';
-import { placeStaticSite } from './static-site/place.ts';
+import type { StaticSite } from './static-site/find.ts';
 
 /** Properties of the machine that a plan depends on. */
 export interface Machine {
@@ -25,12 +21,20 @@ export interface Machine {
 /** All that a deploy decides from the files alone, before install and build. */
 export interface DeployPlan {
   settings: ReleaseSettings;
+  start: StartDecision;
   /** static site to serve; undefined for an app that starts a program, and if only the build can show what there is to run */
   site: StaticSite | undefined;
   node: NodeChoice;
   workers: WorkerCount;
   notices: Notice[];
 }
+
+/** Number of workers that `auto` is in exec mode: the command may start other processes than those that serve. */
+export const oneInExecMode: WorkerCount = {
+  count: 1,
+  reason:
+    '1 worker, because a command in exec mode may start several processes. If the app supports several workers, set "workers" in sluice.json: "max" is one per core.',
+};
 
 /**
  * Returns what a deploy of `directory` would decide. Reads files only: starts no program and writes nothing.
@@ -42,50 +46,23 @@ export async function planDeploy(
 ): Promise<DeployPlan> {
   const settings = await releaseSettings(directory, member);
   const app = join(directory, settings.directory);
+  const start = await decideStart(directory, settings);
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
-  const site = await planSite(app, settings);
-  await checkStart(app, settings, site);
-  const workers = await resolveWorkers(workersOf(settings, site), directory, cores, settings.directory);
+  const { site, command } = start.candidates[0] ?? {};
+  const isExec = command?.target.kind === 'shell' && settings.workers === 'auto';
+  const workers = isExec
+    ? oneInExecMode
+    : await resolveWorkers(workersOf(settings, site), directory, cores, settings.directory);
   const notices = [
     ...node.notices,
+    ...start.notices,
     ...(await otherToolsNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
-  return { settings, node, site, workers, notices };
+  return { settings, start, site, node, workers, notices };
 }
 
 /** Returns the settings for the number of workers: `auto` is one worker for a static site, which takes little of a processor. */
 function workersOf(settings: AppSettings, site: StaticSite | undefined): AppSettings {
   return site !== undefined && settings.workers === 'auto' ? { ...settings, workers: 1 } : settings;
-}
-
-/** @throws AppError `nothing_to_run` if no build can write the site */
-async function planSite(directory: string, settings: AppSettings): Promise<StaticSite | undefined> {
-  const manifest = await readManifest(directory);
-  const { preBuild, postBuild } = settings.hooks;
-  const hooks = [preBuild, postBuild].some((hook) => hook !== undefined);
-  const mayBuild = hooks || (manifest !== undefined && hasBuild(settings, manifest));
-  const site = await findStaticSite(directory, manifest, settings);
-  if (site !== undefined && !mayBuild) await placeStaticSite(directory, site);
-  return site ?? (mayBuild ? undefined : siteInstead(directory, settings));
-}
-
-/**
- * Returns the static site of an app that has no program to start now.
- * @throws AppError `unsupported_start`, `invalid_settings`
- */
-export async function siteInstead(directory: string, settings: AppSettings): Promise<StaticSite | undefined> {
-  const manifest = await readManifest(directory);
-  if (findStart(settings, manifest) !== undefined || (await hasFile(directory, manifest))) return undefined;
-  return findPlainSite(directory, manifest);
-}
-
-async function hasFile(directory: string, manifest: Manifest | undefined): Promise<boolean> {
-  try {
-    await findFile(directory, manifest);
-    return true;
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'nothing_to_run') return false;
-    throw error;
-  }
 }

@@ -21,10 +21,14 @@ const names = v.optional(
 );
 const engine = v.object({ name: v.string(), version: v.optional(v.string()) });
 
+/** Programs of a package: one file, or files by name. */
+const bin = v.fallback(v.optional(v.union([v.string(), v.record(v.string(), v.string())])), undefined);
+
 /** Fields of package.json that Sluice reads. */
 const manifestSchema = v.object({
   name: v.fallback(v.optional(v.string()), undefined),
   main: v.fallback(v.optional(v.string()), undefined),
+  bin,
   scripts: names,
   dependencies: names,
   optionalDependencies: names,
@@ -65,7 +69,7 @@ export async function readManifest(directory: string, below = ''): Promise<Manif
 /** Fields of an installed package. Ignores invalid values, because npm has accepted the package. */
 const installedSchema = v.object({
   main: v.fallback(v.optional(v.string()), undefined),
-  bin: v.fallback(v.optional(v.union([v.string(), v.record(v.string(), v.string())])), undefined),
+  bin,
 });
 
 type InstalledManifest = v.InferOutput<typeof installedSchema>;

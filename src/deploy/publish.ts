@@ -1,12 +1,10 @@
-import { join } from 'node:path';
 import { shareFiles } from '../apps/files.ts';
-import { type DeployPlan, siteInstead } from '../build/plan.ts';
-import { resolveBackground, resolveStart } from '../build/start-command/start-plan.ts';
-import { describeSite, placeStaticSite } from '../build/static-site/place.ts';
+import { type DeployPlan, oneInExecMode } from '../build/plan.ts';
+import { completeBackground, completeStart, type StartDecision } from '../build/start-command/start-plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import { directorySize } from '../releases/disk.ts';
-import type { BackgroundPlan, ProgramPlan, ReleaseRecord, RunPlan } from '../releases/release.ts';
+import type { BackgroundPlan, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { counted } from '../system/text/format.ts';
 import { carryAssets } from './carry-assets.ts';
 import type { Deployment } from './deployment.ts';
@@ -22,7 +20,7 @@ export async function publish(
   const { settings } = plan;
   const start = await planStart(deployment, plan);
   if (start.exec !== undefined && settings.affinity !== undefined) throw affinityNeedsFile();
-  const background = await planBackground(deployment, settings);
+  const background = await planBackground(deployment, settings, plan.start);
   await share(deployment, settings.shared);
   // Before files of other releases are linked: they take no space of their own.
   const sizeBytes = await directorySize(tree);
@@ -36,22 +34,15 @@ export async function publish(
 /** Plans and logs what the workers run. @throws AppError `nothing_to_run`, `unsupported_start` */
 async function planStart(
   deployment: Pick<Deployment, 'tree' | 'notice' | 'log'>,
-  { settings, site: planned, workers: { count, reason } }: DeployPlan,
+  { settings, start: decision, workers }: DeployPlan,
 ): Promise<Omit<RunPlan, 'settings' | 'background'>> {
-  const { directory } = settings;
-  const app = join(deployment.tree, directory);
-  const site = planned ?? (await siteInstead(app, settings));
-  if (site !== undefined) {
-    const placed = await placeStaticSite(app, site);
-    const plan = { ...placed, directory: join(directory, placed.directory) };
-    const workers = planned === undefined && settings.workers === 'auto' ? 1 : count;
-    deployment.log(`${describeSite(site, plan)}, in ${counted(workers, 'worker')}`);
-    return { script: '', args: [], nodeArgs: [], env: {}, static: plan, workers };
-  }
-  const { from, notices, ...found } = await resolveStart(app, settings);
-  const start = inDirectory(found, directory);
+  const { description, notices, ...start } = await completeStart(deployment.tree, settings, decision);
   for (const notice of notices) deployment.notice(notice);
-  deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
+  for (const command of start.before ?? []) {
+    deployment.log(`runs once before the workers start: ${command}`);
+  }
+  const { count, reason } = settings.workers === 'auto' ? (autoWorkers(start) ?? workers) : workers;
+  deployment.log(`${description}, in ${counted(count, 'worker')}`);
   if (reason !== null) deployment.log(reason);
   return { ...start, workers: count };
 }
@@ -66,26 +57,25 @@ function affinityNeedsFile(): AppError {
   );
 }
 
+/** Returns the number of workers of a start for which `auto` is always one worker. */
+function autoWorkers(start: Pick<RunPlan, 'exec' | 'static'>): DeployPlan['workers'] | undefined {
+  if (start.exec !== undefined) return oneInExecMode;
+  return start.static && { count: 1, reason: null };
+}
+
 /** Plans and logs what runs beside the workers. @throws AppError if a background process cannot be started */
 export async function planBackground(
   deployment: Pick<Deployment, 'tree' | 'notice' | 'log'>,
   settings: AppSettings,
+  decision: StartDecision,
 ): Promise<BackgroundPlan[]> {
-  const { directory = '' } = settings;
-  const { background: found, notices } = await resolveBackground(join(deployment.tree, directory), settings);
-  const background = found.map((plan) => inDirectory(plan, directory));
-  for (const notice of notices) deployment.notice(notice);
+  const background = await completeBackground(deployment.tree, settings, decision);
   for (const { name, count, script } of background) {
     deployment.log(`also runs ${name}${count === 1 ? '' : ` (${count} processes)`}: ${script}`);
   }
   const jobs = settings.cron.map(({ name, schedule }) => `${name} (${schedule})`);
   if (jobs.length > 0) deployment.log(`runs at set times: ${jobs.join(', ')}`);
   return background;
-}
-
-/** Returns the plan of a program that was found in a directory of the release, with its paths relative to the release. */
-function inDirectory<Plan extends ProgramPlan>(plan: Plan, directory: string): Plan {
-  return directory === '' ? plan : { ...plan, script: join(directory, plan.script), directory };
 }
 
 async function share(deployment: Deployment, paths: string[]): Promise<void> {

@@ -123,7 +123,7 @@ test('a repository with a single directory is not unwrapped', async (t) => {
     Object.fromEntries(Object.entries(files).map(([path, file]) => [`app/${path}`, file])),
   );
   const { output } = await checkout.try('push', sluice.gitUrl('folder'), 'main');
-  assert.match(output, /^failed at check: there is nothing to run: .+\n.+"root"/m);
+  assert.match(output, /^failed at check: there is nothing to run: .+\n.+\n.+\{"root":"app"\}/m);
 });
 
 test('submodules and nested repositories are named in the error, unless they are ignored (thorough)', async (t) => {

@@ -7,8 +7,6 @@ const pm2Hint =
 
 /** Hints for configuration files of other tools, by file name. */
 const otherTools: Record<string, string> = {
-  Procfile:
-    'Write the command of "web" as "start" in sluice.json, "release" as "preSwitch" in "hooks", and other processes as "processes".',
   'ecosystem.config.js': pm2Hint,
   'ecosystem.config.cjs': pm2Hint,
   'ecosystem.config.mjs': pm2Hint,

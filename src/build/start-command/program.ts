@@ -1,111 +1,230 @@
-import { realpath, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, normalize, relative, sep } from 'node:path';
-import { type Manifest, readInstalledManifest } from '../../config/package-manifest.ts';
+import { readInstalledManifest } from '../../config/package-manifest.ts';
+import { readJsonSettings } from '../../config/settings-file.ts';
 import { AppError, hasCode } from '../../errors/app-error.ts';
+import type { ExecCommand } from '../../protocol/runner.ts';
+import { exists } from '../../system/fs/exists.ts';
 import { openAppFile } from '../../system/fs/read-file.ts';
-import { type StartCommand, unsupportedStart } from './command.ts';
+import type { FoundCommand } from './follow.ts';
+import { manifestFor, type Project, staysInside } from './project.ts';
+import { unsupportedStart } from './trail.ts';
+
+/** File that a command runs, relative to the release, or the command for a shell. */
+export type Resolved = { script: string } | { exec: ExecCommand };
 
 /**
- * Returns the JavaScript file that a command runs, relative to `directory`.
+ * Finds what a command runs.
  * @throws AppError `nothing_to_run`, `unsupported_start`
  */
-export async function resolveProgram(
-  directory: string,
-  manifest: Manifest | undefined,
-  command: StartCommand,
-): Promise<string> {
-  const { kind, name } = command.program;
-  if (!staysInside(name)) throw unsupportedStart(command, `${name} is outside the release`);
-  const isBin = kind === 'bin';
-  const script = await (isBin ? resolveBin(directory, manifest, name) : resolveFile(directory, name));
-  if (script === undefined) throw isBin ? programMissing(command) : fileMissing(command);
+export async function resolveTarget(project: Project, command: FoundCommand): Promise<Resolved> {
+  const { target, shell } = command;
+  if (target.kind === 'shell') return { exec: { command: shell, reason: target.reason } };
+  const { name } = target;
+  const isBin = target.kind === 'bin';
+  if (!isBin) requireInside(command, name);
+  const path = join(command.directory, name);
+  const script = await (isBin
+    ? resolveBin(project, command.directory, name)
+    : resolveFile(project.root, path));
+  if (script === undefined) {
+    if (isBin && command.mayDownload) {
+      return { exec: { command: shell, reason: `no package in dependencies has the program ${name}` } };
+    }
+    // A command before the start may write the file.
+    if (!isBin && command.before.length > 0) return { script: path };
+    throw isBin ? programMissing(command, name) : fileMissing(project, command, path);
+  }
   // Node.js runs any file that it is given, even without an extension: `node bin/www` is common.
-  if (kind === 'file' || (await isNodeProgram(directory, script))) return script;
+  const language = target.kind === 'file' ? 'node' : await languageOf(project.root, script);
+  if (language === 'node') return { script };
+  if (language === 'shell')
+    return { exec: { command: shell, reason: `${script} is a script of another program` } };
   throw unsupportedStart(command, `${script} is not a JavaScript program`);
 }
 
-function fileMissing({ from, program }: StartCommand): AppError {
-  return new AppError('nothing_to_run', `${from} runs ${program.name}, which does not exist`, {
-    hint: 'Check that the build writes this file, and that .gitignore does not exclude it from the upload.',
-  });
+/**
+ * Rejects a command before the install and the build, if it is certain that its file or program will not exist.
+ * @throws AppError `nothing_to_run`, `unsupported_start`
+ */
+export async function checkTarget(project: Project, command: FoundCommand): Promise<void> {
+  const { target, before, builds } = command;
+  if (target.kind === 'shell') return;
+  if (target.kind === 'bin') {
+    if (!command.mayDownload && (await isNowhere(project, target.name)))
+      throw programMissing(command, target.name);
+    return;
+  }
+  requireInside(command, target.name);
+  const path = normalize(join(command.directory, target.name));
+  const mayAppear = project.mayBuild || before.length > 0 || builds.length > 0;
+  if (!mayAppear && !path.split(sep).includes('node_modules')) await resolveTarget(project, command);
 }
 
-export function programMissing(command: StartCommand): AppError {
-  const { name } = command.program;
+function requireInside(command: FoundCommand, name: string): void {
+  if (name.startsWith('/') || !staysInside(join(command.directory, name))) {
+    throw unsupportedStart(command, `${name} is outside the release`);
+  }
+}
+
+/** Scripts that compile an app, in projects without a script `build`. */
+const compileScripts = /^(?:compile|tsc|transpile|bundle|build[:-].*)$/;
+
+function fileMissing({ manifest, buildScript }: Project, { from }: FoundCommand, path: string): AppError {
+  const compiles = Object.keys(manifest?.scripts ?? {}).find((name) => compileScripts.test(name));
+  const isOutput = /^(?:dist|build|out|lib|\.output)\//.test(normalize(path));
+  const hint =
+    buildScript === undefined && compiles !== undefined && isOutput
+      ? `Let Sluice build the app: write {"build": {"command": "${compiles}"}} in sluice.json.`
+      : 'Check that the build writes this file, and that .gitignore does not exclude it from the upload.';
+  return new AppError('nothing_to_run', `${from} runs ${path}, which does not exist`, { hint });
+}
+
+function programMissing(command: FoundCommand, name: string): AppError {
   return unsupportedStart(
     command,
     `no package in dependencies has a program "${name}"`,
-    `Add the package of ${name} to dependencies (devDependencies are removed before the app runs), or start a file: \`node server.js\`.`,
+    `Run \`npm install ${name}\` if the package has this name, or name a file in sluice.json, as in {"start": "node server.js"}.`,
   );
 }
 
+/** The parts of package-lock.json that Sluice reads. */
+interface Lock {
+  packages?: Record<string, { bin?: Record<string, string> } | undefined> | null;
+}
+
+/** Returns true if no package that the install adds has a program. Returns false if only the install can show that. */
+async function isNowhere({ root, app, manifest }: Project, program: string): Promise<boolean> {
+  const { dependencies, optionalDependencies, peerDependencies, devDependencies, workspaces } =
+    manifest ?? {};
+  const all = Object.keys({
+    ...dependencies,
+    ...optionalDependencies,
+    ...peerDependencies,
+    ...devDependencies,
+  });
+  // Packages of a workspace are installed at its top.
+  if (app !== '.') return false;
+  if (all.length === 0 && workspaces === undefined)
+    return !(await exists(join(root, 'node_modules/.bin', program)));
+  const others = ['yarn.lock', 'pnpm-lock.yaml', 'bun.lock', 'bun.lockb'];
+  for (const name of others) if (await exists(join(root, name))) return false;
+  const name = 'package-lock.json';
+  const lock = (await readJsonSettings(join(root, name), name, root).catch((error: unknown) => {
+    // The install reports a damaged lockfile.
+    if (!(error instanceof AppError)) throw error;
+  })) as Lock | undefined;
+  const entries = Object.values(lock?.packages ?? {});
+  return entries.length > 1 && !entries.some((entry) => entry?.bin?.[program] !== undefined);
+}
+
 /**
- * Returns the file behind a program of a package, relative to `directory`, such as `node_modules/next/dist/bin/next`;
- * undefined if no package has the program. Reads manifests instead of `node_modules/.bin`: pnpm puts shell scripts there.
+ * Returns the file behind a program of a package, relative to the release, such as `node_modules/next/dist/bin/next`; undefined if
+ * no package has the program. Reads manifests instead of `node_modules/.bin`: pnpm puts shell scripts there.
+ * @param directory working directory; its packages are found first, then those of the directories above
  */
-async function resolveBin(directory: string, manifest: Manifest | undefined, name: string) {
+async function resolveBin(project: Project, directory: string, name: string): Promise<string | undefined> {
+  const { root } = project;
+  const { manifest } = (await manifestFor(project, directory)) ?? {};
   const { dependencies, optionalDependencies, devDependencies } = manifest ?? {};
   const declared = Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies });
-  // Most programs have the name of their package.
-  for (const dependency of new Set([name, ...declared])) {
-    const packagePath = join('node_modules', dependency);
-    if (!staysInside(packagePath)) continue;
-    const bin = (await readInstalledManifest(directory, packagePath))?.bin ?? {};
-    const bins = typeof bin === 'string' ? { [dependency.replace(/^@[^/]+\//, '')]: bin } : bin;
-    if (!Object.hasOwn(bins, name)) continue;
-    const file = await resolveFile(directory, join(packagePath, bins[name] ?? ''));
-    if (file !== undefined) return file;
-  }
-  // npm and yarn also link programs of indirect dependencies.
-  const linked = await followInside(directory, join('node_modules/.bin', name));
-  return linked && (await resolveFile(directory, linked));
-}
-
-/** Returns true if a path, as written, stays inside the directory that it is relative to. */
-export function staysInside(path: string): boolean {
-  const normal = normalize(path);
-  return !normal.startsWith('/') && normal !== '..' && !normal.startsWith(`..${sep}`);
-}
-
-/**
- * Returns the file that `node path` would run, relative to `directory`: the path itself, the path with `.js`, or `main` or
- * `index.js` of a directory. Returns undefined if no such file exists.
- */
-export async function resolveFile(directory: string, path: string): Promise<string | undefined> {
-  const kind = await kindOf(join(directory, path));
-  if (kind === 'file') return normalize(path);
-  if ((await kindOf(join(directory, `${path}.js`))) === 'file') return normalize(`${path}.js`);
-  if (kind !== 'directory') return undefined;
-  const main = (await readInstalledManifest(directory, path))?.main;
-  for (const name of main ? [main, `${main}.js`, join(main, 'index.js'), 'index.js'] : ['index.js']) {
-    const file = join(path, name);
-    if (staysInside(file) && (await kindOf(join(directory, file))) === 'file') return file;
+  for (const modules of modulesAbove(directory)) {
+    // Most programs have the name of their package.
+    for (const dependency of new Set([name, ...declared])) {
+      const packagePath = join(modules, dependency);
+      if (!staysInside(packagePath)) continue;
+      const bin = (await readInstalledManifest(root, packagePath))?.bin ?? {};
+      const bins = typeof bin === 'string' ? { [dependency.replace(/^@[^/]+\//, '')]: bin } : bin;
+      if (!Object.hasOwn(bins, name)) continue;
+      const file = await resolveFile(root, join(packagePath, bins[name] ?? ''));
+      if (file !== undefined) return file;
+    }
+    // npm and yarn also link programs of indirect dependencies.
+    const linked = await followInside(root, join(modules, '.bin', name));
+    const file = linked && (await resolveFile(root, linked));
+    if (file) return file;
   }
   return undefined;
 }
 
-/** Returns true if the name of a file, or a first line such as `#!/usr/bin/env node`, shows that Node.js can run it. */
-async function isNodeProgram(directory: string, path: string): Promise<boolean> {
-  if (/\.[cm]?[jt]s$/.test(path)) return true;
-  await using file = await openAppFile(join(directory, path), directory);
-  const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(256), position: 0 });
-  return /^#!.*\bnode\b/.test(buffer.toString('utf8', 0, bytesRead));
+/** Returns the directories in which Node.js looks for packages, from a directory up to the release. */
+function modulesAbove(directory: string): string[] {
+  const parts = normalize(directory) === '.' ? [] : normalize(directory).split(sep);
+  return [...parts.keys(), parts.length]
+    .reverse()
+    .map((count) => join(...parts.slice(0, count), 'node_modules'));
 }
 
-/** Returns the target of a symbolic link, relative to `directory`; undefined if it is outside or does not exist. */
-async function followInside(directory: string, path: string): Promise<string | undefined> {
-  const target = await realpath(join(directory, path)).catch(unlessAbsent);
+/** Extensions that Node.js or a program such as tsx adds to the name of a file. */
+const extensions = ['.js', '.ts', '.cjs', '.mjs'];
+
+/**
+ * Returns the file that `node path` would run, relative to `root`: the path itself, the path with an extension, or `main` or an
+ * index file of a directory. Returns undefined if no such file exists.
+ */
+export async function resolveFile(root: string, path: string): Promise<string | undefined> {
+  const kind = await kindOf(root, path);
+  if (kind === 'file') return normalize(path);
+  for (const extension of extensions) {
+    if ((await kindOf(root, `${path}${extension}`)) === 'file') return normalize(`${path}${extension}`);
+  }
+  if (kind !== 'directory') return undefined;
+  const main = (await readInstalledManifest(root, path))?.main;
+  const index = ['index.js', 'index.ts', 'index.cjs', 'index.mjs'];
+  for (const name of main ? [main, `${main}.js`, join(main, 'index.js'), ...index] : index) {
+    const file = join(path, name);
+    if (staysInside(file) && (await kindOf(root, file)) === 'file') return file;
+  }
+  return undefined;
+}
+
+/**
+ * Returns the first file that exists, relative to `root`.
+ * @param patterns paths; `*` stands for one directory
+ */
+export async function firstFile(root: string, patterns: string[]): Promise<string | undefined> {
+  for (const pattern of patterns) {
+    const [before = '', after] = pattern.split('*', 2);
+    if (after === undefined) {
+      if ((await kindOf(root, pattern)) === 'file') return pattern;
+      continue;
+    }
+    const names = await readdir(join(root, before)).catch(unlessAbsent);
+    for (const name of names?.sort().slice(0, maxEntries) ?? []) {
+      const path = `${before}${name}${after}`;
+      if ((await kindOf(root, path)) === 'file') return path;
+    }
+  }
+  return undefined;
+}
+
+/** Limit of the entries of a directory that `*` stands for. */
+const maxEntries = 100;
+
+/** Returns how a file runs, by its name or a first line such as `#!/usr/bin/env node`. */
+async function languageOf(root: string, path: string): Promise<'node' | 'shell' | 'other'> {
+  if (/\.[cm]?[jt]s$/.test(path)) return 'node';
+  await using file = await openAppFile(join(root, path), root);
+  const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(256), position: 0 });
+  const start = buffer.toString('utf8', 0, bytesRead);
+  if (/^#!.*\bnode\b/.test(start)) return 'node';
+  return start.startsWith('#!') || path.endsWith('.sh') ? 'shell' : 'other';
+}
+
+/** Returns the target of a symbolic link, relative to `root`; undefined if it is outside or does not exist. */
+async function followInside(root: string, path: string): Promise<string | undefined> {
+  const target = await realpath(join(root, path)).catch(unlessAbsent);
   if (target === undefined) return undefined;
-  const inside = relative(await realpath(directory), target);
+  const inside = relative(await realpath(root), target);
   return staysInside(inside) ? inside : undefined;
 }
 
-async function kindOf(path: string): Promise<'file' | 'directory' | undefined> {
-  const stats = await stat(path).catch(unlessAbsent);
+async function kindOf(root: string, path: string): Promise<'file' | 'directory' | undefined> {
+  const stats = await stat(join(root, path)).catch(unlessAbsent);
   if (stats?.isFile()) return 'file';
   return stats?.isDirectory() ? 'directory' : undefined;
 }
 
 function unlessAbsent(error: unknown): undefined {
-  if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw error;
+  if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'ERR_INVALID_ARG_VALUE')) throw error;
 }

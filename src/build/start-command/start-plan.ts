@@ -1,170 +1,220 @@
+import { join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
-import { type Manifest, readManifest } from '../../config/package-manifest.ts';
-import { AppError } from '../../errors/app-error.ts';
-import type { Notice } from '../../protocol/runner.ts';
-import type { BackgroundPlan, ProgramPlan } from '../../releases/release.ts';
-import { parseCommand, type StartCommand, unsupportedStart } from './command.ts';
-import { resolveFile, resolveProgram, staysInside } from './program.ts';
+import type { ExecCommand, Notice } from '../../protocol/runner.ts';
+import type { BackgroundPlan, ProgramPlan, RunPlan } from '../../releases/release.ts';
+import { describeSite, placeStaticSite } from '../static-site/place.ts';
+import { type FoundCommand, followCommand } from './follow.ts';
+import { nothingToRun } from './nothing-to-run.ts';
+import { type Candidate, findCandidates, plainSite } from './order.ts';
+import { checkTarget, firstFile, resolveFile, resolveTarget } from './program.ts';
+import { type Project, readProject, staysInside } from './project.ts';
+import { unsupportedStart } from './trail.ts';
 
-/** Start of an app, and the rule that found it. */
-interface StartPlan extends ProgramPlan {
-  /** source of the command, for the log, such as `"start" in package.json` */
-  from: string;
+/** Start of an app as far as its files show it before the install and the build. */
+export interface StartDecision {
+  /** the first whose file exists after the build starts the app; empty if only the build can show a start */
+  candidates: Candidate[];
+  background: BackgroundDecision[];
+  /** commands of the start that belong to the build */
+  builds: string[];
+  /** names of packages and programs that the start needs, also if they are dev dependencies */
+  keep: string[];
   notices: Notice[];
 }
 
-/** A command that names a file or a program, and notices about what Sluice ignores. */
-type FoundCommand = StartCommand & { notices: Notice[] };
+interface BackgroundDecision extends Pick<BackgroundPlan, 'name' | 'count' | 'overlap'> {
+  command: FoundCommand;
+}
 
-/** Files that Sluice starts if nothing else names the start. */
-const conventional = ['server.js', 'index.js'];
+/** Start of an app. */
+export interface StartPlan extends Pick<RunPlan, 'before' | 'exec' | 'static' | keyof ProgramPlan> {
+  /** for the log, with the rule that found the start and its reason */
+  description: string;
+  notices: Notice[];
+}
 
 /**
- * Returns the start of the app in `directory`, which is installed and built. The first of these wins: `start` of the settings,
- * the `start` script and `main` of package.json, `server.js`, `index.js`.
+ * Decides how an app starts, before its install and build. Rejects whatever is certain to fail.
  * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
  */
-export async function resolveStart(directory: string, settings: AppSettings): Promise<StartPlan> {
-  const manifest = await readManifest(directory);
-  const found = findStart(settings, manifest);
-  if (found === undefined) {
-    const { script, from } = await findFile(directory, manifest);
-    return { script, args: [], nodeArgs: [], env: {}, from, notices: [] };
+export async function decideStart(directory: string, settings: AppSettings): Promise<StartDecision> {
+  const project = await readProject(directory, settings, false);
+  const background = await decideBackground(project);
+  for (const { command } of background) await checkTarget(project, command);
+  const candidates = await findCandidates(project);
+  const [first] = candidates;
+  if (first === undefined && !mayWriteStart(project)) throw await nothingFound(project, candidates);
+  if (first?.command) await checkTarget(project, first.command);
+  if (first?.site && !project.mayBuild) await placeStaticSite(join(directory, project.app), first.site);
+  const commands = [...(first?.command ? [first.command] : []), ...background.map(({ command }) => command)];
+  return {
+    candidates,
+    background,
+    builds: [...new Set(commands.flatMap(({ builds }) => builds))],
+    keep: [...new Set(commands.flatMap(({ keep }) => keep))],
+    notices: [
+      ...(first === undefined ? [] : noticesOf(first)),
+      ...background.flatMap(({ command }) => command.notices),
+    ],
+  };
+}
+
+/** Returns the notices of a candidate that is to start the app. */
+function noticesOf({ command, notices }: Candidate): Notice[] {
+  if (command === null) return notices;
+  const { target, shell, from } = command;
+  const inShell =
+    target.kind === 'shell' ? [execNotice({ command: shell, reason: target.reason }, from)] : [];
+  return [...notices, ...portNotices(command), ...inShell];
+}
+
+function execNotice({ command, reason }: ExecCommand, from: string): Notice {
+  return {
+    code: 'exec_mode',
+    message: `Sluice starts \`${command}\` of ${from} in exec mode: ${reason}`,
+    hint: 'To start the app without a shell, name the file that serves requests in sluice.json, as in {"start": "node server.js"}.',
+  };
+}
+
+/** Returns true if the build may write a file that starts the app, although nothing names the file. */
+function mayWriteStart({ mayBuild, buildScript }: Project): boolean {
+  return mayBuild && buildScript !== undefined;
+}
+
+/**
+ * Completes a decision when the app is installed and built.
+ * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
+ */
+export async function completeStart(
+  directory: string,
+  settings: AppSettings,
+  decision: StartDecision,
+): Promise<StartPlan> {
+  const project = await readProject(directory, settings, true);
+  const { candidates } = decision;
+  const found = candidates.length > 0 ? candidates : await findCandidates(project);
+  for (const candidate of [...found, ...(await plainSite(project))]) {
+    const plan = await planOf(project, candidate);
+    if (plan === undefined) continue;
+    const before = [candidate.command, ...decision.background.map(({ command }) => command)].flatMap(
+      (command) => command?.before ?? [],
+    );
+    // The decision has the notices of its first candidate.
+    const notices = candidate === candidates[0] ? [] : noticesOf(candidate);
+    const isNews = candidate.command?.target.kind !== 'shell';
+    if (plan.exec && isNews) notices.push(execNotice(plan.exec, candidate.command?.from ?? ''));
+    const { PORT: _, ...env } = plan.env;
+    return { ...plan, env, ...(before.length > 0 && { before }), notices };
   }
-  const { args, nodeArgs, from, notices } = found;
-  const script = await resolveProgram(directory, manifest, found);
-  const { PORT: port, ...env } = found.env;
-  if (port !== undefined) {
-    notices.push({
+  throw await nothingFound(project, candidates);
+}
+
+async function nothingFound(project: Project, candidates: Candidate[]) {
+  const tried = candidates.map(({ rule, files }) => `${files[0]} (${rule})`);
+  const { manifest } = project;
+  const script = manifest?.scripts['start'];
+  const { main } = manifest ?? {};
+  if (
+    candidates.length === 0 &&
+    main !== undefined &&
+    staysInside(main) &&
+    (await resolveFile(project.root, join(project.app, main))) === undefined
+  ) {
+    tried.push(`${main} ("main" in package.json)`);
+  }
+  return await nothingToRun(project, tried, script ?? null);
+}
+
+/** Returns the start of a candidate; undefined if none of its files exists. */
+async function planOf(
+  project: Project,
+  { rule, command, files, site }: Candidate,
+): Promise<Omit<StartPlan, 'notices' | 'before'> | undefined> {
+  const app = join(project.root, project.app);
+  const none = { script: '', args: [], nodeArgs: [], env: {} };
+  if (site !== undefined) {
+    const placed = await placeStaticSite(app, site);
+    const plan = { ...placed, directory: join(project.app, placed.directory) };
+    return { ...none, static: plan, description: describeSite(site, plan) };
+  }
+  if (command !== null) {
+    const resolved = await resolveTarget(project, command);
+    if ('script' in resolved) {
+      return {
+        ...programPlan(command, resolved.script),
+        description: `starts with ${resolved.script} (${rule})`,
+      };
+    }
+    const { exec } = resolved;
+    const description = `starts \`${exec.command}\` in exec mode (${rule}; ${exec.reason})`;
+    return { ...programPlan(command, ''), args: [], nodeArgs: [], exec, description };
+  }
+  const script = await firstFile(project.root, files);
+  const directory = project.app === '.' ? {} : { directory: project.app };
+  return script === undefined
+    ? undefined
+    : { ...none, script, ...directory, description: `starts with ${script} (${rule})` };
+}
+
+function programPlan(
+  { args, nodeArgs, env, defaults, directory }: FoundCommand,
+  script: string,
+): ProgramPlan {
+  return {
+    ...{ script, args, nodeArgs, env },
+    ...(Object.keys(defaults).length > 0 && { defaults }),
+    ...(directory !== '.' && { directory }),
+  };
+}
+
+function portNotices({ env: { PORT: port }, from }: FoundCommand): Notice[] {
+  if (typeof port !== 'string') return [];
+  return [
+    {
       code: 'start_port_ignored',
       message: `Sluice ignores PORT=${port} of ${from}, because Sluice assigns the port`,
       hint: 'Remove PORT from the command.',
-    });
-  }
-  return { script, args, nodeArgs, env, from, notices };
+    },
+  ];
 }
 
-/**
- * Returns the start of each background process of the app in `directory`, which is installed and built.
- * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
- */
-export async function resolveBackground(
-  directory: string,
-  settings: AppSettings,
-): Promise<{ background: BackgroundPlan[]; notices: Notice[] }> {
-  const manifest = await readManifest(directory);
-  const background: BackgroundPlan[] = [];
-  const notices: Notice[] = [];
-  for (const { name, count, overlap, command } of backgroundCommands(settings, manifest)) {
-    const script = await resolveProgram(directory, manifest, command);
-    const { args, nodeArgs, env } = command;
-    background.push({ name, count, overlap, script, args, nodeArgs, env });
-    notices.push(...command.notices);
-  }
-  return { background, notices };
-}
-
-/** Returns the commands of background processes; reads no files. @throws AppError `unsupported_start` */
-export function backgroundCommands(
-  { processes }: AppSettings,
-  manifest: Manifest | undefined,
-): { name: string; count: number; overlap: boolean; command: FoundCommand }[] {
-  return Object.entries(processes).map(([name, { command: text, count, overlap }]) => {
+/** Follows the commands of background processes. @throws AppError `unsupported_start` */
+async function decideBackground(project: Project): Promise<BackgroundDecision[]> {
+  const decisions: BackgroundDecision[] = [];
+  for (const [name, { command: text, count, overlap }] of Object.entries(project.settings.processes)) {
     const from = `processes.${name} in sluice.json`;
     const fromScript = (script: string) => `${from} (the script "${script}" of package.json)`;
-    return { name, count, overlap, command: follow(text, from, manifest, [], fromScript) };
-  });
+    const command = await followCommand(project, text, from, fromScript);
+    const { target } = command;
+    if (target.kind === 'shell') throw backgroundInShell(command, target.reason);
+    decisions.push({ name, count, overlap, command });
+  }
+  return decisions;
 }
 
-/** Returns the start command in the settings or in package.json; undefined if there is none. */
-export function findStart(settings: AppSettings, manifest: Manifest | undefined): FoundCommand | undefined {
-  if (settings.start !== undefined) return follow(settings.start, 'the setting "start"', manifest);
-  const script = manifest?.scripts['start'];
-  if (script === undefined) return undefined;
-  const found = follow(script, '"start" in package.json', manifest, ['start']);
-  return productionStart(found, manifest) ?? found;
-}
-
-/**
- * Returns the start command of a new Nest app; undefined for any other app. Its `start` is `nest start`, which compiles the
- * app and then runs it in another process. Its `start:prod` runs the files that the build has compiled.
- */
-function productionStart(
-  { program: { kind, name } }: FoundCommand,
-  manifest: Manifest | undefined,
-): FoundCommand | undefined {
-  const script = manifest?.scripts['start:prod'];
-  if (script === undefined || kind !== 'bin' || name !== 'nest') return undefined;
-  const found = follow(script, '"start:prod" in package.json', manifest, ['start:prod']);
-  const notice: Notice = {
-    code: 'start_prod_taken',
-    message: '"start:prod" in package.json starts the app: "start" runs the command line of Nest',
-    hint: 'To start the app with another command, set "start" in sluice.json.',
-  };
-  return { ...found, notices: [...found.notices, notice] };
+function backgroundInShell(command: FoundCommand, reason: string) {
+  return unsupportedStart(
+    command,
+    `a background process needs a file that Node.js runs, but ${reason}`,
+    'Name a file, as in "node worker.js".',
+  );
 }
 
 /**
- * Follows a command through the scripts of package.json that it names, as `npm start` does.
- * @param from source of the command, for messages
- * @param scripts names of the scripts that Sluice has followed
- * @param fromScript returns the name of a script, for messages
- * @throws AppError `unsupported_start`
+ * Completes the background processes of a decision when the app is installed and built.
+ * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
  */
-function follow(
-  text: string,
-  from: string,
-  manifest: Manifest | undefined,
-  scripts: string[] = [],
-  fromScript = (script: string) => `"${script}" in package.json`,
-): FoundCommand {
-  const command = parseCommand(text, from);
-  const notices = hookNotices(scripts.at(-1), manifest);
-  if (command.program.kind !== 'script') return { ...command, notices };
-  const { name } = command.program;
-  const next = manifest?.scripts[name];
-  if (next === undefined) throw unsupportedStart(command, `package.json has no script "${name}"`);
-  if (scripts.includes(name)) throw unsupportedStart(command, `the script "${name}" runs itself`);
-  const found = follow(next, fromScript(name), manifest, [...scripts, name], fromScript);
-  return {
-    ...found,
-    env: { ...command.env, ...found.env },
-    args: [...found.args, ...command.args],
-    notices: [...notices, ...found.notices],
-  };
-}
-
-function hookNotices(script: string | undefined, manifest: Manifest | undefined): Notice[] {
-  return [`pre${script}`, `post${script}`]
-    .filter((hook) => script !== undefined && manifest?.scripts[hook] !== undefined)
-    .map((hook) => ({
-      code: 'start_hook_ignored',
-      message: `Sluice does not run "${hook}" in package.json, because it starts the app without npm`,
-      hint: 'Move steps that must precede the start to the "build" script.',
-    }));
-}
-
-/** Returns the file to start if no command names one. @throws AppError `nothing_to_run` */
-export async function findFile(
+export async function completeBackground(
   directory: string,
-  manifest: Manifest | undefined,
-): Promise<{ script: string; from: string }> {
-  const main = manifest?.main;
-  if (main !== undefined && staysInside(main)) {
-    const script = await resolveFile(directory, main);
-    if (script !== undefined) return { script, from: '"main" in package.json' };
+  settings: AppSettings,
+  { background }: StartDecision,
+): Promise<BackgroundPlan[]> {
+  const project = await readProject(directory, settings, true);
+  const plans: BackgroundPlan[] = [];
+  for (const { name, count, overlap, command } of background) {
+    const resolved = await resolveTarget(project, command);
+    if ('exec' in resolved) throw backgroundInShell(command, resolved.exec.reason);
+    plans.push({ name, count, overlap, ...programPlan(command, resolved.script) });
   }
-  for (const name of conventional) {
-    if ((await resolveFile(directory, name)) === name) return { script: name, from: name };
-  }
-  throw new AppError('nothing_to_run', nothingFound(manifest), {
-    hint: 'Add a "start" script such as "node app.js" to package.json, or a file server.js or index.js. If the app is in a subdirectory, name it as "root" in sluice.json.',
-  });
-}
-
-function nothingFound(manifest: Manifest | undefined): string {
-  const files = conventional.join(', no ');
-  if (manifest === undefined) return `there is nothing to run: no package.json, no ${files}`;
-  const main = manifest.main === undefined ? 'no "main"' : `no file ${manifest.main} for its "main"`;
-  return `there is nothing to run: package.json has no "start" script and ${main}, and there is no ${files}`;
+  return plans;
 }

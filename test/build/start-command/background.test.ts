@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { checkStart } from '../../../src/build/start-command/check.ts';
-import { resolveBackground } from '../../../src/build/start-command/start-plan.ts';
+import {
+  completeBackground,
+  completeStart,
+  decideStart,
+} from '../../../src/build/start-command/start-plan.ts';
 import { appSettings, writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
@@ -14,7 +17,11 @@ async function tree(t: TestContext, files: Record<string, unknown>): Promise<str
 }
 
 async function resolve(t: TestContext, files: Record<string, unknown>, processes: Processes) {
-  return await resolveBackground(await tree(t, files), appSettings({ processes }));
+  const directory = await tree(t, files);
+  const settings = appSettings({ processes });
+  const decision = await decideStart(directory, settings);
+  const background = await completeBackground(directory, settings, decision);
+  return { background, notices: decision.notices };
 }
 
 test('an app without background processes has none', async (t) => {
@@ -57,7 +64,7 @@ test('a background process is a file, a script of package.json or a program of a
 });
 
 test('errors name the background process', async (t) => {
-  const manifest = { scripts: { jobs: 'node jobs.js', both: 'node a.js && node b.js' } };
+  const manifest = { scripts: { jobs: 'node jobs.js', both: 'node a.js | node b.js' } };
   const fails = (command: string, code: string, message: string) =>
     assert.rejects(resolve(t, { 'package.json': manifest, run: '#!/bin/sh' }, { worker: command }), {
       code,
@@ -73,7 +80,7 @@ test('errors name the background process', async (t) => {
   await fails(
     'npm run both',
     'unsupported_start',
-    `${worker} (the script "both" of package.json) is \`node a.js && node b.js\`: it needs a shell, because it contains "&"`,
+    `${worker} (the script "both" of package.json) is \`node a.js | node b.js\`: a background process needs a file that Node.js runs, but it contains "|"`,
   );
   await fails(
     'npm run jbos',
@@ -85,35 +92,42 @@ test('errors name the background process', async (t) => {
     'unsupported_start',
     `${worker} is \`bull work\`: no package in dependencies has a program "bull"`,
   );
-  await fails('./run', 'unsupported_start', `${worker} is \`./run\`: run is not a JavaScript program`);
+  await fails(
+    './run',
+    'unsupported_start',
+    `${worker} is \`./run\`: a background process needs a file that Node.js runs, but run is a script of another program`,
+  );
 });
 
-test('pre and post scripts of a background process are ignored with a notice', async (t) => {
-  const scripts = { prejobs: 'echo hi', jobs: 'node jobs.js' };
-  const files = { 'package.json': { scripts }, 'jobs.js': '' };
-  const { notices } = await resolve(t, files, { jobs: 'npm run jobs' });
+test('a command before a background process runs once, before the workers start', async (t) => {
+  const scripts = { prejobs: 'node a.js', jobs: 'node b.js && node jobs.js', postjobs: 'echo hi' };
+  const directory = await tree(t, { 'package.json': { scripts }, 'jobs.js': '' });
+  const settings = appSettings({ processes: { jobs: 'npm run jobs' } });
+  const decision = await decideStart(directory, settings);
   assert.deepEqual(
-    notices.map(({ code }) => code),
+    decision.notices.map(({ code }) => code),
     ['start_hook_ignored'],
   );
+  const { before } = await completeStart(directory, settings, decision);
+  assert.deepEqual(before, ['node a.js', 'node b.js']);
 });
 
 test('a background process that cannot run is rejected before the install', async (t) => {
   const check = async (processes: Processes, files: Record<string, unknown> = {}) =>
-    checkStart(await tree(t, files), appSettings({ processes }));
+    decideStart(await tree(t, files), appSettings({ processes }));
   const missing = {
     code: 'nothing_to_run',
     message: 'processes.worker in sluice.json runs worker.js, which does not exist',
   };
   await assert.rejects(check({ worker: 'node worker.js' }), missing);
   await assert.rejects(check({ worker: 'node worker.js' }, { 'package.json': {} }), missing);
-  await assert.rejects(check({ worker: 'pm2 start x' }, { 'package.json': {} }), {
+  await assert.rejects(check({ worker: 'npx concurrently x' }, { 'package.json': {} }), {
     code: 'unsupported_start',
   });
-  const dev = { devDependencies: { nx: '1' }, scripts: { build: 'nx build' } };
-  await assert.rejects(check({ worker: 'nx work' }, { 'package.json': dev }), {
+  const dev = { scripts: { build: 'nx build' } };
+  await assert.rejects(check({ worker: 'bee work' }, { 'package.json': dev }), {
     code: 'unsupported_start',
-    message: 'processes.worker in sluice.json is `nx work`: no package in dependencies has a program "nx"',
+    message: 'processes.worker in sluice.json is `bee work`: no package in dependencies has a program "bee"',
   });
   await check({ worker: 'node worker.js' }, { 'worker.js': '' });
   await check({ worker: 'node dist/worker.js' }, { 'package.json': { scripts: { build: 'tsc' } } });

@@ -8,14 +8,11 @@ test('a notice names each configuration file of another tool', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': {}, 'server.js': '' });
   assert.deepEqual(await otherToolsNotices(directory), []);
-  await writeTree(directory, {
-    Procfile: 'web: node server.js\nrelease: node migrate.js\n',
-    'ecosystem.config.cjs': '',
-  });
+  await writeTree(directory, { 'ecosystem.config.cjs': '' });
   const notices = await otherToolsNotices(directory);
   assert.deepEqual(
     notices.map(({ message }) => message),
-    ['Sluice does not read Procfile', 'Sluice does not read ecosystem.config.cjs'],
+    ['Sluice does not read ecosystem.config.cjs'],
   );
-  assert.match(notices[0]?.hint ?? '', /"release" as "preSwitch"/);
+  assert.match(notices[0]?.hint ?? '', /"processes"/);
 });

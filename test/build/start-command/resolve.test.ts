@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdir, symlink, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { checkStart } from '../../../src/build/start-command/check.ts';
-import { resolveStart } from '../../../src/build/start-command/start-plan.ts';
+import { completeStart, decideStart, type StartPlan } from '../../../src/build/start-command/start-plan.ts';
+import type { AppSettings } from '../../../src/config/app-settings.ts';
+import { AppError } from '../../../src/errors/app-error.ts';
+import type { Notice } from '../../../src/protocol/runner.ts';
 import { appSettings, writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
@@ -13,8 +15,33 @@ async function tree(t: TestContext, files: Record<string, unknown>): Promise<str
   return directory;
 }
 
+/** Decides the start of an app, and completes the decision; the build changes nothing. Returns the notices of both. */
+async function startOf(directory: string, settings = appSettings()): Promise<StartPlan> {
+  const decision = await decideStart(directory, settings);
+  const plan = await completeStart(directory, settings, decision);
+  return { ...plan, notices: [...decision.notices, ...plan.notices] };
+}
+
 async function resolve(t: TestContext, files: Record<string, unknown>, settings = appSettings()) {
-  return await resolveStart(await tree(t, files), settings);
+  return await startOf(await tree(t, files), settings);
+}
+
+/** Decides the start of an app whose build writes files, and then completes the decision. */
+async function built(t: TestContext, files: object, written: object, settings: AppSettings = appSettings()) {
+  const directory = await tree(t, { ...files });
+  const decision = await decideStart(directory, settings);
+  await writeTree(directory, { ...written });
+  const plan = await completeStart(directory, settings, decision);
+  return { ...plan, notices: [...decision.notices, ...plan.notices] };
+}
+
+/** Returns the rule in the description of a start. */
+function ruleOf({ description }: { description: string }): string | undefined {
+  return /\((.*)\)$/.exec(description)?.[1];
+}
+
+function codes(notices: Notice[]): string[] {
+  return notices.map(({ code }) => code);
 }
 
 test('the setting "start" takes precedence', async (t) => {
@@ -28,38 +55,172 @@ test('the setting "start" takes precedence', async (t) => {
     args: ['x'],
     nodeArgs: ['--trace-warnings'],
     env: { A: '1' },
-    from: 'the setting "start"',
+    description: 'starts with app.js (the setting "start")',
     notices: [],
   });
 });
 
-test('the start script, "main", server.js and index.js follow in this order', async (t) => {
-  const scripts = { start: 'node a.js' };
-  const files = { 'a.js': '', 'b.js': '', 'server.js': '', 'index.js': '' };
-  const found = async (manifest: unknown, tree: Record<string, unknown> = files) => {
-    const { script, from } = await resolve(t, { ...tree, 'package.json': manifest });
-    return [script, from];
+test('the rules apply in their order', async (t) => {
+  const files = ['a', 'b', 'c', 'd', 'e', 'server', 'index', 'app'].map((name) => [`${name}.js`, '']);
+  const all = {
+    ...Object.fromEntries(files),
+    Procfile: '# comment\nrelease: node r.js\nweb: node a.js\n',
+    'dist/main.js': '',
   };
-  assert.deepEqual(await found({ scripts, main: 'b.js' }), ['a.js', '"start" in package.json']);
-  assert.deepEqual(await found({ main: 'b.js' }), ['b.js', '"main" in package.json']);
-  assert.deepEqual(await found({ main: 'gone.js' }), ['server.js', 'server.js']);
-  assert.deepEqual(await found({}, { 'index.js': '' }), ['index.js', 'index.js']);
+  const scripts = { start: 'node b.js', prod: 'node c.js' };
+  const manifest = { scripts, dependencies: { '@nestjs/core': '11' }, main: 'd.js', bin: { x: 'e.js' } };
+  const found = async (manifest: object, ...without: string[]) => {
+    const kept = Object.entries(all).filter(([name]) => !without.includes(name));
+    const plan = await resolve(t, { ...Object.fromEntries(kept), 'package.json': manifest });
+    return [plan.script, ruleOf(plan)];
+  };
+  assert.deepEqual(await found(manifest), ['a.js', '"web" in Procfile']);
+  assert.deepEqual(await found(manifest, 'Procfile'), ['b.js', '"start" in package.json']);
+  const noStart = { ...manifest, scripts: { prod: 'node c.js' } };
+  const because = ', because there is no "start"';
+  assert.deepEqual(await found(noStart, 'Procfile'), ['c.js', `"prod" in package.json${because}`]);
+  const noScripts = { ...manifest, scripts: {} };
+  assert.deepEqual(await found(noScripts, 'Procfile'), ['dist/main.js', `output of NestJS${because}`]);
+  const plain = { main: 'd.js', bin: { x: 'e.js' } };
+  assert.deepEqual(await found(plain, 'Procfile'), ['d.js', '"main" in package.json']);
+  assert.deepEqual(await found({ bin: 'e.js' }, 'Procfile'), ['e.js', '"bin" in package.json']);
+  assert.deepEqual(await found({ bin: { x: 'e.js', y: 'd.js' } }, 'Procfile'), [
+    'server.js',
+    'the file server.js',
+  ]);
+  assert.deepEqual(await found({ main: 'gone.js' }, 'Procfile', 'server.js'), [
+    'index.js',
+    'the file index.js',
+  ]);
+  assert.deepEqual(await found({}, 'Procfile', 'server.js', 'index.js'), ['app.js', 'the file app.js']);
 });
 
-test('a new Nest app starts with its start:prod script and a notice', async (t) => {
-  const scripts = { build: 'nest build', start: 'nest start', 'start:prod': 'node dist/main' };
-  const devDependencies = { '@nestjs/cli': '12' };
-  const directory = await tree(t, { 'package.json': { scripts, devDependencies } });
-  await checkStart(directory, appSettings());
-  await writeTree(directory, { 'dist/main.js': '' });
-  const { script, from, notices } = await resolveStart(directory, appSettings());
-  assert.deepEqual([script, from], ['dist/main.js', '"start:prod" in package.json']);
-  assert.deepEqual(
-    notices.map(({ code }) => code),
-    ['start_prod_taken'],
+test('the process "web" of a Procfile starts the app, and a notice has the settings for the others', async (t) => {
+  const Procfile = 'web: npm start\nrelease: node migrate.js\njobs: node jobs.js\n';
+  const files = { Procfile, 'package.json': { scripts: { start: 'node server.js' } }, 'server.js': '' };
+  const plan = await resolve(t, files);
+  const { script, notices } = plan;
+  assert.deepEqual([script, ruleOf(plan)], ['server.js', '"web" in Procfile']);
+  assert.deepEqual(codes(notices), ['process_not_started']);
+  const settings = { hooks: { preSwitch: 'node migrate.js' }, processes: { jobs: 'node jobs.js' } };
+  assert.equal(notices[0]?.hint, `To run them, write ${JSON.stringify(settings)} in sluice.json.`);
+});
+
+/** Apps of frameworks without a start for production: dependencies, scripts, and a file that the build writes. */
+const frameworks: [name: string, manifest: object, written: string][] = [
+  ['NestJS', { scripts: { start: 'nest start' }, dependencies: { '@nestjs/core': '11' } }, 'dist/main.js'],
+  [
+    'a NestJS monorepo',
+    { scripts: { start: 'nest start' }, dependencies: { '@nestjs/core': '11' } },
+    'dist/apps/api/main.js',
+  ],
+  [
+    'SvelteKit',
+    {
+      scripts: { dev: 'vite dev' },
+      devDependencies: { '@sveltejs/kit': '2', '@sveltejs/adapter-node': '5', vite: '7' },
+    },
+    'build/index.js',
+  ],
+  [
+    'Nuxt',
+    { scripts: { start: 'nuxt start' }, dependencies: { nuxt: '^4.0.0' } },
+    '.output/server/index.mjs',
+  ],
+  ['Nitro', { devDependencies: { nitropack: '2' } }, '.output/server/index.mjs'],
+  [
+    'Astro',
+    { scripts: { start: 'astro dev' }, dependencies: { astro: '5', '@astrojs/node': '9' } },
+    'dist/server/entry.mjs',
+  ],
+  [
+    'AdonisJS',
+    { scripts: { dev: 'node ace serve' }, dependencies: { '@adonisjs/core': '6' } },
+    'build/bin/server.js',
+  ],
+  [
+    'Analog',
+    { scripts: { start: 'ng serve' }, dependencies: { '@analogjs/platform': '1' } },
+    'dist/analog/server/index.mjs',
+  ],
+  [
+    'SolidStart',
+    { scripts: { dev: 'vinxi dev' }, dependencies: { '@solidjs/start': '1', vinxi: '0.5' } },
+    '.output/server/index.mjs',
+  ],
+  [
+    'Angular',
+    { scripts: { start: 'ng serve' }, dependencies: { '@angular/ssr': '20' } },
+    'dist/shop/server/server.mjs',
+  ],
+];
+
+for (const [name, manifest, written] of frameworks) {
+  test(`the build output of ${name} starts the app`, async (t) => {
+    const scripts = { build: 'build', ...(manifest as { scripts?: object }).scripts };
+    const plan = await built(t, { 'package.json': { ...manifest, scripts } }, { [written]: '' });
+    assert.equal(plan.script, written);
+    assert.match(plan.description, /\(output of .*, because /);
+  });
+}
+
+test('the program of a framework starts the app if its start script is for development', async (t) => {
+  for (const [program, name, args] of [
+    ['next', 'next', 'start'],
+    ['strapi', '@strapi/strapi', 'start'],
+    ['remix-serve', '@remix-run/serve', 'build'],
+    ['react-router-serve', '@react-router/serve', './build/server/index.js'],
+  ] as const) {
+    const manifest = {
+      scripts: { start: `${program} dev`, build: 'build', dev: 'x' },
+      dependencies: { [name]: '15' },
+    };
+    const { start: _, ...scripts } = manifest.scripts;
+    const installed = {
+      [`node_modules/${name}/package.json`]: { bin: { [program]: 'cli.js' } },
+      [`node_modules/${name}/cli.js`]: '',
+    };
+    const plan = await built(t, { 'package.json': { ...manifest, scripts } }, installed);
+    assert.deepEqual([plan.script, plan.args], [`node_modules/${name}/cli.js`, [args]]);
+  }
+});
+
+test('a development command is left out for a production script, with the reason', async (t) => {
+  const scripts = { start: 'nest start', 'start:prod': 'node dist/main' };
+  const plan = await resolve(t, { 'package.json': { scripts }, 'dist/main.js': '' });
+  assert.equal(plan.script, 'dist/main.js');
+  const why = '"start" in package.json is a development command: `nest start`';
+  assert.equal(ruleOf(plan), `"start:prod" in package.json, because ${why}`);
+});
+
+test('the setting "start" may be a development command', async (t) => {
+  const files = {
+    'package.json': { dependencies: { vite: '7' }, scripts: { 'start:prod': 'node a.js' } },
+    'node_modules/vite/package.json': { bin: { vite: 'cli.js' } },
+    'node_modules/vite/cli.js': '',
+  };
+  assert.equal(
+    (await resolve(t, files, appSettings({ start: 'vite preview' }))).script,
+    'node_modules/vite/cli.js',
   );
-  const { script: set } = await resolveStart(directory, appSettings({ start: 'node dist/main.js' }));
-  assert.equal(set, 'dist/main.js');
+});
+
+test('a command that only watches files starts the app without the watcher, if nothing else does', async (t) => {
+  const scripts = { start: 'nodemon app.js' };
+  const files = { 'package.json': { scripts }, 'app.js': '', 'dist/main.js': '', 'server.js': '' };
+  const plan = await resolve(t, files);
+  assert.deepEqual([plan.script, ruleOf(plan)], ['app.js', '"start" in package.json, without its watcher']);
+  const nest = { scripts, dependencies: { '@nestjs/core': '11' } };
+  assert.equal((await resolve(t, { ...files, 'package.json': nest })).script, 'dist/main.js');
+});
+
+test('"main" or "bin" that the build does not write is replaced by a file that exists', async (t) => {
+  const scripts = { build: 'tsc' };
+  const files = { 'package.json': { main: 'dist/a', bin: 'dist/b.js', scripts }, 'index.js': '' };
+  const script = async (written: object) => (await built(t, files, written)).script;
+  assert.equal(await script({ 'dist/a.js': '' }), 'dist/a.js');
+  assert.equal(await script({ 'dist/b.js': '' }), 'dist/b.js');
+  assert.equal(await script({}), 'index.js');
 });
 
 test('any other start script takes precedence over start:prod', async (t) => {
@@ -70,8 +231,7 @@ test('any other start script takes precedence over start:prod', async (t) => {
 
 test('a server.js without package.json is an app', async (t) => {
   const directory = await tree(t, { 'server.js': '' });
-  await checkStart(directory, appSettings());
-  assert.equal((await resolveStart(directory, appSettings())).script, 'server.js');
+  assert.equal((await startOf(directory)).script, 'server.js');
 });
 
 test('`node` finds files as Node.js does: without extension, by directory, by its main', async (t) => {
@@ -116,12 +276,14 @@ test('the program of a package resolves to its JavaScript file', async (t) => {
   assert.deepEqual(plan.args, ['--quiet']);
 });
 
-test('a program that is not JavaScript is rejected', async (t) => {
-  const shell = { ...withProgram, 'node_modules/@acme/server/bin/serve': '#!/bin/sh\nexec x' };
-  await assert.rejects(resolve(t, shell), {
+test('a program that is a shell script starts in exec mode, with a notice; a binary is rejected', async (t) => {
+  const file = 'node_modules/@acme/server/bin/serve';
+  const { exec, notices } = await resolve(t, { ...withProgram, [file]: '#!/bin/sh\nexec x' });
+  assert.deepEqual(exec, { command: 'serve --quiet', reason: `${file} is a script of another program` });
+  assert.deepEqual(codes(notices), ['exec_mode']);
+  await assert.rejects(resolve(t, { ...withProgram, [file]: '\x7fELF\x02' }), {
     code: 'unsupported_start',
-    message:
-      '"start" in package.json is `serve --quiet`: node_modules/@acme/server/bin/serve is not a JavaScript program',
+    message: `"start" in package.json is \`serve --quiet\`: ${file} is not a JavaScript program`,
   });
 });
 
@@ -132,7 +294,7 @@ test('the program of an indirect dependency is found by its link', async (t) => 
   });
   await mkdir(join(directory, 'node_modules/.bin'));
   await symlink('../deep/cli.js', join(directory, 'node_modules/.bin/deep'));
-  assert.equal((await resolveStart(directory, appSettings())).script, 'node_modules/deep/cli.js');
+  assert.equal((await startOf(directory)).script, 'node_modules/deep/cli.js');
 });
 
 test('odd fields in the package.json of a dependency are ignored', async (t) => {
@@ -149,7 +311,7 @@ test('a program that no package has is rejected with a hint', async (t) => {
   await assert.rejects(resolve(t, { 'package.json': { scripts: { start: 'next start' } } }), {
     code: 'unsupported_start',
     message: '"start" in package.json is `next start`: no package in dependencies has a program "next"',
-    hint: 'Add the package of next to dependencies (devDependencies are removed before the app runs), or start a file: `node server.js`.',
+    hint: 'Run `npm install next` if the package has this name, or name a file in sluice.json, as in {"start": "node server.js"}.',
   });
 });
 
@@ -171,16 +333,29 @@ test('a script that runs itself is rejected', async (t) => {
   });
 });
 
-test('prestart and PORT are ignored with notices', async (t) => {
-  const plan = await resolve(t, {
-    'package.json': { scripts: { prestart: 'echo hi', start: 'PORT=3000 NODE_ENV=x node app.js' } },
-    'app.js': '',
-  });
+test('prestart runs before the start; poststart and PORT are ignored with notices', async (t) => {
+  const scripts = {
+    prestart: 'node migrate.js',
+    start: 'PORT=3000 NODE_ENV=x node app.js',
+    poststart: 'echo',
+  };
+  const plan = await resolve(t, { 'package.json': { scripts }, 'app.js': '' });
   assert.deepEqual(plan.env, { NODE_ENV: 'x' });
-  assert.deepEqual(
-    plan.notices.map(({ code }) => code),
-    ['start_hook_ignored', 'start_port_ignored'],
-  );
+  assert.deepEqual(plan.before, ['node migrate.js']);
+  assert.deepEqual(codes(plan.notices), ['start_hook_ignored', 'start_port_ignored']);
+});
+
+test('commands of the start that build the app belong to the build', async (t) => {
+  const scripts = {
+    build: 'vite build',
+    compile: 'x',
+    prestart: 'npm run build',
+    start: 'npx tsc -p . && node dist/a.js',
+  };
+  const directory = await tree(t, { 'package.json': { scripts, devDependencies: { typescript: '5' } } });
+  const { builds, notices } = await decideStart(directory, appSettings());
+  assert.deepEqual(builds, ['npx tsc -p .']);
+  assert.deepEqual(codes(notices), ['start_step_skipped']);
 });
 
 test('a start file that does not exist or is outside the release is rejected', async (t) => {
@@ -197,31 +372,117 @@ test('a start file that does not exist or is outside the release is rejected', a
   }
 });
 
-test('an app without anything to run is rejected before the install', async (t) => {
-  const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
-  await assert.rejects(check({ 'README.md': '' }), {
+test('an app without anything to run is rejected before the install; the error lists what exists', async (t) => {
+  const rejects = async (files: Record<string, unknown>, message: RegExp, hint: RegExp) =>
+    assert.rejects(decideStart(await tree(t, files), appSettings()), {
+      code: 'nothing_to_run',
+      message,
+      hint,
+    });
+  await rejects({ 'README.md': '' }, /found: no package\.json$/, /\{"start":"node FILE"\}/);
+  await rejects(
+    { 'package.json': { main: 'lib.js' }, 'vite.config.js': '', 'work.js': '' },
+    /lib\.js \("main" in package\.json\) does not exist\n {2}found: package\.json without scripts; the files work\.js$/,
+    /./,
+  );
+  const scripts = { dev: 'x', server: 'node x.js', lint: 'eslint' };
+  await rejects(
+    { 'package.json': { scripts } },
+    /the scripts dev, server, lint/,
+    /\{"start":"npm run server"\}/,
+  );
+  const kit = { devDependencies: { '@sveltejs/kit': '2', '@sveltejs/adapter-auto': '6' } };
+  await rejects({ 'package.json': kit }, /the framework SvelteKit/, /npm install -D @sveltejs\/adapter-node/);
+  await rejects(
+    { 'api/server.js': '', Procfile: 'jobs: node j.js' },
+    /a Procfile with jobs/,
+    /\{"start":"node api\/server\.js"\}/,
+  );
+  await rejects({ 'apps/web/package.json': {} }, /no package\.json/, /\{"root":"apps\/web"\}/);
+  const app = "module.exports = { apps: [{ name: 'a', script: 'work.js' }] }";
+  await rejects({ 'ecosystem.config.js': app }, /ecosystem\.config\.js/, /\{"start":"node work\.js"\}/);
+  const gulp = { 'package.json': { scripts: { start: 'gulp' } } };
+  await rejects(gulp, /only a development command: `gulp`/, /./);
+});
+
+test('a file of a script that only the build could write is named, with the script that may write it', async (t) => {
+  const scripts = { start: 'node dist/app.js', compile: 'tsc' };
+  await assert.rejects(resolve(t, { 'package.json': { scripts } }), {
     code: 'nothing_to_run',
-    message: 'there is nothing to run: no package.json, no server.js, no index.js',
-  });
-  await assert.rejects(check({ 'package.json': { main: 'lib.js' } }), {
-    code: 'nothing_to_run',
-    message:
-      'there is nothing to run: package.json has no "start" script and no file lib.js for its "main", and there is no server.js, no index.js',
-  });
-  await assert.rejects(check({ 'package.json': { scripts: { start: 'a && b' } } }), {
-    code: 'unsupported_start',
+    hint: 'Let Sluice build the app: write {"build": {"command": "compile"}} in sluice.json.',
   });
 });
 
+/** Commands that are rejected before the install, with the reason. */
+const rejected: Record<string, RegExp> = {
+  'python3 app.py': /python3 runs Python, and Sluice runs Node\.js/,
+  'java -jar app.jar': /runs Java/,
+  'php artisan serve': /runs PHP/,
+  'cross-env A=1 bundle exec rails s': /runs Ruby/,
+  'go run .': /runs Go/,
+  'deno task start': /runs Deno/,
+  'docker compose up': /runs Docker/,
+  'nginx -g "daemon off;"': /nginx runs a web server/,
+  './gradlew bootRun': /gradlew runs Java/,
+  'electron .': /runs Electron/,
+  'node "a.js': /an unclosed "/,
+  'node a.js && && node b.js': /no command before "&&"/,
+  node: /it names no file/,
+  'NODE_ENV=production': /it names no program/,
+  nodemon: /index\.js, which does not exist/,
+  'npm ci': /Sluice supports npm only with "start", or with "run"/,
+  'npm run gone': /package\.json has no script "gone"/,
+  'node ../a.js': /\.\.\/a\.js is outside the release/,
+  'cd .. && node a.js': /\.\. is outside the release/,
+  'nf start': /there is no file Procfile/,
+  'gone --port 1': /no package in dependencies has a program "gone"/,
+};
+
+for (const [start, message] of Object.entries(rejected)) {
+  test(`\`${start}\` is rejected before the install`, async (t) => {
+    const directory = await tree(t, { 'package.json': { scripts: { start } } });
+    await assert.rejects(decideStart(directory, appSettings()), (error: AppError) => {
+      assert.match(error.message, message);
+      assert.match(error.hint, /sluice\.json|\.gitignore/);
+      return true;
+    });
+  });
+}
+
+test('a hostile start command is decided in little time', async (t) => {
+  const long = ['(', '$(', '"${A:-', 'node -r a ', 'a && ', 'A=1 ', 'npm run start ', 'sh -c "'];
+  for (const part of long) {
+    const scripts = { start: part.repeat(16_000 / part.length) };
+    const directory = await tree(t, { 'package.json': { scripts } });
+    const from = performance.now();
+    await decideStart(directory, appSettings()).catch((error: unknown) => {
+      if (!(error instanceof AppError)) throw error;
+    });
+    const took = performance.now() - from;
+    assert.ok(took < 1000, `${part}: ${took} ms`);
+  }
+});
+
+test('variables of a Procfile or an env file outside of the release are not read', async (t) => {
+  const directory = await tree(t, {
+    'app/package.json': { scripts: { start: 'env-cmd -f ../secret node a.js' } },
+    secret: 'A=1',
+    'app/a.js': '',
+  });
+  const { env, notices } = await startOf(join(directory, 'app'));
+  assert.deepEqual(env, {});
+  assert.deepEqual(codes(notices), ['env_file_missing']);
+});
+
 test('before the install, files of the install and the build need not exist', async (t) => {
-  const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
+  const check = async (files: Record<string, unknown>) => decideStart(await tree(t, files), appSettings());
   await check({ 'package.json': { scripts: { start: 'next start' }, dependencies: { next: '1' } } });
   await check({ 'package.json': { scripts: { start: 'node dist/main.js', build: 'tsc' } } });
   await check({ 'package.json': { main: 'dist/main.js', scripts: { build: 'tsc' } } });
 });
 
 test('a missing file that no script writes is rejected before the install', async (t) => {
-  const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
+  const check = async (files: Record<string, unknown>) => decideStart(await tree(t, files), appSettings());
   const start = 'node servr.js';
   await assert.rejects(check({ 'package.json': { scripts: { start } }, 'server.js': '' }), {
     code: 'nothing_to_run',
@@ -231,33 +492,19 @@ test('a missing file that no script writes is rejected before the install', asyn
   await check({ 'package.json': { scripts: { start: 'node node_modules/next/dist/bin/next start' } } });
 });
 
-test('a program that only dev dependencies have is rejected before the install', async (t) => {
-  const manifest = {
-    scripts: { start: 'nx serve', build: 'nx build' },
-    dependencies: { express: '5' },
-    devDependencies: { nx: '1' },
-  };
-  const bin = { nx: 'bin/nx.js' };
-  const check = async (packages: unknown, changes = {}) =>
-    checkStart(
-      await tree(t, {
-        'package.json': { ...manifest, ...changes },
-        ...(packages === undefined ? {} : { 'package-lock.json': { packages } }),
-      }),
+test('a program that no package has is rejected before the install if the lockfile shows that', async (t) => {
+  const manifest = { scripts: { start: 'nx-server run' }, devDependencies: { z: '1' } };
+  const decide = async (packages: unknown, more = {}) =>
+    decideStart(
+      await tree(t, { 'package.json': manifest, 'package-lock.json': { packages }, ...more }),
       appSettings(),
     );
-  const rejected = {
-    code: 'unsupported_start',
-    message: '"start" in package.json is `nx serve`: no package in dependencies has a program "nx"',
-  };
-  await assert.rejects(check({ 'node_modules/nx': { bin, dev: true } }), rejected);
-  await assert.rejects(check(undefined, { dependencies: {} }), rejected);
-  // A dependency needs the program, too.
-  await check({ 'node_modules/nx': { bin } });
-  await check({ 'node_modules/nx': { bin, dev: true }, 'node_modules/kit': { bin } });
-  await check(undefined);
-  await check(undefined, { dependencies: {}, packageManager: 'yarn@3.8.7' });
-  await check(null);
+  const entries = { '': {}, 'node_modules/x': { bin: { y: 'y.js' } } };
+  await assert.rejects(decide(entries), { code: 'unsupported_start', message: /has a program "nx-server"$/ });
+  await decide(entries, { 'yarn.lock': '' });
+  await decide(null);
+  const { keep } = await decide({ ...entries, 'node_modules/z': { bin: { 'nx-server': 'nx.js' } } });
+  assert.deepEqual(keep, ['nx-server']);
 });
 
 test('a package.json that is not valid JSON is rejected', async (t) => {
@@ -272,7 +519,7 @@ test('a package.json that is not valid JSON is rejected', async (t) => {
 test('a package.json that is a directory, a loop or huge is rejected', async (t) => {
   const directory = await tree(t, { 'package.json/x': '', 'server.js': '' });
   const rejects = (directory: string, message: string) =>
-    assert.rejects(checkStart(directory, appSettings()), { code: 'invalid_settings', message });
+    assert.rejects(decideStart(directory, appSettings()), { code: 'invalid_settings', message });
   await rejects(directory, 'package.json is not a file');
   const looping = await tree(t, { 'server.js': '' });
   await symlink('package.json', join(looping, 'package.json'));
@@ -280,6 +527,28 @@ test('a package.json that is a directory, a loop or huge is rejected', async (t)
   const huge = await tree(t, { 'package.json': '{}', 'server.js': '' });
   await truncate(join(huge, 'package.json'), 1024 ** 3);
   await rejects(huge, 'package.json is 1.0 GiB, more than the limit of 4.0 MiB');
+});
+
+test('a list as a comment among the scripts is ignored', async (t) => {
+  const scripts = { '//': ['start is for production', 'dev for us'], start: 'node server.js' };
+  assert.equal((await resolve(t, { 'package.json': { scripts }, 'server.js': '' })).script, 'server.js');
+});
+
+test('the decision takes little time, also for an app with many packages', async (t) => {
+  const dependencies = Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`package-${at}`, '1']));
+  const scripts = {
+    prestart: 'npm run build',
+    build: 'tsc',
+    start: 'cross-env A=1 dotenv -- node server.js -p $PORT',
+  };
+  const directory = await tree(t, { 'package.json': { scripts, dependencies }, 'server.js': '' });
+  await decideStart(directory, appSettings());
+  const from = performance.now();
+  for (let at = 0; at < 20; at += 1) await decideStart(directory, appSettings());
+  // Most decisions take 2 ms; the machine may be busy.
+  const each = (performance.now() - from) / 20;
+  t.diagnostic(`${each.toFixed(1)} ms`);
+  assert.ok(each < 50, `${each} ms`);
 });
 
 test('a byte order mark before package.json is ignored', async (t) => {

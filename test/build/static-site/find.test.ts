@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { planDeploy, siteInstead } from '../../../src/build/plan.ts';
+import { planDeploy } from '../../../src/build/plan.ts';
+import { completeStart } from '../../../src/build/start-command/start-plan.ts';
 import { findStaticSite } from '../../../src/build/static-site/find.ts';
-import { describeSite, placeStaticSite } from '../../../src/build/static-site/place.ts';
+import { placeStaticSite } from '../../../src/build/static-site/place.ts';
 import { loadAppSettings, topOf } from '../../../src/config/app-settings.ts';
 import { readManifest } from '../../../src/config/package-manifest.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
@@ -212,9 +213,8 @@ test('what is served of an app without a start command', async (t) => {
       await writeTree(tree, files);
       const before = await planDeploy(tree, machine);
       await writeTree(tree, Object.fromEntries(built.map((directory) => [`${directory}/index.html`, ''])));
-      const site = before.site ?? (await siteInstead(tree, before.settings));
-      assert.ok(site);
-      assert.equal(describeSite(site, await placeStaticSite(tree, site)), log);
+      const { description } = await completeStart(tree, before.settings, before.start);
+      assert.equal(description, log);
       if (before.site !== undefined) assert.equal(before.workers.count, 1);
     });
   }

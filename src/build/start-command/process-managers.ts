@@ -1,0 +1,183 @@
+import { join } from 'node:path';
+import type { Word } from '../../releases/words.ts';
+import { takeOptions, valuesOf } from './options.ts';
+import { type Project, readText } from './project.ts';
+import { type CommandSource, changeDirectory, seesThrough, type Trail, unsupportedStart } from './trail.ts';
+import { type Behind, plain, type Wrapper } from './wrappers.ts';
+
+/** Programs that start and watch the app, as Sluice itself does. */
+export const processManagers: Record<string, Wrapper> = {
+  pm2,
+  'pm2-runtime': pm2,
+  'pm2-docker': pm2,
+  forever(words, trail, source) {
+    const withValue =
+      '-m -l -o -e -p -c -f --pidFile --sourceDir --workingDir --minUptime --spinSleepTime --uid --killSignal';
+    const before = takeOptions(words, withValue);
+    const { values, rest } =
+      before.rest[0] === 'start' ? takeOptions(before.rest.slice(1), withValue) : before;
+    if (rest.length === 0) throw unsupportedStart(source, 'it names no file');
+    seesThrough(trail, 'forever');
+    const command = values.get('-c')?.[0] ?? before.values.get('-c')?.[0] ?? 'node';
+    return { words: [...command.split(' '), ...rest] };
+  },
+  nodemon,
+  'node-dev': watcher('node', '--notify --timestamp --deps --dedupe'),
+  supervisor: watcher(
+    'node',
+    '-w --watch -i --ignore -e --extensions -p --poll-interval -x --exec -n --no-restart-on',
+  ),
+  'ts-node-dev': watcher(
+    'ts-node',
+    `-r --require -P --project -O --compiler-options --watch --ignore-watch --interval
+    --debounce --tree-kill --notify --dir`,
+  ),
+  tsnd: watcher(
+    'ts-node',
+    '-r --require -P --project -O --compiler-options --watch --ignore-watch --interval --debounce',
+  ),
+};
+
+const pm2Options = `-i --instances -n --name --interpreter --interpreter-args --node-args -o --output -e --error -l --log
+  --log-type --max-memory-restart --env -c --cron --max-restarts --restart-delay --exp-backoff-restart-delay --cwd
+  --kill-timeout --listen-timeout -w --watch --ignore-watch --only --namespace --port --user -u --secret --public --format`;
+
+async function pm2(words: Word[], trail: Trail, source: CommandSource): Promise<Behind> {
+  const at = words.indexOf('--');
+  const own = at === -1 ? words : words.slice(0, at);
+  const args = at === -1 ? [] : words.slice(at + 1);
+  const operands: Word[] = [];
+  const values = new Map<string, string[]>();
+  for (let rest = own; rest.length > 0; ) {
+    const options = takeOptions(rest, pm2Options);
+    for (const [name, given] of options.values) values.set(name, given);
+    operands.push(...options.rest.slice(0, 1));
+    rest = options.rest.slice(1);
+  }
+  const [first, ...others] = plain(operands);
+  const subcommands = ['start', 'startOrRestart', 'startOrReload', 'reload', 'restart'];
+  const [target, ...following] = subcommands.includes(first ?? '') ? others : plain(operands);
+  if (target === undefined) throw unsupportedStart(source, 'it names no file');
+  seesThrough(trail, 'PM2');
+  if (/\.config\.[cm]?js$|\.(?:json|ya?ml)$/.test(target)) return await ecosystem(target, trail, source);
+  const cwd = values.get('--cwd')?.[0];
+  if (cwd !== undefined) changeDirectory(trail, cwd, source);
+  const interpreter = values.get('--interpreter')?.[0];
+  const nodeArgs = valuesOf({ values, written: [], rest: [] }, '--node-args', '--interpreter-args')?.[0];
+  if (/\s/.test(target)) return { text: target };
+  if (interpreter === 'none' || (interpreter === undefined && !/[./]/.test(target))) {
+    return { words: [target, ...following, ...args] };
+  }
+  const options = nodeArgs?.split(/\s+/).filter(Boolean) ?? [];
+  return { words: [interpreter ?? 'node', ...options, target, ...args] };
+}
+
+/** App in a configuration file of PM2. */
+interface EcosystemApp {
+  script: string;
+  args: string[];
+  cwd: string | undefined;
+  interpreter: string | undefined;
+}
+
+async function ecosystem(file: string, trail: Trail, source: CommandSource): Promise<Behind> {
+  const { apps, isCertain } = await readEcosystem(trail.project, join(trail.directory, file));
+  const [app] = apps;
+  if (app === undefined) {
+    throw unsupportedStart(source, `Sluice finds no "script" in ${file}`, ecosystemHint('node server.js'));
+  }
+  const command = ecosystemCommand(app);
+  if (apps.length > 1 || !isCertain) {
+    const why = `${file} has several apps, or is a program that Sluice does not run`;
+    throw unsupportedStart(source, why, ecosystemHint(command));
+  }
+  if (app.cwd !== undefined) changeDirectory(trail, app.cwd, source);
+  return { text: command, from: file };
+}
+
+function ecosystemHint(command: string): string {
+  return `Write {"start": ${JSON.stringify(command)}} in sluice.json, and other apps as "processes".`;
+}
+
+function ecosystemCommand({ script, args, interpreter }: EcosystemApp): string {
+  const program = interpreter === 'none' || !/[./]/.test(script) ? [] : [interpreter ?? 'node'];
+  return [...program, /\s/.test(script) && args.length > 0 ? `"${script}"` : script, ...args].join(' ');
+}
+
+/** Files in which PM2 finds its apps. */
+export const ecosystemFiles = ['js', 'cjs', 'mjs', 'json', 'yml'].map(
+  (extension) => `ecosystem.config.${extension}`,
+);
+
+/**
+ * Reads the literal texts of a PM2 configuration file: Sluice does not run it.
+ * @returns `isCertain` is false if the file may have other values
+ */
+export async function readEcosystem(
+  project: Pick<Project, 'root'>,
+  path: string,
+): Promise<{ apps: EcosystemApp[]; isCertain: boolean }> {
+  const text = (await readText(project, path)) ?? '';
+  const uncommented = text.replaceAll(/^\s*\/\/.*$/gm, '');
+  const literal = (name: string) =>
+    [...uncommented.matchAll(new RegExp(`\\b${name}['"]?\\s*:\\s*(?:'([^'\\n]*)'|"([^"\\n]*)")`, 'g'))].map(
+      ([, single, double]) => single ?? double ?? '',
+    );
+  const scripts = literal('script');
+  const isCertain = scripts.length === 1 && literal('name').length <= 1;
+  const only = (name: string) => (isCertain ? literal(name)[0] : undefined);
+  const apps = scripts.map((script) => ({
+    script,
+    args: only('args')?.split(/\s+/).filter(Boolean) ?? [],
+    cwd: only('cwd'),
+    interpreter: only('interpreter'),
+  }));
+  return { apps, isCertain };
+}
+
+/** @param program that runs the file that the watcher names */
+function watcher(program: string, withValue: string): Wrapper {
+  return (words, trail, source) => {
+    const { values, rest } = takeOptions(words, withValue);
+    if (rest.length === 0) throw unsupportedStart(source, 'it names no file');
+    trail.development = source.text;
+    const required = [...(values.get('-r') ?? []), ...(values.get('--require') ?? [])];
+    const options = required.flatMap((module) => ['-r', module]);
+    const by = program === 'node' ? execOf(values) : undefined;
+    return { words: [by ?? program, ...options, ...rest] };
+  };
+}
+
+/** Returns the program that `supervisor --exec` runs; undefined for Node.js. */
+function execOf(values: Map<string, string[]>): string | undefined {
+  return (values.get('-x') ?? values.get('--exec'))?.[0];
+}
+
+async function nodemon(words: Word[], trail: Trail, source: CommandSource): Promise<Behind> {
+  const { values, written, rest } = takeOptions(
+    words,
+    '-e --ext -w --watch -i --ignore -d --delay -x --exec -s --signal --config --cwd -r --require -L --legacy-watch',
+  );
+  trail.development = source.text;
+  const config =
+    (await readText(trail.project, join(trail.directory, values.get('--config')?.[0] ?? 'nodemon.json'))) ??
+    '';
+  const configured = /"exec"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(config)?.[1];
+  const exec = (values.get('-x') ?? values.get('--exec'))?.[0] ?? configured?.replaceAll('\\"', '"');
+  if (exec !== undefined) return { text: exec, args: rest };
+  const passed = (values.get('-r') ?? values.get('--require') ?? []).flatMap((module) => ['-r', module]);
+  const forNode = written.filter((option) =>
+    /^--(?:inspect|experimental-|import|loader|enable-|max-)/.test(option),
+  );
+  const file = rest[0] ?? trail.project.manifest?.main ?? 'index.js';
+  const isTypeScript = typeof file === 'string' && /\.[cm]?tsx?$/.test(file);
+  const dependencies = {
+    ...trail.project.manifest?.devDependencies,
+    ...trail.project.manifest?.dependencies,
+  };
+  const runtime = isTypeScript
+    ? ['ts-node', 'tsx'].find((name) => Object.hasOwn(dependencies, name))
+    : undefined;
+  const inspectless = forNode.filter((option) => !option.startsWith('--inspect'));
+  return { words: [runtime ?? 'node', ...inspectless, ...passed, file, ...rest.slice(1)] };
+}

@@ -1,0 +1,127 @@
+import { realpath } from 'node:fs/promises';
+import { join, normalize, relative, sep } from 'node:path';
+import { parseEnv } from 'node:util';
+import type { AppSettings } from '../../config/app-settings.ts';
+import { installScripts, type Manifest, readManifest } from '../../config/package-manifest.ts';
+import { parentsOf } from '../../config/workspaces.ts';
+import { hasCode } from '../../errors/app-error.ts';
+import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+
+/** Files of an app, before or after its build. */
+export interface Project {
+  /** directory of the release; absolute */
+  root: string;
+  /** directory of the app, relative to the release; '.' for the release itself */
+  app: string;
+  settings: AppSettings;
+  /** of the app */
+  manifest: Manifest | undefined;
+  /** script of package.json that Sluice runs to build the app; undefined for none */
+  buildScript: string | undefined;
+  /** true if the install or the build may still write files of the app */
+  mayBuild: boolean;
+}
+
+/** Limit of a text file such as `.env` or `Procfile`, in bytes. */
+const maxTextBytes = 256 * 1024;
+
+/**
+ * Reads what the start of an app depends on.
+ * @param isBuilt true if the app is installed and built
+ * @throws AppError `invalid_settings`
+ */
+export async function readProject(root: string, settings: AppSettings, isBuilt: boolean): Promise<Project> {
+  const app = settings.directory || '.';
+  const manifest = await readManifest(root, app);
+  const buildScript = manifest && buildScriptOf(settings, manifest);
+  const mayInstall =
+    manifest !== undefined && (manifest.workspaces !== undefined || hasInstallScript(manifest));
+  const hooks = settings.hooks.preBuild ?? settings.hooks.postBuild;
+  const mayBuild = !isBuilt && (buildScript !== undefined || mayInstall || hooks !== undefined);
+  return { root, app, settings, manifest, buildScript, mayBuild };
+}
+
+function buildScriptOf({ build }: AppSettings, { scripts }: Manifest): string | undefined {
+  if (build.command === false) return undefined;
+  const names = build.command === undefined ? ['heroku-postbuild', 'build'] : [build.command];
+  return names.find((name) => scripts[name] !== undefined);
+}
+
+function hasInstallScript({ scripts }: Manifest): boolean {
+  return installScripts.some((name) => scripts[name] !== undefined);
+}
+
+/**
+ * Returns the package.json that applies in a directory of the app, as npm finds it: there, or in a directory above, up to the
+ * release.
+ * @returns the manifest with its directory, relative to the release; undefined if there is none
+ * @throws AppError `invalid_settings`
+ */
+export async function manifestFor(
+  { root }: Project,
+  directory: string,
+): Promise<{ manifest: Manifest; directory: string } | undefined> {
+  for (const at of parentsOf(directory)) {
+    const found = at === '' || (await isInside(root, at)) ? await readManifest(root, at) : undefined;
+    if (found !== undefined) return { manifest: found, directory: at || '.' };
+  }
+  return undefined;
+}
+
+/** Returns true if a path of the app exists and no link of the path leads out of it. */
+async function isInside(root: string, path: string): Promise<boolean> {
+  try {
+    const found = relative(await realpath(root), await realpath(join(root, path)));
+    return staysInside(found);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return false;
+    throw error;
+  }
+}
+
+/** Returns true if a path, as written, stays inside the directory that it is relative to. */
+export function staysInside(path: string): boolean {
+  const normal = normalize(path);
+  return !normal.startsWith('/') && normal !== '..' && !normal.startsWith(`..${sep}`);
+}
+
+/** Returns the text of a file of the app; undefined if it does not exist, is too large, or is not a file of the app. */
+export async function readText({ root }: Pick<Project, 'root'>, path: string): Promise<string | undefined> {
+  if (!staysInside(path)) return undefined;
+  try {
+    return await readAppText(join(root, path), root, maxTextBytes);
+  } catch (error) {
+    if (error instanceof NotAFile || hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return undefined;
+    throw error;
+  }
+}
+
+/** Returns the variables of an env file, as text or JSON; undefined if the file cannot be read. */
+export async function readEnvFile(
+  project: Project,
+  path: string,
+): Promise<Record<string, string> | undefined> {
+  const text = await readText(project, path);
+  if (text === undefined) return undefined;
+  if (!path.endsWith('.json')) return { ...parseEnv(text) } as Record<string, string>;
+  try {
+    const values = Object.entries(JSON.parse(text) as object);
+    return Object.fromEntries(values.map(([name, value]) => [name, String(value)]));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns the commands of a Procfile by process name; undefined if there is none. */
+export async function readProcfile(
+  project: Project,
+  path = join(project.app, 'Procfile'),
+): Promise<Record<string, string> | undefined> {
+  const text = await readText(project, path);
+  if (text === undefined) return undefined;
+  const entries = text.split('\n').flatMap((line) => {
+    const [, name, command] = /^([\w-]+)\s*:\s*(.*\S)\s*$/.exec(line) ?? [];
+    return name === undefined || command === undefined ? [] : [[name, command] as const];
+  });
+  return Object.fromEntries(entries);
+}

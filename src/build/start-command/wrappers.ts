@@ -1,0 +1,197 @@
+import { join } from 'node:path';
+import type { Word } from '../../releases/words.ts';
+import { NeedsShell, type Options, takeOptions, valuesOf } from './options.ts';
+import { readProcfile } from './project.ts';
+import {
+  addEnvFiles,
+  addNotice,
+  type CommandSource,
+  seesThrough,
+  type Trail,
+  unsupportedStart,
+} from './trail.ts';
+
+/** Command behind a program that Sluice sees through: its words, its text, or a script of package.json. */
+export type Behind =
+  | { words: Word[] }
+  | { text: string; from?: string; args?: Word[] }
+  | { script: string; args: Word[] };
+
+/**
+ * Returns the command behind a program.
+ * @param words words after the program
+ * @throws AppError `unsupported_start`; NeedsShell
+ */
+export type Wrapper = (words: Word[], trail: Trail, source: CommandSource) => Behind | Promise<Behind>;
+
+/** Programs that set variables, or run a program in their own place. */
+export const wrappers: Record<string, Wrapper> = {
+  exec: prefix('-a'),
+  command: prefix(),
+  nohup: prefix(),
+  time: prefix('-f -o'),
+  nice: prefix('-n --adjustment'),
+  ionice: prefix('-c -n --class --classdata'),
+  tini: prefix('-e -p'),
+  'dumb-init': prefix('-r --rewrite'),
+  catchsegv: prefix(),
+  'cross-env': assignments,
+  corepack: prefix(),
+  env(words, trail, source) {
+    const options = takeOptions(words, '-u --unset -C --chdir');
+    if (
+      options.written.some((option) =>
+        /^(?:-i?|--ignore-environment)$|^-[SC]|^--(?:split-string|chdir)/.test(option),
+      )
+    ) {
+      throw new NeedsShell('env has an option that Sluice does not know');
+    }
+    return assignments(options.rest, trail, source);
+  },
+  'cross-env-shell'(words, trail, source) {
+    const { words: rest } = assignments(words, trail, source) as { words: Word[] };
+    return { text: plain(rest).join(' ') };
+  },
+  sh: shell,
+  bash: shell,
+  async dotenv(words, trail) {
+    const options = takeOptions(words, '-e -v -p');
+    if (options.written.some((option) => option.startsWith('-c') || option.startsWith('-p'))) {
+      throw new NeedsShell('dotenv has an option that Sluice does not know');
+    }
+    for (const pair of valuesOf(options, '-v') ?? []) assign(trail, pair);
+    await addEnvFiles(
+      trail,
+      'dotenv',
+      valuesOf(options, '-e') ?? ['.env'],
+      isGiven(options, '-o', '--override'),
+    );
+    return { words: options.rest };
+  },
+  async dotenvx(words, trail) {
+    const [subcommand, ...rest] = takeOptions(words).rest;
+    if (subcommand !== 'run') throw new NeedsShell('Sluice knows only `dotenvx run`');
+    const options = takeOptions(rest, '-f --env-file -fk --env-keys-file -fv -e --env --convention');
+    if (valuesOf(options, '--convention', '-fv'))
+      throw new NeedsShell('dotenvx has an option that Sluice does not know');
+    const files = [...(options.values.get('-f') ?? []), ...(options.values.get('--env-file') ?? [])];
+    const overrides = isGiven(options, '-o', '--overload', '--override');
+    await addEnvFiles(trail, 'dotenvx', files.length > 0 ? files : ['.env'], overrides);
+    for (const pair of valuesOf(options, '-e', '--env') ?? []) assign(trail, pair);
+    const values = [...Object.values(trail.env), ...Object.values(trail.defaults)];
+    if (values.some((value) => typeof value === 'string' && value.startsWith('encrypted:'))) {
+      throw new NeedsShell('dotenvx must decrypt variables');
+    }
+    return { words: options.rest };
+  },
+  async 'env-cmd'(words, trail) {
+    const options = takeOptions(words, '-f --file -r --rc-file -e --environments');
+    if (
+      valuesOf(options, '-e', '--environments', '-r', '--rc-file') ||
+      isGiven(options, '-x', '--expand-envs')
+    ) {
+      throw new NeedsShell('env-cmd has an option that Sluice does not know');
+    }
+    const [first, ...others] = options.rest;
+    // Before version 9, the first word is the file.
+    const isFile = typeof first === 'string' && /(?:^|\/)\.env(?:\.[\w-]+)*$|\.env$/.test(first);
+    const files = valuesOf(options, '-f', '--file') ?? [isFile ? first : '.env'];
+    if (files.some((file) => /\.[cm]?js$/.test(file)))
+      throw new NeedsShell('env-cmd runs a file that sets variables');
+    await addEnvFiles(trail, 'env-cmd', files, !isGiven(options, '--no-override'));
+    return { words: isFile ? others : options.rest };
+  },
+  nf: foreman,
+  foreman,
+  heroku(words, trail, source) {
+    if (words[0] !== 'local') throw unsupportedStart(source, 'Sluice knows only `heroku local`');
+    return foreman(['start', ...words.slice(1)], trail, source);
+  },
+};
+
+/** @param withValue options of the program whose value is the next word */
+function prefix(withValue?: string): Wrapper {
+  return (words) => ({ words: takeOptions(words, withValue).rest });
+}
+
+function assignments(words: Word[], trail: Trail, _source: CommandSource): Behind {
+  for (const [at, word] of words.entries()) {
+    const [first] = typeof word === 'string' ? [word] : word;
+    if (typeof first !== 'string' || !/^[A-Za-z_]\w*=/.test(first)) return { words: words.slice(at) };
+    assign(trail, word);
+  }
+  return { words: [] };
+}
+
+/** Sets a variable by a word such as `A=1`. */
+export function assign(trail: Trail, word: Word): void {
+  const [first, ...others] = typeof word === 'string' ? [word] : word;
+  const [, name, value = ''] = /^([A-Za-z_]\w*)=(.*)$/s.exec(first as string) ?? [];
+  if (name === undefined) return;
+  trail.env[name] = others.length === 0 ? value : [value, ...others];
+}
+
+function shell(words: Word[], _trail: Trail, source: CommandSource): Behind {
+  const [flag, text] = words;
+  if (flag === undefined) throw unsupportedStart(source, 'it names no file');
+  if (typeof flag !== 'string' || !/^-\w*c$/.test(flag) || typeof text !== 'string') {
+    throw new NeedsShell('it runs a shell script');
+  }
+  return { text };
+}
+
+/** Foreman starts all processes of a Procfile. Sluice starts `web`. */
+async function foreman(words: Word[], trail: Trail, source: CommandSource): Promise<Behind> {
+  const withValue = '-j --procfile -f -e --env -p --port -x --proxy -F --procfile';
+  const before = takeOptions(words, withValue);
+  const [subcommand, ...rest] = before.rest;
+  if (subcommand !== 'start') throw unsupportedStart(source, 'Sluice knows only the subcommand "start"');
+  const after = takeOptions(rest, withValue);
+  const given = (...names: string[]) => valuesOf(after, ...names)?.[0] ?? valuesOf(before, ...names)?.[0];
+  const name = given('-j', '--procfile', '-f') ?? 'Procfile';
+  const files = (given('-e', '--env') ?? '.env').split(',');
+  const processes = await readProcfile(trail.project, join(trail.directory, name));
+  if (processes === undefined) throw unsupportedStart(source, `there is no file ${name}`);
+  const [named = 'web'] = plain(after.rest).map((word) => word.split('=', 1)[0] ?? '');
+  const chosen = Object.hasOwn(processes, named) ? named : Object.keys(processes)[0];
+  if (chosen === undefined) throw unsupportedStart(source, `${name} has no processes`);
+  await addEnvFiles(trail, 'Foreman', files, true);
+  noteOtherProcesses(trail, processes, chosen, name);
+  seesThrough(trail, 'Foreman');
+  return { text: processes[chosen] ?? '', from: `"${chosen}" in ${name}` };
+}
+
+/** Adds a notice about the processes of a Procfile that Sluice does not start. */
+export function noteOtherProcesses(
+  trail: Pick<Trail, 'notices'>,
+  processes: Record<string, string>,
+  chosen: string,
+  file = 'Procfile',
+): void {
+  const others = Object.keys(processes).filter((name) => name !== chosen);
+  if (others.length === 0) return;
+  const background = others.filter((name) => name !== 'release');
+  const settings = {
+    ...(others.includes('release') && { hooks: { preSwitch: processes['release'] } }),
+    ...(background.length > 0 && {
+      processes: Object.fromEntries(background.map((name) => [name, processes[name]])),
+    }),
+  };
+  addNotice(trail, {
+    code: 'process_not_started',
+    message: `Sluice starts "${chosen}" of ${file}, and not ${others.map((name) => `"${name}"`).join(', ')}`,
+    hint: `To run them, write ${JSON.stringify(settings)} in sluice.json.`,
+  });
+}
+
+/** Returns words without variables. @throws NeedsShell */
+export function plain(words: Word[]): string[] {
+  return words.map((word) => {
+    if (typeof word !== 'string') throw new NeedsShell('it passes a variable to another program');
+    return word;
+  });
+}
+
+export function isGiven({ values }: Options, ...names: string[]): boolean {
+  return names.some((name) => values.has(name));
+}
