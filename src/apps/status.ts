@@ -28,6 +28,8 @@ export interface AppStatus extends OfRunner {
   domains: DomainView[];
   /** number of the live release; null if there is none */
   release: number | null;
+  /** version of Node.js that the live release runs on; null if there is none, or if it is not recorded */
+  node: string | null;
   /** number of workers that should run; null if the app does not run */
   wanted: number | null;
   /** command of exec mode; null if the app starts from a file, or does not run */
@@ -59,6 +61,7 @@ export async function environmentStatus(
     domains: appliance.domains.of(id),
     port: state.port,
     release: active?.release ?? null,
+    node: live?.node?.version ?? null,
     wanted: inRunner?.active?.workers ?? null,
     exec: inRunner?.active?.exec ?? null,
     workers,

@@ -8,6 +8,7 @@ import { registerDoctorCommand } from './commands/doctor.ts';
 import { registerDomainCommands } from './commands/domains.ts';
 import { registerEnvCommands } from './commands/env.ts';
 import { registerLogsCommand } from './commands/logs.ts';
+import { registerNodeCommands } from './commands/node.ts';
 import { registerReleaseCommands } from './commands/releases.ts';
 import { registerUpCommand } from './commands/up.ts';
 import { registerUpgradeCommand } from './commands/upgrade.ts';
@@ -38,6 +39,7 @@ async function main(): Promise<void> {
   registerAccessCommands(program);
   registerDomainCommands(program);
   registerDoctorCommand(program);
+  registerNodeCommands(program);
   registerBackupCommands(program);
   registerUpgradeCommand(program);
   try {

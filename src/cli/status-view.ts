@@ -7,7 +7,8 @@ import { formatDay, formatTime, paint, stateColour, table } from './output.ts';
 
 /** Describes an app and its processes. */
 export function describeApp(app: AppStatus): string {
-  const release = app.release === null ? 'no release is live' : `release ${app.release}`;
+  const node = app.node === null ? '' : ` on Node.js ${app.node}`;
+  const release = app.release === null ? 'no release is live' : `release ${app.release}${node}`;
   const parts = [
     `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
     describeMode(app),

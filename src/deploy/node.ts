@@ -12,7 +12,7 @@ import {
   touchNode,
 } from '../build/node-version/installed.ts';
 import { newestOfLines } from '../build/node-version/known.ts';
-import { fetchNodeList, isOutdated, type NodeList, readNodeList } from '../build/node-version/list.ts';
+import { fetchNodeList, isRecent, type NodeList, readNodeList } from '../build/node-version/list.ts';
 import type { ReleaseNode, ReleaseRecord } from '../releases/release.ts';
 import { exists } from '../system/fs/exists.ts';
 
@@ -36,15 +36,15 @@ export function availableNodes(appliance: Appliance, context: Context): Availabl
 /**
  * Returns the versions in the registry. Reads the list again if it is old. If that fails, returns the old list, or without one the
  * versions that are installed and those that this version of Sluice knows.
- * @param now true to read the list in any case
+ * @param maxAge of the list, in ms
  */
 export async function registryNodes(
   { paths, runner }: Appliance,
   { log, signal }: Context,
-  now = false,
+  maxAge = 3_600_000,
 ): Promise<NodeList> {
   const list = await readNodeList(paths.nodeList);
-  if (list !== undefined && !now && !isOutdated(list, Date.now())) return list;
+  if (isRecent(list, maxAge)) return list;
   try {
     return await fetchNodeList(paths.nodeList, paths.home, (job, onProgress) =>
       runner.call('job', { job }, { signal, onProgress }),

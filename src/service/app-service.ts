@@ -13,6 +13,8 @@ import {
 } from '../deploy/change-variables.ts';
 import { type DeploySource, deploy } from '../deploy/deploy.ts';
 import type { DeployWatcher } from '../deploy/events.ts';
+import { type InstalledNode, nodeOverview } from '../deploy/node-overview.ts';
+import { type NodeUpdate, updateNode } from '../deploy/node-update.ts';
 import { Recovery, recoverFiles } from '../deploy/recover.ts';
 import { rollback } from '../deploy/rollback.ts';
 import { type RunStateChange, restart, scale, start, stop } from '../deploy/run-state.ts';
@@ -166,6 +168,22 @@ export class AppService {
       await change(environment, this.#signal);
     });
     return this.status(id);
+  }
+
+  /**
+   * Moves the live release to the newest version of its Node.js that the app accepts, in the same major version.
+   * @throws AppError `not_deployed`, `install_failed`
+   */
+  updateNode(id: EnvironmentId, by: string): Promise<NodeUpdate> {
+    return this.#change(id, 'node update', by, async (environment) => {
+      using _traffic = await environment.trafficLock.take(this.#signal);
+      return updateNode(environment, this.#signal);
+    });
+  }
+
+  /** Returns the installed versions of Node.js, the newest first. */
+  async nodes(): Promise<InstalledNode[]> {
+    return nodeOverview(this.#appliance, await this.#registry.all(), this.#signal);
   }
 
   find(id: EnvironmentId): Promise<Environment> {

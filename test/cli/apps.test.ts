@@ -187,3 +187,24 @@ test('tokens are listed without their secret, and revoked', async () => {
   assert.equal((await run('token', 'revoke', 'ci')).code, 0);
   assert.equal((await run('token', 'revoke', 'ci')).code, 1);
 });
+
+test('node list shows the Node.js of Sluice and its releases, and node update keeps it', async () => {
+  const [own, ...others] = await json('node', 'list');
+  const { version, uses } = own;
+  assert.equal(version, process.versions.node);
+  assert.deepEqual(
+    uses.filter(({ app, live }: { app: string; live: boolean }) => app === 'shop' && live).length,
+    1,
+  );
+  assert.ok(others.every((other: { own: boolean }) => !other.own));
+  const { stdout } = await run('node', 'list');
+  assert.match(stdout, /^VERSION +NEWEST +SIZE +RELEASES\n\S+ \(Sluice\) +\S+ +\d+ MiB +.*shop 1 \(live\)/);
+  const { code, stdout: text } = await run('node', 'update', 'shop');
+  assert.deepEqual([code, text], [0, `shop keeps Node.js ${version}\n`]);
+  assert.deepEqual(await json('node', 'update', 'shop'), [
+    { app: 'shop', environment: 'production', from: version, to: version, outcome: 'unchanged' },
+  ]);
+  const unknown = await run('node', 'update', 'nothing');
+  assert.equal(unknown.code, 1);
+  assert.match(unknown.stderr, /nothing was not updated: app nothing not found\n {2}List apps/);
+});

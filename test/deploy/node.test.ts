@@ -172,6 +172,126 @@ test('a deploy removes versions of Node.js that no kept release needs and that w
   assert.deepEqual((await readdir(tools)).sort(), ['node@20.2.0', 'node@22.3.0']);
 });
 
+/** Returns the outcome of an update, and the version on which the app then runs. */
+async function update({ server, spec, record }: Awaited<ReturnType<typeof start>>, release: number) {
+  const { from, to, outcome } = await server.service.updateNode(shop, 'test');
+  const { version } = (await record(release))?.node ?? {};
+  return `${from} → ${to} ${outcome}, recorded ${version}, ${nameOf(spec().node)}`;
+}
+
+/** Returns the version in the path of a Node.js. */
+function nameOf(path: string): string {
+  return /node@([^/]+)/.exec(path)?.[1] ?? 'own';
+}
+
+test('an update moves an app to the newest patch that it accepts, by a switch', async (t) => {
+  const context = await start(t);
+  const { server, npm, deploy, tools, age } = context;
+  npm.versions = ['20.1.0', '22.1.0'];
+  await deploy(asking('22'));
+  await age('22.1.0');
+  npm.versions.push('22.2.0', '24.1.0');
+  await rm(server.paths.nodeList);
+  const switches = () => server.runner.calls.filter((name) => name === 'switch').length;
+  assert.equal(await update(context, 1), '22.1.0 → 22.2.0 switched, recorded 22.2.0, 22.2.0');
+  assert.equal(switches(), 2);
+  assert.equal(await update(context, 1), '22.2.0 → 22.2.0 unchanged, recorded 22.2.0, 22.2.0');
+  assert.equal(switches(), 2);
+  // Workers that drain still use the former version.
+  await deploy(asking('22'));
+  assert.deepEqual((await readdir(tools)).sort(), ['node@22.1.0', 'node@22.2.0']);
+  const actions = (await server.history()).map(({ action, outcome }) => `${action} ${outcome}`);
+  assert.deepEqual(actions, ['deploy done', 'node update done', 'node update done', 'deploy done']);
+});
+
+test('an update keeps the major version, and a version that the app names exactly', async (t) => {
+  const context = await start(t);
+  const { server, npm, deploy } = context;
+  npm.versions = ['20.1.0', '22.1.0'];
+  await deploy(asking('>=20 <26'));
+  await deploy(asking('20.1.0'), 'blog');
+  npm.versions.push('20.2.0', '24.1.0');
+  await rm(server.paths.nodeList);
+  assert.equal(await update(context, 1), '22.1.0 → 22.1.0 unchanged, recorded 22.1.0, 22.1.0');
+  assert.equal((await server.service.updateNode(idOf('blog'), 'test')).outcome, 'unchanged');
+});
+
+test('an update of an app for older versions than there are moves it in the oldest line', async (t) => {
+  const context = await start(t);
+  const { server, npm, deploy } = context;
+  npm.versions = ['18.20.1'];
+  await deploy(asking('14'));
+  npm.versions.push('18.20.8');
+  await rm(server.paths.nodeList);
+  assert.equal(await update(context, 1), '18.20.1 → 18.20.8 switched, recorded 18.20.8, 18.20.8');
+});
+
+test('an update moves a release to the new Node.js of Sluice, also if an early version has recorded none', async (t) => {
+  const context = await start(t);
+  const { server, deploy } = context;
+  await deploy(answering('one'));
+  const { store } = await server.service.find(shop);
+  const older = `${own.split('.')[0]}.0.0`;
+  await store.update(1, { node: { version: older, own: true, requests: [] } });
+  assert.equal(await update(context, 1), `${older} → ${own} switched, recorded ${own}, own`);
+  await store.update(1, { node: undefined as never });
+  assert.equal(await update(context, 1), `null → ${own} switched, recorded ${own}, own`);
+  await store.update(1, { node: { version: '22.1.0', own: true, requests: [] } });
+  assert.equal(await update(context, 1), '22.1.0 → 22.2.0 switched, recorded 22.2.0, 22.2.0');
+});
+
+test('an update of a stopped app takes effect at its next start, and a failed one changes nothing', async (t) => {
+  const context = await start(t);
+  const { server, npm, deploy, spec, record } = context;
+  npm.versions = ['22.1.0'];
+  await deploy(asking('22'));
+  npm.versions.push('22.2.0');
+  await rm(server.paths.nodeList);
+  server.runner.onBoot = () => {
+    throw new Error('the worker ended');
+  };
+  await assert.rejects(server.service.updateNode(shop, 'test'), { message: 'the worker ended' });
+  assert.equal((await record(1))?.node?.version, '22.1.0');
+  server.runner.onBoot = () => undefined;
+  server.runner.onSwitch = () => {
+    throw new Error('the switch failed');
+  };
+  await assert.rejects(server.service.updateNode(shop, 'test'), { message: 'the switch failed' });
+  assert.equal((await record(1))?.node?.version, '22.1.0');
+  server.runner.onSwitch = () => undefined;
+
+  await server.service.changeRunState('stop', shop, 'test');
+  const { outcome } = await server.service.updateNode(shop, 'test');
+  assert.equal(outcome, 'kept');
+  await server.service.changeRunState('start', shop, 'test');
+  assert.equal(nameOf(spec().node), '22.2.0');
+});
+
+test('the overview lists installed versions with their releases, size and newest version', async (t) => {
+  const { server, npm, deploy } = await start(t);
+  npm.versions = ['20.1.0', '22.1.0'];
+  await deploy(asking('22'));
+  await deploy(answering('two'));
+  await deploy(asking('20'), 'blog');
+  npm.versions.push('22.2.0', '22.3.0-rc.1');
+  await rm(server.paths.nodeList);
+  const nodes = await server.service.nodes();
+  const use = (app: string, release: number, live: boolean) => ({
+    app,
+    environment: 'production',
+    release,
+    live,
+  });
+  assert.deepEqual(
+    nodes.map(({ sizeBytes, ...node }) => ({ ...node, hasSize: sizeBytes > 0 })),
+    [
+      { version: own, own: true, newest: own, hasSize: true, uses: [use('shop', 2, true)] },
+      { version: '22.1.0', own: false, newest: '22.2.0', hasSize: true, uses: [use('shop', 1, false)] },
+      { version: '20.1.0', own: false, newest: '20.1.0', hasSize: true, uses: [use('blog', 1, true)] },
+    ],
+  );
+});
+
 test('install, build, hooks, workers and processes of a real app run on its own Node.js (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const log = (name: string) =>

@@ -1,4 +1,6 @@
 import * as v from 'valibot';
+import type { EnvironmentId } from '../../config/paths.ts';
+import type { NodeUpdate } from '../../deploy/node-update.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { includes, mayAccess } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
@@ -11,6 +13,9 @@ export interface DestroyedApp {
   tokens: string[];
   keys: string[];
 }
+
+/** Update of the Node.js of an environment. */
+export interface UpdatedNode extends EnvironmentId, NodeUpdate {}
 
 const changesBody = v.record(v.string(), v.nullable(v.string('text, or null to remove it')));
 
@@ -68,6 +73,18 @@ export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions):
     const { workers } = await jsonBody(ctx, scaleBody);
     return service.scale(environmentIdOf(ctx), workers, ctx.state.principal.name);
   });
+
+  add('POST /v1/apps/:app/node', 'deploy', ['environment'], async (ctx) => {
+    const id = environmentIdOf(ctx);
+    return { ...id, ...(await service.updateNode(id, ctx.state.principal.name)) } satisfies UpdatedNode;
+  });
+
+  add('GET /v1/node', 'read', [], async (ctx) =>
+    (await service.nodes()).map((node) => ({
+      ...node,
+      uses: node.uses.filter(({ app }) => mayAccess(ctx.state.principal, app)),
+    })),
+  );
 
   for (const verb of ['restart', 'stop', 'start'] as const) {
     add(`POST /v1/apps/:app/${verb}`, 'deploy', ['environment'], (ctx) =>

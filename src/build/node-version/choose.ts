@@ -43,7 +43,7 @@ export async function chooseNode(requests: NodeRequest[], nodes: AvailableNodes)
     return { version: own, own: true, requests, reason: 'the app asks for no version', notices: [] };
   }
   // Loaded here to save 3 MB of memory: many apps ask for no version.
-  const { parseRange, compareVersions } = await import('./range.ts');
+  const { parseRange } = await import('./range.ts');
   const notices: Notice[] = [];
   const ranged = requests.flatMap((request): Ranged[] => {
     const range = parseRange(request.text);
@@ -56,25 +56,44 @@ export async function chooseNode(requests: NodeRequest[], nodes: AvailableNodes)
     return { version: own, own: true, requests, reason, notices };
   }
 
-  const listed = await nodes.list();
-  const usable = (listed.length === 0 ? newestOfLines : listed).filter(
-    (version) => !version.includes('-') && compareVersions(version, oldestNode) >= 0,
-  );
-  const available = [...new Set([own, ...usable])]
-    .filter((version) => major === undefined || majorOf(version) === major)
-    .sort(compareVersions);
+  const available = await usable([own, ...(await listOrKnown(nodes))], major);
   let matches = first === undefined ? available : select(first, available, notices);
   for (const other of others) {
     const narrowed = matches.filter((version) => other.range.has(version));
     if (narrowed.length > 0) matches = narrowed;
     else notices.push(contradiction(other, first as Ranged));
   }
-  const faults = regressions.map(({ range, fault }) => ({ range: parseRange(range), fault }));
-  const faultOf = (version: string) => faults.find(({ range }) => range?.has(version))?.fault;
-  const version = prefer(matches, own, faultOf);
+  const faultOf = await knownFaults();
+  const version = prefer(matches, own, faultOf) ?? own;
   const fault = version === own ? undefined : faultOf(version);
   if (fault !== undefined) notices.push(knownFault(version, fault));
   return { version, own: version === own, requests, reason, notices };
+}
+
+async function listOrKnown({ list }: AvailableNodes): Promise<readonly string[]> {
+  const listed = await list();
+  return listed.length === 0 ? newestOfLines : listed;
+}
+
+/** Returns the versions that Sluice can install, the oldest first. */
+async function usable(versions: readonly string[], major?: number): Promise<string[]> {
+  const { compareVersions } = await import('./range.ts');
+  return [...new Set(versions)]
+    .filter((version) => !version.includes('-') && compareVersions(version, oldestNode) >= 0)
+    .filter((version) => major === undefined || majorOf(version) === major)
+    .sort(compareVersions);
+}
+
+/** Returns a function that describes the known fault of a version; undefined if none is known. */
+async function knownFaults(): Promise<(version: string) => string | undefined> {
+  const { parseRange } = await import('./range.ts');
+  const faults = regressions.map(({ range, fault }) => ({ range: parseRange(range), fault }));
+  return (version) => faults.find(({ range }) => range?.has(version))?.fault;
+}
+
+/** Returns the newest version of a major version, without a known fault if there is one; undefined if there is none. */
+export async function newestOfMajor(major: number, versions: readonly string[]): Promise<string | undefined> {
+  return prefer(await usable(versions, major), undefined, await knownFaults());
 }
 
 /** Returns the versions for the request that decides. @throws AppError `unsupported_node_version` */
@@ -95,7 +114,11 @@ function select(request: Ranged, available: string[], notices: Notice[]): string
 }
 
 /** Returns the best of some versions, which are sorted. */
-function prefer(versions: string[], own: string, faultOf: (version: string) => string | undefined): string {
+function prefer(
+  versions: string[],
+  own: string | undefined,
+  faultOf: (version: string) => string | undefined,
+): string | undefined {
   const isBetter = [
     (version: string) => version === own,
     (version: string) => faultOf(version) === undefined,
@@ -106,7 +129,7 @@ function prefer(versions: string[], own: string, faultOf: (version: string) => s
     const good = some.filter(isGood);
     return good.length > 0 ? good : some;
   }, versions);
-  return best.at(-1) ?? own;
+  return best.at(-1);
 }
 
 function reasonOf({ from, text }: NodeRequest): string {
@@ -151,6 +174,11 @@ export async function accepts(requests: NodeRequest[], version: string): Promise
   if (requests.length === 0) return true;
   const { parseRange } = await import('./range.ts');
   return requests.every(({ text }) => parseRange(text)?.has(version) ?? true);
+}
+
+/** Returns true if a version is older than another one of the same major version. */
+export function isBefore(version: string, other: string): boolean {
+  return version.localeCompare(other, 'en', { numeric: true }) < 0;
 }
 
 /** Returns the major version of a version, such as 22. Native addons work with all versions of one major version. */

@@ -17,9 +17,6 @@ const listSchema = v.object({ readAt: v.pipe(v.string(), v.isoTimestamp()), vers
 
 export type NodeList = v.InferOutput<typeof listSchema>;
 
-/** Age from which on the list is read again, in ms. */
-const maxAge = 3_600_000;
-
 /** Returns the list in a file; undefined if there is none. A damaged file counts as none. */
 export async function readNodeList(path: string): Promise<NodeList | undefined> {
   const content = await readJson(path).catch((error: unknown) => {
@@ -29,10 +26,10 @@ export async function readNodeList(path: string): Promise<NodeList | undefined> 
   return success ? (output as NodeList) : undefined;
 }
 
-/** Returns true if a list is missing or too old. */
-export function isOutdated(list: NodeList | undefined, now: number): boolean {
-  const age = now - Date.parse(list?.readAt ?? '');
-  return !(age >= 0 && age < maxAge);
+/** Returns true if a list exists and is at most `maxAge` old, in ms. */
+export function isRecent(list: NodeList | undefined, maxAge: number): list is NodeList {
+  const age = Date.now() - Date.parse(list?.readAt ?? '');
+  return age >= 0 && age <= maxAge;
 }
 
 /** Limit of the time of npm, in ms, and of its output, in characters. */
