@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { shown } from '../build/receive/archive-errors.ts';
-import { receiveArchive } from '../build/receive/receive.ts';
+import { type ReceivedArchive, receiveArchive } from '../build/receive/receive.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { Notice } from '../protocol/runner.ts';
 import type { ReleaseSource } from '../releases/release.ts';
 import { exists } from '../system/fs/exists.ts';
 import { counted, formatBytes, listSome } from '../system/text/format.ts';
@@ -25,16 +26,28 @@ export async function receive(deployment: Deployment, source: DeploySource): Pro
   const { app } = environment.id;
   const options = { contentLength, signal, app, keepFolder: isFromGit };
   const received = await receiveArchive(body, tree, limits, options);
-  const { uploadBytes, entries, extractedBytes, root, member, lfsPointers } = received;
+  const { uploadBytes, entries, extractedBytes, root, member, lfsPointers, macFiles } = received;
   const unpacked = `${entries} entries, ${formatBytes(extractedBytes)} unpacked`;
   deployment.log(isFromGit ? unpacked : `received ${formatBytes(uploadBytes)}: ${unpacked}`);
   const position = [root, member].filter(Boolean).join('/');
   if (member !== '')
     deployment.log(`the app is in ${position}, a member of the workspace ${root || 'at the top'}`);
   else if (root !== '') deployment.log(`the app is in ${root}`);
+  if (macFiles !== null) deployment.notice(leftOut(macFiles, isFromGit));
   assertNoLfsPointers(lfsPointers);
   await assertNoSubmodules(tree, root, submodules);
   return member;
+}
+
+function leftOut({ count, first }: NonNullable<ReceivedArchive['macFiles']>, isFromGit: boolean): Notice {
+  const others = count === 1 ? '' : ` and ${counted(count - 1, 'other')}`;
+  return {
+    code: 'mac_files_left_out',
+    message: `Left out ${shown(first)}${others}: only macOS uses such files`,
+    hint: isFromGit
+      ? 'Remove them from git with `git rm --cached`, and add `.DS_Store` and `._*` to .gitignore.'
+      : 'To make archives without them on macOS: `COPYFILE_DISABLE=1 tar --exclude .DS_Store …`, or `sluice deploy`.',
+  };
 }
 
 /** Number of new commits that the log of a deploy lists. */

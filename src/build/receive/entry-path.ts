@@ -15,10 +15,6 @@ export function entryPath(path: string): string {
   if (parts.includes('..')) throw unsafe(`${shown(path)} contains ".."`);
   if (parts[0] === recordsName) throw reservedName(path);
   assertName(path);
-  // Names of files from which `tar --sparse` has removed holes (GNU tar manual, "PAX Format, Version 1.0").
-  if (/(?:^|\/)GNUSparseFile\.\d+\//.test(path)) {
-    throw unreadable(`${shown(path)} is a sparse file`, { hint: 'Make the archive without --sparse.' });
-  }
   return parts.join('/');
 }
 

@@ -33,6 +33,8 @@ export interface ReceivedArchive {
   member: string;
   /** paths of git-lfs pointers in the release */
   lfsPointers: string[];
+  /** files of macOS that were left out: their number, and the path of the first one; null if there are none */
+  macFiles: { count: number; first: string } | null;
 }
 
 interface ReceiveOptions {
@@ -108,9 +110,9 @@ async function unpack(
     if (unpacker.files === 0) throw empty('the archive contains no files');
     // Links do not exist yet.
     const { root, member } = await rootOf(join(incoming, folder), app);
-    const { extractedBytes, entries } = unpacker;
+    const { extractedBytes, entries, macFiles } = unpacker;
     const finished = unpacker.finish([folder, root].filter(Boolean).join('/'));
-    return { ...finished, root, member, extractedBytes, entries };
+    return { ...finished, root, member, extractedBytes, entries, macFiles };
   } catch (error) {
     throw explain(error);
   } finally {

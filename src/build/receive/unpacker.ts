@@ -15,6 +15,7 @@ import { AppError, systemCode } from '../../errors/app-error.ts';
 import { formatBytes } from '../../system/text/format.ts';
 import { shown, truncated, unreadable, unsafe, writing } from './archive-errors.ts';
 import { assertLinksStayInside, assertName, entryPath } from './entry-path.ts';
+import { isAppleDouble, isMacPath, mayBeAppleDouble } from './mac-files.ts';
 import type { ArchiveLimits } from './receive.ts';
 import { assertNotCompressed } from './upload.ts';
 
@@ -33,6 +34,8 @@ export class Unpacker {
   /** number of regular files and hard links */
   files = 0;
   extractedBytes = 0;
+  /** files of macOS that were left out: their number, and the path of the first one */
+  macFiles: { count: number; first: string } | null = null;
   readonly #root: string;
   readonly #limits: ArchiveLimits;
   readonly #parser = new Parser({ strict: true, maxMetaEntrySize: maxExtendedHeader });
@@ -46,6 +49,8 @@ export class Unpacker {
   readonly #lfsPointers: string[] = [];
   /** descriptor of the open file */
   #file: number | undefined;
+  /** name of the sparse file whose extended header was read last */
+  #sparse: string | undefined;
   #beyondHeader = false;
   #ended = false;
   #tarBytes = 0;
@@ -55,7 +60,10 @@ export class Unpacker {
     this.#limits = limits;
     // The parser's `write` throws the errors of these listeners.
     this.#parser.on('entry', (entry) => this.#unpack(entry));
-    this.#parser.on('meta', rejectDamagedPaths);
+    this.#parser.on('meta', (header) => {
+      rejectDamagedPaths(header);
+      this.#sparse ??= sparseName(header);
+    });
     this.#parser.on('ignoredEntry', (entry) => rejectType(entry));
     this.#parser.on('eof', () => {
       this.#ended = true;
@@ -122,7 +130,14 @@ export class Unpacker {
 
   #unpack(entry: ReadEntry): void {
     this.#beyondHeader = true;
+    if (this.#sparse !== undefined) throw sparseFile(this.#sparse || entry.path);
     const path = entryPath(entry.path);
+    if (isMacPath(path)) {
+      this.#count(1);
+      this.#leaveOut(path);
+      entry.resume();
+      return;
+    }
     this.#recordTop(path.split('/', 1)[0] ?? '');
     writing(entry.path, () => this.#create(path, entry));
   }
@@ -168,9 +183,9 @@ export class Unpacker {
     });
   }
 
-  /** Records a name at the root. Ignores files such as `._app`, in which tar on macOS stores the attributes of `app`. */
+  /** Records a name at the root, unless it may be a file in which macOS keeps attributes. */
   #recordTop(name: string): void {
-    if (name === '' || name.startsWith('._') || name === this.#top?.name) return;
+    if (name === '' || mayBeAppleDouble(name) || name === this.#top?.name) return;
     this.#top = { name, isOnly: this.#top === undefined };
   }
 
@@ -201,15 +216,33 @@ export class Unpacker {
   }
 
   #unpackFile(path: string, entry: ReadEntry): void {
+    if (!mayBeAppleDouble(path) || entry.size === 0) {
+      this.#writeFile(path, entry);
+      return;
+    }
+    entry.once('data', (head: Buffer) => {
+      if (isAppleDouble(head)) this.#leaveOut(path);
+      else writing(entry.path, () => this.#writeFile(path, entry, head));
+    });
+  }
+
+  /** @param head first bytes of the file, if they were read already */
+  #writeFile(path: string, entry: ReadEntry, head?: Buffer): void {
     const mode = (entry.mode ?? 0) & 0o111 ? 0o755 : 0o644;
     const file = this.#createOrReplace(path, (absolute) => openSync(absolute, 'wx', mode));
     this.#file = file;
-    entry.once('data', (chunk: Buffer) => this.#recordLfsPointer(path, chunk));
-    entry.on('data', (chunk: Buffer) => {
+    const write = (chunk: Buffer) => {
       writeFileSync(file, chunk);
       this.extractedBytes += chunk.length;
-    });
+    };
+    if (head === undefined) entry.once('data', (chunk: Buffer) => this.#recordLfsPointer(path, chunk));
+    else write(head);
+    entry.on('data', write);
     entry.on('end', () => this.close());
+  }
+
+  #leaveOut(path: string): void {
+    this.macFiles = { count: (this.macFiles?.count ?? 0) + 1, first: this.macFiles?.first ?? copy(path) };
   }
 
   /** @param head first bytes of a file */
@@ -279,7 +312,18 @@ function rejectDamagedPaths(header: string): void {
   }
 }
 
+/** Returns the name of the file if a header is for a sparse file in one of GNU tar's formats; '' if the name follows. */
+function sparseName(header: string): string | undefined {
+  if (!/^\d+ GNU\.sparse\./m.test(header)) return undefined;
+  return /^\d+ GNU\.sparse\.name=(.*)$/m.exec(header)?.[1] ?? '';
+}
+
+function sparseFile(path: string): AppError {
+  return unreadable(`${shown(path)} is a sparse file`, { hint: 'Make the archive without --sparse (-S).' });
+}
+
 function rejectType(entry: ReadEntry): never {
+  if (entry.type === 'SparseFile') throw sparseFile(entry.path);
   if (entry.meta) {
     throw unreadable(`the extended header ${shown(entry.path)} is larger than ${maxExtendedHeader} bytes`, {
       hint: 'Make the archive without extended attributes: `tar --no-xattrs`.',

@@ -86,18 +86,26 @@ function aborted(received: number, cause: unknown): AppError {
  */
 const zstdWindow = { params: { [constants.ZSTD_d_windowLogMax]: 23 } };
 
+const packAgain =
+  'Send a tar archive: run `tar czf app.tar.gz --exclude node_modules .` in the directory of the app, and send it with `curl --data-binary @app.tar.gz`. Or run `sluice deploy` there.';
+
 /** Formats by their first bytes. */
-const formats: { magic: number[]; name: string; decompress?: () => Transform }[] = [
+const formats: { magic: number[]; name: string; hint?: string; decompress?: () => Transform }[] = [
   { magic: [0x1f, 0x8b], name: 'compressed with gzip', decompress: () => createGunzip() },
   {
     magic: [0x28, 0xb5, 0x2f, 0xfd],
     name: 'compressed with zstd',
     decompress: () => createZstdDecompress(zstdWindow),
   },
-  { magic: [0x50, 0x4b, 0x03, 0x04], name: 'a zip file' },
+  { magic: [0x50, 0x4b, 0x03, 0x04], name: 'a zip file', hint: packAgain },
+  { magic: [0x52, 0x61, 0x72, 0x21, 0x1a, 0x07], name: 'a rar file', hint: packAgain },
+  { magic: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c], name: 'a 7z file', hint: packAgain },
   { magic: [0x42, 0x5a, 0x68], name: 'compressed with bzip2' },
   { magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a], name: 'compressed with xz' },
 ];
+
+/** Beginning of a form with files: RFC 7578, section 4. */
+const form = /^--[^\r\n]{1,100}\r\nContent-Disposition: form-data/i;
 
 function formatOf(head: Buffer) {
   return formats.find(({ magic }) => magic.every((byte, index) => head[index] === byte));
@@ -110,10 +118,13 @@ function formatOf(head: Buffer) {
  * @throws AppError `archive_unreadable` for another known format
  */
 export function decompressor(head: Buffer): Transform {
+  if (form.test(head.toString('latin1', 0, 300)))
+    throw unreadable('the upload is a form, as `curl -F` sends it');
   const format = formatOf(head);
   if (format === undefined) return new PassThrough();
-  if (format.decompress === undefined) throw unreadable(`the upload is ${format.name}`);
-  return format.decompress();
+  const { name, hint, decompress } = format;
+  if (decompress !== undefined) return decompress();
+  throw unreadable(`the upload is ${name}`, hint === undefined ? {} : { hint });
 }
 
 /** Rejects data that is still compressed: the tar parser would decompress it without limits. */

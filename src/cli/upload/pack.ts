@@ -6,11 +6,11 @@ import { AppError } from '../../errors/app-error.ts';
 import { repositoryAround } from './checkout.ts';
 import { exportIgnoredIn, ignoredIn, type PathTest } from './left-out.ts';
 
-/** Names that are never sent: the server installs and builds these itself. */
-const never = new Set(['node_modules', '.git', '.sluice']);
+/** Names that are never sent: the server installs and builds these itself, or only macOS uses them. */
+const never = new Set(['node_modules', '.git', '.sluice', '.DS_Store', '__MACOSX']);
 
 /**
- * Packs a directory for upload, with uncommitted changes. Leaves out node_modules, .git, .sluice, and files that .gitignore or
+ * Packs a directory for upload, with uncommitted changes. Leaves out node_modules, .git, .sluice, .DS_Store, and files that .gitignore or
  * `export-ignore` in .gitattributes exclude; the rules of the repository around the directory apply, too.
  * @param root absolute path
  * @param note called with a text for the user if the repository cannot be read

@@ -59,7 +59,18 @@ const rejected: [claim: string, body: Buffer, code: ErrorCode, message: RegExp][
   ],
   ['a device', amid({ path: 'app/disk', type: 'BlockDevice' }), 'archive_unsafe', /type BlockDevice/],
   ['a FIFO', amid({ path: 'app/pipe', type: 'FIFO' }), 'archive_unsafe', /type FIFO/],
-  ['an unknown type', amid({ path: 'app/x', type: 'SparseFile' }), 'archive_unsafe', /SparseFile/],
+  [
+    'an unknown type',
+    amid({ path: 'app/x', type: 'TapeVolumeHeader' }),
+    'archive_unsafe',
+    /TapeVolumeHeader/,
+  ],
+  [
+    'a sparse file in the old format of GNU tar',
+    amid({ path: 'app/x', type: 'SparseFile' }),
+    'archive_unreadable',
+    /"app\/x" is a sparse file/,
+  ],
   [
     'a record of Sluice',
     tarball([{ path: '.sluice/release.json', content: '{}' }]),
@@ -139,6 +150,12 @@ const rejected: [claim: string, body: Buffer, code: ErrorCode, message: RegExp][
   ['text', Buffer.from('hello\n'.repeat(1000)), 'archive_unreadable', /not a tar archive/],
   ['a few bytes', Buffer.from('hi'), 'archive_unreadable', /not a tar archive/],
   ['a zip', Buffer.from('PK\x03\x04 and so on'), 'archive_unreadable', /a zip file/],
+  [
+    'a form',
+    Buffer.from('------x\r\nContent-Disposition: form-data; name="file"; filename="app.tgz"\r\n\r\n'),
+    'archive_unreadable',
+    /the upload is a form/,
+  ],
   ['a tar compressed twice', gzipSync(gzipSync(randomTar())), 'archive_unreadable', /compressed twice/],
   ['a damaged gzip', damaged(gzipSync(randomTar())), 'archive_unreadable', /damaged/],
   ['a damaged zstd', damaged(zstdCompressSync(randomTar(), withChecksum)), 'archive_unreadable', /damaged/],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createReadStream } from 'node:fs';
-import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
@@ -56,6 +56,7 @@ for (const [name, body] of [
       root: '',
       member: '',
       lfsPointers: [],
+      macFiles: null,
       uploadBytes: body.length,
       extractedBytes: 100_012,
       entries: 9,
@@ -145,6 +146,61 @@ test('a leading folder is removed despite the attribute files of macOS', async (
   const { directory } = await staging(t);
   await receive(tarball([{ path: './._app' }, { path: 'app/server.js', content: 's' }]), directory);
   assert.deepEqual(Object.keys(await readTree(directory)), ['.sluice', '.sluice/release.json', 'server.js']);
+});
+
+/** A file in which macOS keeps the attributes of another file, as tar on macOS writes it. */
+const attributes = Buffer.concat([
+  Buffer.from('0005160700020000', 'hex'),
+  Buffer.from('Mac OS X        '),
+  Buffer.alloc(100),
+]);
+
+test('files that only macOS uses are left out, and counted', async (t) => {
+  const { directory } = await staging(t);
+  const entries = [
+    { path: './._package.json', content: attributes },
+    { path: './package.json', content: '{}' },
+    { path: './routes/._users.js', content: attributes },
+    { path: './routes/users.js', content: 'u' },
+    { path: './routes/.DS_Store', content: 'x' },
+    { path: './__MACOSX/', type: 'Directory' } as const,
+    { path: './__MACOSX/routes/._users.js', content: attributes },
+    { path: './._own.js', content: 'a file of the app' },
+    { path: './._empty' },
+  ];
+  const received = await receive(tarball(entries), directory);
+  assert.deepEqual(received.macFiles, { count: 5, first: '._package.json' });
+  const { '.sluice': _, '.sluice/release.json': __, ...files } = await readTree(directory);
+  assert.deepEqual(files, {
+    '._empty': '',
+    '._own.js': 'a file of the app',
+    'package.json': '{}',
+    routes: null,
+    'routes/users.js': 'u',
+  });
+});
+
+test('sparse files of GNU tar are rejected by name, in each of its formats', async (t) => {
+  const source = await temporaryDirectory(t);
+  const file = await open(join(source, 'holes.db'), 'w');
+  await file.truncate(4 * 1024 * 1024);
+  await file.write('data', 2 * 1024 * 1024);
+  await file.close();
+  for (const format of [
+    'gnu',
+    'pax --sparse-version=0.0',
+    'pax --sparse-version=0.1',
+    'pax --sparse-version=1.0',
+  ]) {
+    const { directory } = await staging(t);
+    const args = ['-cf', '-', '--sparse', ...`--format=${format}`.split(' '), '-C', source, './holes.db'];
+    const { stdout } = await run('tar', args, { encoding: 'buffer' });
+    await assert.rejects(receive(stdout, directory), {
+      code: 'archive_unreadable',
+      message: /^"(?:\.\/)?holes\.db" is a sparse file$/,
+      hint: /without --sparse/,
+    });
+  }
 });
 
 test('the later of two entries with the same path wins', async (t) => {
