@@ -1,4 +1,4 @@
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { formatDuration } from '../system/text/format.ts';
 import { LineSplitter } from '../system/text/lines.ts';
@@ -69,7 +69,7 @@ export class CommandRunner {
     if (result.code === 0 && !result.timedOut) return last;
     // Skipped install scripts may be the reason of the failure.
     for (const { message } of skippedScripts(last)) log(message);
-    const { directory } = command;
+    const directory = join(command.directory, command.workingDirectory ?? '');
     const failed = { purpose, name, app: user, directory, timeout: this.#timeout, result };
     // Loaded here to save memory: most commands succeed.
     const { commandError } = await import('./failures/command-error.ts');

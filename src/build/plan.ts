@@ -8,6 +8,7 @@ import { otherToolsNotices, unreadSettingsNotices } from './start-command/notice
 import { decideStart, type StartDecision } from './start-command/start-plan.ts';
 import { resolveWorkers, type WorkerCount } from './start-command/workers.ts';
 import type { StaticSite } from './static-site/find.ts';
+import { unreadFilesNotices } from './unread-files.ts';
 
 /** Properties of the machine that a plan depends on. */
 export interface Machine {
@@ -57,6 +58,7 @@ export async function planDeploy(
     ...node.notices,
     ...start.notices,
     ...(await otherToolsNotices(app)),
+    ...(await unreadFilesNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
   return { settings, start, site, node, workers, notices };

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Environment } from '../apps/environment.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -93,7 +94,7 @@ async function bootGeneration(
   const explain = async (error: unknown) => {
     // Loaded here to save memory: most releases start.
     const { explainBoot } = await import('../build/failures/boot-error.ts');
-    const { directory } = environment.paths.release(release.number);
+    const directory = join(environment.paths.release(release.number).directory, release.run?.directory ?? '');
     return explainBoot(maskError(error, masker), { app: environment.name, directory });
   };
   try {

@@ -717,6 +717,7 @@ test('warnings and other output are not the reason of a failure', async () => {
     ['build', "  12:3  error  'MY_CONSTANT' is not defined  no-undef"],
     ['boot', 'ReferenceError: MY_CONSTANT is not defined'],
     ['boot', 'Server is ready'],
+    ['boot', 'Error: JSON is required'],
     ['build', 'warning: Unknown browserslist entry'],
   ];
   for (const [occasion, line] of harmless)
@@ -811,6 +812,18 @@ test('a script is named that has no exec bit, line ends of Windows, or is missin
     assert.equal(found?.reason, reason, output);
     assert.ok(found?.hint.includes(hint), found?.hint);
   }
+});
+
+test('a variable that the committed .env has is set from this file', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { '.env': 'export API_KEY=1\nGREETING=hello\n' });
+  for (const name of ['API_KEY', 'GREETING']) {
+    const found = await diagnoseIn(directory, 'boot', [`Error: ${name} is not set`]);
+    assert.equal(found?.reason, `${name} is not set, because Sluice does not read the file .env`);
+    assert.equal(found?.hint, 'Set the variables: sluice env set shop --file .env');
+  }
+  const other = await diagnoseIn(directory, 'boot', ['Error: FAREWELL is not set']);
+  assert.equal(other?.hint, 'Set the value: sluice env set shop FAREWELL=…');
 });
 
 test('a module that differs from its file in capital letters is named', async (t) => {

@@ -145,6 +145,17 @@ test('variables are set from a file such as .env, and arguments take precedence 
   assert.equal((await run('env', 'set', 'filed')).code, 2);
 });
 
+test('variables that need a build, and values that end at a #, have a note', async (t) => {
+  const file = join(await temporaryDirectory(t), '.env');
+  await writeFile(file, 'NEXT_PUBLIC_API=https://x.example/#/api\n');
+  const set = await run('env', 'set', 'shop', '--file', file, '--no-restart');
+  assert.match(set.stderr, /note: the value of NEXT_PUBLIC_API in .* ends at "#"\n.*quotes around the value/);
+  assert.match(
+    set.stdout,
+    /NEXT_PUBLIC_API set\n(?:.*\n)note: the build writes NEXT_PUBLIC_API into the files/,
+  );
+});
+
 test('variables of a new app apply to its first deploy', async () => {
   const set = await run('env', 'set', 'nosuch', 'A=1');
   assert.equal(set.stdout, 'A set\nnosuch is new: its first deploy will have these variables.\n');

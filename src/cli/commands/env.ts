@@ -5,6 +5,8 @@ import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { VariablesChange } from '../../deploy/change-variables.ts';
 import { appPath, appSubcommand, type CommonOptions, call, show } from '../command.ts';
 import { argumentFrom, UsageError } from '../failure.ts';
+import { noteText, printError } from '../output.ts';
+import { buildTimeVariables, cutValues } from '../variable-notes.ts';
 
 type Variables = Record<string, string>;
 type ChangeOptions = CommonOptions & { restart: boolean; file?: string };
@@ -31,6 +33,15 @@ function list(id: EnvironmentId, options: CommonOptions): Promise<void> {
 
 async function set(id: EnvironmentId, pairs: string[], options: ChangeOptions): Promise<void> {
   const text = options.file === undefined ? '' : await argumentFrom(readFile(options.file, 'utf8'), '--file');
+  const cut = cutValues(text);
+  if (cut.length > 0) {
+    printError(
+      noteText({
+        message: `the ${cut.length === 1 ? 'value' : 'values'} of ${cut.join(', ')} in ${options.file} end${cut.length === 1 ? 's' : ''} at "#"`,
+        hint: 'A comment begins there. If the "#" belongs to the value, write quotes around the value.',
+      }),
+    );
+  }
   const changes = pairs.map((pair, index) => {
     const at = pair.indexOf('=');
     // The message does not quote the argument: it may be a secret, and the output may go to the log of a CI job.
@@ -67,8 +78,23 @@ function change(
       if (changed.includes(key)) return `${key} ${value === null ? 'removed' : 'set'}`;
       return value === null ? `${key} was not set` : `${key} is unchanged`;
     });
-    return [...lines, describe(outcome, environmentName(id), options.restart)].join('\n');
+    const name = environmentName(id);
+    return [...lines, describe(outcome, name, options.restart), ...buildNotes(changed, outcome, name)].join(
+      '\n',
+    );
   });
+}
+
+/** Returns a note if the live release was built with other values of variables that its build writes into files. */
+function buildNotes(changed: string[], outcome: VariablesChange['outcome'], name: string): string[] {
+  const names = outcome === 'undeployed' ? [] : buildTimeVariables(changed);
+  if (names.length === 0) return [];
+  return [
+    noteText({
+      message: `the build writes ${names.join(', ')} into the files for browsers: the change takes effect with the next deploy`,
+      hint: `Push the next commit. To build the live commit again: sluice deploy --app ${name} --release NUMBER, with its number in \`sluice releases ${name}\`.`,
+    }),
+  ];
 }
 
 function describe(outcome: VariablesChange['outcome'], name: string, restart: boolean): string {

@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { readAppText } from '../../../system/fs/read-file.ts';
 import type { KnownFailure, Match, Values } from '../diagnose.ts';
 
 const everywhere = ['install', 'build', 'hook', 'boot'] as const;
@@ -126,6 +128,35 @@ function variablesInLine({ output, at }: Match): Values | undefined {
   return /ReferenceError|no-undef/.test(line) ? undefined : variablesIn([line]);
 }
 
+/** Words of one part in capitals that are no variables. */
+const words =
+  /^(?:URL|URI|JSON|HTML|HTTP|HTTPS|API|JWT|SQL|XML|CSS|CORS|CSRF|TLS|SSL|UUID|GET|POST|PUT|DELETE|YAML|DOM|NULL|ERROR|WARN|INFO|DEBUG|FATAL)$/;
+
+/** Applies to a message such as `GREETING is not set` about a variable of one part. */
+function variableOfOnePart({ groups, output, at }: Match): Values | undefined {
+  const { name = '' } = groups;
+  if (words.test(name) || /ReferenceError|no-undef/.test(output[at] ?? '')) return undefined;
+  return { names: `${name} is`, settings: `${name}=…` };
+}
+
+/** Applies if the file .env of the release has one of the variables. */
+async function isInEnvironmentFile(
+  match: Match,
+  find: (match: Match) => Values | undefined,
+): Promise<Values | undefined> {
+  const values = find(match);
+  if (values === undefined) return undefined;
+  const { directory } = match;
+  const lines = (await readAppText(join(directory, '.env'), directory, maxEnvironmentFile)).split('\n');
+  const wanted = (values['settings'] ?? '').split('=… ').map((name) => name.replace('=…', ''));
+  const isNamed = (line: string) =>
+    wanted.some((name) => line.replace(/^export /, '').startsWith(`${name}=`));
+  return lines.some(isNamed) ? values : undefined;
+}
+
+/** Limit of the size of a file .env that is searched, in bytes. */
+const maxEnvironmentFile = 64 * 1024;
+
 function variablesIn(lines: string[]): Values | undefined {
   const frame = lines.findIndex((line) => /^\s+at \S/.test(line));
   const text = (frame === -1 ? lines : lines.slice(0, frame)).join('\n');
@@ -137,27 +168,43 @@ function variablesIn(lines: string[]): Values | undefined {
   return { names: `${names.join(', ')} ${verb}`, settings: names.map((name) => `${name}=…`).join(' ') };
 }
 
-const unset = {
-  reason: '{names} not set',
-  hint: 'Set the value: sluice env set {app} {settings}',
-};
+/** Messages about variables, and how their names are found. */
+const messages: { pattern: RegExp; find: (match: Match) => Values | undefined }[] = [
+  {
+    pattern:
+      /(?:[Mm]issing|[Ii]nvalid|[Uu]ndefined)(?: required)? env(?:ironment)? ?var(?:iable)?s?|[Ee]nvironment validation|[Ii]nvalid environment|MissingEnvVarsError|defined in \.env\.example but are not present|Config validation error|E_(?:MISSING|INVALID)_ENV|^ZodError: \[/,
+    find: variablesBelow,
+  },
+  {
+    pattern:
+      /Environment variable not found: |env must have required property|env-var: "|[Ee]nv(?:ironment)? ?var(?:iable)?s? ["'`]?[A-Z]|\b[A-Z][A-Z0-9_]{2,60}\b["'`]? (?:env(?:ironment)? ?var(?:iable)? )?(?:is|are|was|were|must be|is a|must be a) (?:not (?:set|defined|provided|found|configured|specified|present|given)|required|missing|undefined|unset|set\b|defined|provided|empty)|(?:[Mm]issing|[Rr]equired|[Uu]ndefined|[Uu]nset|set the) (?:env(?:ironment)? ?(?:var(?:iable)?s?)? ?)?:? ?["'`]?[A-Z][A-Z0-9]*_/,
+    find: variablesInLine,
+  },
+  {
+    pattern:
+      /(?<![\w.$])["'`]?(?<name>[A-Z][A-Z0-9]{3,30})["'`]? (?:is|was|must be) (?:not set|required|missing|unset|set\b)/,
+    find: variableOfOnePart,
+  },
+];
 
 /** Failures because of variables that the app requires. */
 export const variableFailures: KnownFailure[] = [
-  {
-    on: everywhere,
-    pattern:
-      /(?:[Mm]issing|[Ii]nvalid|[Uu]ndefined)(?: required)? env(?:ironment)? ?var(?:iable)?s?|[Ee]nvironment validation|[Ii]nvalid environment|MissingEnvVarsError|defined in \.env\.example but are not present|Config validation error|E_(?:MISSING|INVALID)_ENV|^ZodError: \[/,
-    check: variablesBelow,
-    ...unset,
-  },
-  {
-    on: everywhere,
-    pattern:
-      /Environment variable not found: |env must have required property|env-var: "|[Ee]nv(?:ironment)? ?var(?:iable)?s? ["'`]?[A-Z]|\b[A-Z][A-Z0-9_]{2,60}\b["'`]? (?:env(?:ironment)? ?var(?:iable)? )?(?:is|are|was|were|must be|is a|must be a) (?:not (?:set|defined|provided|found|configured|specified|present|given)|required|missing|undefined|unset|set\b|defined|provided|empty)|(?:[Mm]issing|[Rr]equired|[Uu]ndefined|[Uu]nset|set the) (?:env(?:ironment)? ?(?:var(?:iable)?s?)? ?)?:? ?["'`]?[A-Z][A-Z0-9]*_/,
-    check: variablesInLine,
-    ...unset,
-  },
+  ...messages.flatMap(({ pattern, find }): KnownFailure[] => [
+    {
+      on: everywhere,
+      pattern,
+      check: (match) => isInEnvironmentFile(match, find),
+      reason: '{names} not set, because Sluice does not read the file .env',
+      hint: 'Set the variables: sluice env set {app} --file .env',
+    },
+    {
+      on: everywhere,
+      pattern,
+      check: find,
+      reason: '{names} not set',
+      hint: 'Set the value: sluice env set {app} {settings}',
+    },
+  ]),
   {
     on: running,
     pattern: /secretOrPrivateKey must have a value|secret option required for sessions/,
