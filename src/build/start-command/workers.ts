@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { packagesOf } from '../../config/workspaces.ts';
 import { sqliteSchema } from './prisma-schema.ts';
+import { stateInSources } from './state-in-sources.ts';
 import { type WorkerRule, workerRules } from './worker-rules.ts';
 
 export interface WorkerCount {
@@ -15,7 +16,7 @@ export interface WorkerCount {
  * @param app directory of the package that starts, relative to `directory`
  */
 export async function resolveWorkers(
-  settings: Pick<AppSettings, 'workers' | 'overlap' | 'affinity'>,
+  settings: Pick<AppSettings, 'workers' | 'overlap' | 'affinity' | 'start'>,
   directory: string,
   cores: number,
   app = '',
@@ -45,11 +46,12 @@ const remedies = {
 
 /** Returns what prevents several workers; undefined if the app may use them. */
 async function findObstacle(
-  { overlap, affinity }: Pick<AppSettings, 'overlap' | 'affinity'>,
+  settings: Pick<AppSettings, 'overlap' | 'affinity' | 'start'>,
   directory: string,
   app: string,
 ): Promise<Obstacle | undefined> {
   const { any } = remedies;
+  const { overlap, affinity } = settings;
   if (!overlap) return { why: 'with "overlap": false, no two workers run at once', remedy: any };
   const packages = await packagesOf(directory, app);
   const dependencies = new Set(
@@ -70,7 +72,8 @@ async function findObstacle(
         remedy: any,
       };
   }
-  return undefined;
+  const why = await stateInSources(join(directory, app), settings);
+  return why === undefined ? undefined : { why, remedy: any };
 }
 
 function obstacleOf(

@@ -1,0 +1,79 @@
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
+import { dirname, join, sep } from 'node:path';
+
+/** Limits that bound the time of a search: number of files, and bytes of each and of all. */
+const most = { files: 40, bytesEach: 64 * 1024, bytes: 256 * 1024 };
+
+/** A file of the app. */
+export interface Source {
+  /** relative to the directory of the app */
+  path: string;
+  text: string;
+}
+
+const imported = /(?:\bfrom\s*|\brequire\(\s*|\bimport\(?\s*)['"]((?:\.{1,2}|@)\/[^'"\n]{1,200})['"]/g;
+
+/**
+ * Yields the files that an app's entry imports, the entry first, as far as the limits allow. Reads without waiting: a read takes
+ * some microseconds, and no process of the app writes into the directory before the build.
+ * @param entries paths relative to `directory`; the first one that exists is the entry
+ */
+export function* importedSources(directory: string, entries: readonly string[]): Generator<Source> {
+  const root = realpathSync(directory);
+  const seen = new Set<string>();
+  let left = most.bytes;
+  const read = (paths: readonly string[]): Source | undefined => {
+    const path = paths.find((each) => isFile(join(root, each)));
+    if (path === undefined || seen.has(path) || seen.size === most.files) return undefined;
+    seen.add(path);
+    const text = readInside(root, path, Math.min(left, most.bytesEach));
+    left -= text?.length ?? 0;
+    return text === undefined ? undefined : { path, text };
+  };
+  const waiting = [read(entries)];
+  for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
+    yield source;
+    const at = dirname(source.path);
+    for (const [, specifier = ''] of source.text.matchAll(imported)) {
+      if (seen.size === most.files) break;
+      // `@/` usually stands for the directory of the sources.
+      const path = specifier.startsWith('@/') ? join('src', specifier.slice(2)) : join(at, specifier);
+      const next = read(filesOf(path));
+      if (next !== undefined) waiting.push(next);
+    }
+  }
+}
+
+/** Returns the files that an import may mean. TypeScript names a file by the name of its output. */
+export function filesOf(path: string): string[] {
+  const bare = path.replace(/\.([cm]?)js$/, '');
+  const ending = path.slice(bare.length);
+  if (ending !== '') return [path, `${bare}${ending.replace('js', 'ts')}`];
+  const endings = ['.js', '.ts', '.mjs', '.cjs', '.mts', '.cts', '/index.js', '/index.ts'];
+  return [path, ...endings.map((each) => `${path}${each}`)];
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+/** Returns the text of a file; undefined if it is larger than `limit`, cannot be read, or if a link replaces it or points outside. */
+function readInside(root: string, path: string, limit: number): string | undefined {
+  try {
+    const absolute = join(root, path);
+    if (!realpathSync.native(absolute).startsWith(`${root}${sep}`)) return undefined;
+    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const fd = openSync(absolute, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      const stat = fstatSync(fd);
+      if (!stat.isFile() || stat.size > limit) return undefined;
+      const bytes = Buffer.alloc(stat.size);
+      return bytes.toString('utf8', 0, readSync(fd, bytes));
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // The app itself reports a file that it cannot read.
+    return undefined;
+  }
+}

@@ -1,0 +1,40 @@
+import { join } from 'node:path';
+import type { AppSettings } from '../../config/app-settings.ts';
+import { readManifest } from '../../config/package-manifest.ts';
+import { findModuleState } from './module-state.ts';
+import { filesOf, importedSources } from './sources.ts';
+
+/** Files that start an app without a word in package.json, and sources of a file that the build writes. */
+const usualEntries = ['server', 'index', 'app', 'main', 'src/server', 'src/index', 'src/app', 'src/main'];
+
+/**
+ * Returns a clause that names a file of the app that keeps data in memory, or that uses `node:sqlite`; undefined if none of the
+ * files that the entry imports does. Takes some milliseconds, whatever the app contains.
+ * @throws AppError `invalid_settings`
+ */
+export async function stateInSources(
+  directory: string,
+  settings: Pick<AppSettings, 'start'>,
+): Promise<string | undefined> {
+  const manifest = await readManifest(directory);
+  const command = settings.start ?? manifest?.scripts['start'] ?? '';
+  const named = command
+    .split(/\s+/)
+    .filter((word) => /\.[cm]?[jt]s$/.test(word))
+    .slice(0, 5);
+  // The build writes dist/main.js from src/main.ts.
+  const built = [...named, manifest?.main ?? ''].map((path) =>
+    path.replace(/^(?:\.\/)?(?:dist|build|lib|out)\//, 'src/'),
+  );
+  const entries = [...named, ...built, ...usualEntries]
+    .filter((path) => path !== '')
+    .flatMap((path) => filesOf(join(path)));
+  for (const { path, text } of importedSources(directory, entries)) {
+    if (/\b(?:from|require\(|import\()\s*['"]node:sqlite['"]/.test(text))
+      return `${path} uses node:sqlite, an embedded database`;
+    const variable = findModuleState(text);
+    if (variable !== undefined)
+      return `${path} keeps data in the variable "${variable}", which other workers do not see`;
+  }
+  return undefined;
+}

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { findModuleState } from '../../../src/build/start-command/module-state.ts';
+import { resolveWorkers } from '../../../src/build/start-command/workers.ts';
+import { appSettings, writeTree } from '../../support/builds.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+
+/** Sources, and the variable that keeps data between requests; undefined if none does. */
+const sources: [source: string, variable: string | undefined][] = [
+  ["const todos = [];\napp.post('/', (q, s) => {\n  todos.push(q.body);\n});", 'todos'],
+  ["const todos = [];\napp.post('/', (q, s) => { todos.push(q.body); s.end(); });", 'todos'],
+  [
+    'let todos = [{ id: 1 }];\nfunction remove(id) {\n  todos = todos.filter((each) => each.id !== id);\n}',
+    'todos',
+  ],
+  ['const users: User[] = [];\nexport const add = (user: User) => users.push(user);', 'users'],
+  [
+    'export const rooms = new Map<string, Room>();\nexport function join(id: string) {\n  rooms.set(id, new Room());\n}',
+    'rooms',
+  ],
+  ['const clients = new Set();\nserver.on("connection", function (c) { clients.add(c); });', 'clients'],
+  ['const sessions = {};\nfunction login(id) {\n\tsessions[id] = { at: Date.now() };\n}', 'sessions'],
+  ['var hits = 0;\nrequire("http").createServer((q, s) => s.end(String(++hits) + hits++)).listen(1)', 'hits'],
+  ['let nextId = 1;\nfunction create() {\n  return { id: nextId++ };\n}', 'nextId'],
+  ['let count = 0;\nfunction up() {\n  count += 1;\n}', 'count'],
+  [
+    '@Injectable()\nexport class CatsService {\n  private readonly cats: Cat[] = [];\n  create(cat: Cat) {\n    this.cats.push(cat);\n  }\n}',
+    'cats',
+  ],
+  ['const $all = [];\nfunction add(x) {\n  $all.push(x);\n}', '$all'],
+  // Constants, and variables that the module fills while it loads.
+  ['const roles = ["admin", "user"];\nfunction is(role) {\n  return roles.includes(role);\n}', undefined],
+  ['const routes = [];\nroutes.push("/a");\nfor (const r of routes) app.get(r);', undefined],
+  ['const config = { port: 1 };\nfunction load() {\n  config.port = 2;\n}', undefined],
+  ['const sum = 0;\nconst total = sum + 1;', undefined],
+  ['const items = [];\nfunction a() {\n  const items = [];\n  items.push(1);\n}', undefined],
+  ['function a() {\n  const items = [];\n  items.push(1);\n  return items;\n}', undefined],
+  ['const items = [];\nfunction a(b) {\n  return b.items.push(1);\n}', undefined],
+  [
+    'const items = [];\nfunction a() {\n  return items.length === 0 || items[0] === 1 || items == 1;\n}',
+    undefined,
+  ],
+  ['class Query {\n  parts = [];\n  add(part) {\n    this.parts.push(part);\n  }\n}', undefined],
+  ['let server;\nfunction start() {\n  server = app.listen(1);\n}', undefined],
+];
+
+for (const [source, variable] of sources) {
+  test(`${JSON.stringify(source)} keeps ${variable ?? 'no data'} between requests`, () => {
+    assert.equal(findModuleState(source), variable);
+  });
+}
+
+test('"auto" is one worker if a file that the entry imports keeps data in memory, and the reason names file and variable', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const reason = async (files: Record<string, string | object>) => {
+    await writeTree(directory, files as Parameters<typeof writeTree>[1]);
+    return (await resolveWorkers(appSettings(), directory, 4)).reason;
+  };
+  const manifest = { scripts: { start: 'NODE_ENV=production node dist/main.js' } };
+  const store = 'const todos: string[] = [];\nexport const add = (todo: string) => todos.push(todo);';
+  assert.equal(
+    await reason({ 'package.json': manifest, 'src/store/todos.ts': store, 'src/main.ts': '' }),
+    null,
+  );
+  assert.match(
+    (await reason({
+      'src/main.ts': "import { add } from './routes.js';",
+      'src/routes.ts': "export * from '@/store/todos';",
+    })) ?? '',
+    /^1 worker, not 4: src\/store\/todos\.ts keeps data in the variable "todos", which other workers do not see\. .*"workers" in sluice\.json/,
+  );
+  assert.match(
+    (await reason({ 'src/store/todos.ts': "import { DatabaseSync } from 'node:sqlite';" })) ?? '',
+    /^1 worker, not 4: src\/store\/todos\.ts uses node:sqlite/,
+  );
+});
+
+test('no link and no path out of the app is read, and a hostile app takes little time', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const state = 'const all = [];\nfunction f() {\n  all.push(1);\n}\n';
+  await writeTree(directory, {
+    'outside.js': state,
+    'app/server.js': "require('../outside.js'); require('./server.js');",
+  });
+  const reason = async () => (await resolveWorkers(appSettings(), `${directory}/app`, 4)).reason;
+  assert.equal(await reason(), null);
+  const names = Array.from({ length: 3000 }, (_, index) => `let v${index} = [ ${'['.repeat(20)}\n`).join('');
+  const imports = Array.from({ length: 3000 }, (_, index) => `import './m${index}.js'\n`).join('');
+  await writeTree(directory, {
+    'app/server.js': `${imports}${names}`,
+    ...Object.fromEntries(
+      Array.from({ length: 150 }, (_, index) => [`app/m${index}.js`, ` ${'v1[ '.repeat(2000)}\n${names}`]),
+    ),
+  });
+  const start = process.cpuUsage();
+  await reason();
+  const { user, system } = process.cpuUsage(start);
+  assert.ok(user + system < 2_000_000, `${user + system} µs`);
+});
