@@ -25,7 +25,7 @@ export interface BuildContext extends CommandContext {
   /** staged tree; absolute */
   directory: string;
   settings: AppSettings;
-  /** directory of the package that starts, relative to the tree; undefined for `directory` of the settings */
+  /** directory of the file that starts, relative to the tree; undefined for `directory` of the settings */
   app?: string;
   /** shell commands that end the build; undefined for none */
   commands?: string[];

@@ -5,7 +5,7 @@ import type { Notice } from '../protocol/runner.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
 import { otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
-import { decideStart, type StartDecision } from './start-command/start-plan.ts';
+import { decideStart, type StartDecision, startDirectory } from './start-command/start-plan.ts';
 import { resolveWorkers, type WorkerCount } from './start-command/workers.ts';
 import type { StaticSite } from './static-site/find.ts';
 import { unreadFilesNotices } from './unread-files.ts';
@@ -23,6 +23,8 @@ export interface Machine {
 export interface DeployPlan {
   settings: ReleaseSettings;
   start: StartDecision;
+  /** directory of the file that starts the app, relative to the release; '' for the release itself */
+  startsIn: string;
   /** static site to serve; undefined for an app that starts a program, and if only the build can show what there is to run */
   site: StaticSite | undefined;
   node: NodeChoice;
@@ -50,10 +52,11 @@ export async function planDeploy(
   const start = await decideStart(directory, settings);
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
   const { site, command } = start.candidates[0] ?? {};
+  const startsIn = startDirectory(start, settings);
   const isExec = command?.target.kind === 'shell' && settings.workers === 'auto';
   const workers = isExec
     ? oneInExecMode
-    : await resolveWorkers(workersOf(settings, site), directory, cores, settings.directory);
+    : await resolveWorkers(workersOf(settings, site), directory, cores, startsIn);
   const notices = [
     ...node.notices,
     ...start.notices,
@@ -61,7 +64,7 @@ export async function planDeploy(
     ...(await unreadFilesNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
-  return { settings, start, site, node, workers, notices };
+  return { settings, start, startsIn, site, node, workers, notices };
 }
 
 /** Returns the settings for the number of workers: `auto` is one worker for a static site, which takes little of a processor. */

@@ -31,14 +31,23 @@ const newBudget = (): Budget => ({ steps: 200_000, manifestBytes: 32 * 1024 ** 2
  */
 export async function findMembers(tree: string): Promise<Member[]> {
   const budget = newBudget();
-  const members: Member[] = [];
-  for (const directory of await memberDirectories(tree, budget)) {
-    budget.manifestBytes -= (await lstat(join(tree, directory, 'package.json'))).size;
-    if (budget.manifestBytes < 0) throw tooMuch('the package.json files of the members are too large');
-    const manifest = await readManifest(tree, directory);
-    if (manifest !== undefined) members.push({ directory, name: manifest.name ?? directory, manifest });
+  const directories = await memberDirectories(tree, budget);
+  const members: (Member | undefined)[] = [];
+  for (let at = 0; at < directories.length; at += readAtATime) {
+    const some = directories.slice(at, at + readAtATime);
+    members.push(...(await Promise.all(some.map((directory) => readMember(tree, directory, budget)))));
   }
-  return members;
+  return members.filter((member) => member !== undefined);
+}
+
+/** Number of files that are open at a time. */
+const readAtATime = 32;
+
+async function readMember(tree: string, directory: string, budget: Budget): Promise<Member | undefined> {
+  budget.manifestBytes -= (await statsOf(join(tree, directory, 'package.json')))?.size ?? 0;
+  if (budget.manifestBytes < 0) throw tooMuch('the package.json files of the members are too large');
+  const manifest = await readManifest(tree, directory);
+  return manifest && { directory, name: manifest.name ?? directory, manifest };
 }
 
 /** Returns true if a tree is a workspace: it names members, even if none exists. @throws AppError `invalid_settings` */

@@ -130,7 +130,10 @@ async function useNode(deployment: Deployment, choice: NodeChoice): Promise<Rele
 }
 
 /** Runs the steps `preBuild` to `prune` that the app has. Returns their time in ms. */
-async function buildTree(deployment: Deployment, { settings, start, node }: DeployPlan): Promise<number> {
+async function buildTree(
+  deployment: Deployment,
+  { settings, start, startsIn, node }: DeployPlan,
+): Promise<number> {
   const { environment, signal, tree } = deployment;
   const { appliance } = environment;
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
@@ -142,6 +145,7 @@ async function buildTree(deployment: Deployment, { settings, start, node }: Depl
   await build({
     directory: tree,
     settings,
+    app: startsIn,
     commands: start.builds,
     tools: appliance.paths.tools,
     cache: environment.paths.cache,

@@ -54,6 +54,16 @@ test('a member of a workspace is installed with its workspace, built after its s
   assert.ok((await lstat(join(paths.shared, 'apps/web/uploads'))).isDirectory());
 });
 
+test('a start command at the top that names a member builds and starts the member (thorough)', async () => {
+  const manifest = {
+    private: true,
+    workspaces: ['apps/*', 'packages/*'],
+    scripts: { start: 'npm start -w web' },
+  };
+  await sluice.deploy('named', { ...workspace(), 'package.json': manifest, 'sluice.json': { workers: 1 } });
+  assert.match(await sluice.get('named'), /^hello of web .*\/apps\/web$/);
+});
+
 test('"directory" in the settings at the top runs a member (thorough)', async () => {
   const files = { ...workspace(), 'sluice.json': { directory: 'apps/web', workers: 1 } };
   await sluice.deploy('directory', files);

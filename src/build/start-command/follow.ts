@@ -1,6 +1,7 @@
 import { join, normalize, relative } from 'node:path';
 import { expandWord, type Word } from '../../releases/words.ts';
 import { managers } from './managers.ts';
+import { monorepoTools } from './monorepo-tools.ts';
 import { type NodeCommand, parseNode, parseRuntime, runtimes } from './node-arguments.ts';
 import { NeedsShell } from './options.ts';
 import { processManagers } from './process-managers.ts';
@@ -49,7 +50,12 @@ type Found = CommandSource & Pick<FoundCommand, 'target' | 'nodeArgs' | 'args' |
 /** Limit of scripts and texts that follow each other. */
 const maxDepth = 16;
 
-const seenThrough: Record<string, Wrapper> = { ...wrappers, ...processManagers, ...managers };
+const seenThrough: Record<string, Wrapper> = {
+  ...wrappers,
+  ...processManagers,
+  ...managers,
+  ...monorepoTools,
+};
 
 /**
  * Follows a command to the file that it runs: through scripts of package.json, and through programs such as `cross-env`. Reads
@@ -211,7 +217,7 @@ async function runScript(
   const { scripts } = found.manifest;
   const [pre, post] = [`pre${name}`, `post${name}`];
   if (scripts[pre] !== undefined) {
-    const from = trail.fromScript(pre);
+    const from = sourceIn(trail, pre, found.directory);
     const line = parseCommandLine(scripts[pre]);
     if (line.fault === null) {
       for (const command of commandsOf(line)) await runBefore(command, { text: scripts[pre], from }, trail);
@@ -224,7 +230,15 @@ async function runScript(
       hint: 'Set the hook "postSwitch" in sluice.json for work that follows the switch.',
     });
   }
-  return withArguments(await follow({ text, from: trail.fromScript(name) }, trail, depth), args);
+  return withArguments(
+    await follow({ text, from: sourceIn(trail, name, found.directory) }, trail, depth),
+    args,
+  );
+}
+
+/** Returns the name of a script in a directory of the release, for messages. */
+function sourceIn({ fromScript }: Trail, script: string, directory: string): string {
+  return fromScript(script).replace('package.json', join(directory, 'package.json'));
 }
 
 function commandsOf({ before, last }: CommandLine): CommandLine['before'] {
@@ -286,7 +300,7 @@ async function runBefore(
     if (typeof program === 'string' && quiet.has(program)) return;
   }
   // Commands of a deploy run in the directory of the app.
-  const directory = relative(trail.project.app, trail.directory);
+  const directory = relative(trail.project.settings.directory || '.', trail.directory);
   const place = directory === '' ? '' : `cd ${quote(directory)} && `;
   const run = `${place}${mayFail ? `{ ${text}; } || true` : text}`;
   const doneBy = doneByBuild(command, trail);

@@ -54,6 +54,38 @@ export function valuesOf({ values }: Options, ...names: string[]): string[] | un
   return undefined;
 }
 
+/** Words of a program that takes its options in any place. */
+export interface SortedWords {
+  /** returns the values of all of these options, in order */
+  values(...names: string[]): string[];
+  /** words that are no options */
+  names: string[];
+  /** words after `--` */
+  rest: Word[];
+}
+
+/**
+ * Sorts the words of a program that takes its options in any place, before a `--`.
+ * @param withValue as for `takeOptions`
+ * @throws NeedsShell if a word before `--` contains a variable
+ */
+export function sortWords(words: Word[], withValue: string): SortedWords {
+  const end = words.indexOf('--');
+  const all: Options[] = [];
+  const names: string[] = [];
+  for (let left = end === -1 ? words : words.slice(0, end); left.length > 0; ) {
+    const options = takeOptions(left, withValue);
+    all.push(options);
+    const [name, ...rest] = options.rest;
+    if (typeof name === 'string') names.push(name);
+    else if (name !== undefined) throw new NeedsShell('a variable is a part of it');
+    left = rest;
+  }
+  const values = (...wanted: string[]) =>
+    all.flatMap((options) => wanted.flatMap((name) => options.values.get(name) ?? []));
+  return { values, names, rest: end === -1 ? [] : words.slice(end + 1) };
+}
+
 function note({ values }: Options, name: string, value: string): void {
   const known = values.get(name);
   if (known === undefined) values.set(name, [value]);

@@ -1,10 +1,13 @@
 import { join } from 'node:path';
+import { isWorkspace, type Member } from '../../config/workspaces.ts';
+import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { findPlainSite, findStaticSite, type StaticSite } from '../static-site/find.ts';
 import { type FoundCommand, followCommand, followScript } from './follow.ts';
 import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
+import { membersAround, membersHint } from './members.ts';
 import { firstFile, resolveFile } from './program.ts';
-import { type Project, readProcfile, staysInside } from './project.ts';
+import { type Project, readProcfile, readProject, relativeTo, staysInside } from './project.ts';
 import { noteOtherProcesses } from './wrappers.ts';
 
 /** Start that a rule has found. Before the build, its file may not exist yet. */
@@ -17,6 +20,8 @@ export interface Candidate {
   files: string[];
   /** static site; undefined for a program */
   site?: StaticSite;
+  /** directory of files and of a site, relative to the release; '.' for the release itself */
+  directory: string;
   notices: Notice[];
 }
 
@@ -40,14 +45,16 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
     return [ofCommand(from, await followCommand(project, settings.start, from))];
   }
   const site = await findStaticSite(join(project.root, project.app), manifest, settings);
-  if (site !== undefined) return [ofSite(site)];
+  if (site !== undefined) return [ofSite(project, site)];
   const scripts = manifest?.scripts ?? {};
   let because = scripts['start'] === undefined ? ', because there is no "start"' : '';
   const watched: Candidate[] = [];
+  let inMember: string | undefined;
   const take = (rule: string, command: FoundCommand, notices: Notice[] = []): Candidate | undefined => {
     const candidate = ofCommand(rule, command, notices);
     if (command.development === null) return candidate;
     because = `, because ${command.from} is a development command: \`${command.development}\``;
+    if (command.directory !== project.app) inMember ??= command.directory;
     if (command.isWatched) watched.push(candidate);
     return undefined;
   };
@@ -66,6 +73,10 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
     const found = take(`"${name}" in package.json${afterStart}`, await followScript(project, name));
     if (found !== undefined) return [found];
   }
+  if (inMember !== undefined && isFirst(project)) {
+    const found = await findCandidates(await projectIn(project, inMember));
+    if (found.length > 0) return found.map((each) => ({ ...each, rule: `${each.rule} of ${inMember}` }));
+  }
   const framework = frameworkOf(manifest);
   const candidates: Candidate[] = [];
   if (framework !== undefined && hasWhatItNeeds(framework, manifest)) {
@@ -78,18 +89,71 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
     rule: `${rule}, without its watcher`,
   }));
   const all = [...candidates, ...direct, ...(await conventional(project))];
-  if (all.length > 0 || project.mayBuild) return all;
-  return await plainSite(project);
+  if (all.length > 0) return all;
+  const ofMember = await onlyMember(project);
+  return ofMember.length > 0 || project.mayBuild ? ofMember : await plainSite(project);
+}
+
+/**
+ * Returns what may start the only member of a workspace that has a start, for a workspace whose top has none. Members that serve
+ * files count only if no other member has a start.
+ * @throws AppError `nothing_to_run` if several members have a start
+ */
+async function onlyMember(project: Project): Promise<Candidate[]> {
+  const { members, workspace } = await membersAround(project, project.app);
+  if (workspace !== relativeTo(project.app) || !isFirst(project)) return [];
+  const found: { member: Member; candidates: Candidate[] }[] = [];
+  for (const member of members.filter(mayStart)) {
+    const inMember = await projectIn(project, join(workspace, member.directory));
+    const candidates = await findCandidates(inMember).catch((error: unknown) => {
+      // A member in another language is not the app.
+      if (error instanceof AppError && error.code === 'unsupported_start') return [];
+      throw error;
+    });
+    if (candidates.length > 0) found.push({ member, candidates });
+  }
+  const servers = found.filter(({ candidates: [first] }) => first?.site === undefined);
+  const starting = servers.length > 0 ? servers : found;
+  const [only, ...others] = starting;
+  if (only === undefined) return [];
+  if (others.length > 0) {
+    const all = starting.map(({ member }) => member);
+    throw new AppError(
+      'nothing_to_run',
+      `nothing says which member of the workspace is the app: ${all.map(({ name }) => name).join(', ')} have a start`,
+      { hint: membersHint(workspace, all) },
+    );
+  }
+  const { name } = only.member;
+  return only.candidates.map((candidate) => ({
+    ...candidate,
+    rule: `${candidate.rule} of ${name}, the only member of the workspace with a start`,
+  }));
+}
+
+function mayStart({ manifest }: Member): boolean {
+  const { scripts } = manifest;
+  return ['start', ...productionScripts, 'build'].some((name) => scripts[name] !== undefined);
+}
+
+/** Returns true if no other package has led to the package of a project. */
+function isFirst({ app, settings }: Project): boolean {
+  return app === (settings.directory || '.');
+}
+
+/** Returns another package of the release as a project. */
+function projectIn({ root, settings, isBuilt }: Project, directory: string): Promise<Project> {
+  return readProject(root, settings, isBuilt, directory);
 }
 
 /** Returns the site of an app that has nothing else to run now. */
-export async function plainSite({ root, app, manifest }: Project): Promise<Candidate[]> {
-  const site = await findPlainSite(join(root, app), manifest);
-  return site === undefined ? [] : [ofSite(site)];
+export async function plainSite(project: Project): Promise<Candidate[]> {
+  const site = await findPlainSite(join(project.root, project.app), project.manifest);
+  return site === undefined ? [] : [ofSite(project, site)];
 }
 
-function ofSite(site: StaticSite): Candidate {
-  return { rule: site.from, command: null, files: [], site, notices: [] };
+function ofSite({ app }: Project, site: StaticSite): Candidate {
+  return { rule: site.from, command: null, files: [], site, directory: app, notices: [] };
 }
 
 function otherProcesses(processes: Record<string, string>): Notice[] {
@@ -108,6 +172,8 @@ async function ofFramework(project: Project, framework: Framework, because: stri
 /** Returns the candidates that package.json and the names of files give. */
 async function conventional(project: Project): Promise<Candidate[]> {
   const { root, app, manifest, mayBuild } = project;
+  // Many tools write a "main" into the package.json at the top of a workspace, which no build writes.
+  const isTop = project.hasWorkspace && (await isWorkspace(join(root, app)));
   const { main, bin } = manifest ?? {};
   const bins = typeof bin === 'string' ? [bin] : Object.values(bin ?? {});
   const named = [
@@ -117,7 +183,7 @@ async function conventional(project: Project): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   for (const { rule, path } of named.filter(({ path }) => path !== '' && staysInside(path))) {
     const exists = (await resolveFile(root, join(app, path))) !== undefined;
-    if (exists || mayBuild) candidates.push(ofFiles(project, rule, withExtension(path)));
+    if (exists || (mayBuild && !isTop)) candidates.push(ofFiles(project, rule, withExtension(path)));
   }
   const file = await firstFile(join(root, app), conventionalFiles);
   if (file !== undefined) candidates.push(ofFiles(project, `the file ${file}`, [file]));
@@ -126,7 +192,7 @@ async function conventional(project: Project): Promise<Candidate[]> {
 
 /** @param files relative to the app */
 function ofFiles({ app }: Project, rule: string, files: string[]): Candidate {
-  return { rule, command: null, files: files.map((file) => join(app, file)), notices: [] };
+  return { rule, command: null, files: files.map((file) => join(app, file)), directory: app, notices: [] };
 }
 
 /** Returns the files that `require(path)` may find. */
@@ -135,5 +201,11 @@ function withExtension(path: string): string[] {
 }
 
 function ofCommand(rule: string, command: FoundCommand, notices: Notice[] = []): Candidate {
-  return { rule, command, files: [], notices: [...notices, ...command.notices] };
+  return {
+    rule,
+    command,
+    files: [],
+    directory: command.directory,
+    notices: [...notices, ...command.notices],
+  };
 }

@@ -94,9 +94,8 @@ interface Lock {
 }
 
 /** Returns true if no package that the install adds has a program. Returns false if only the install can show that. */
-async function isNowhere({ root, app, manifest }: Project, program: string): Promise<boolean> {
-  const { dependencies, optionalDependencies, peerDependencies, devDependencies, workspaces } =
-    manifest ?? {};
+async function isNowhere({ root, app, manifest, hasWorkspace }: Project, program: string): Promise<boolean> {
+  const { dependencies, optionalDependencies, peerDependencies, devDependencies } = manifest ?? {};
   const all = Object.keys({
     ...dependencies,
     ...optionalDependencies,
@@ -105,8 +104,7 @@ async function isNowhere({ root, app, manifest }: Project, program: string): Pro
   });
   // Packages of a workspace are installed at its top.
   if (app !== '.') return false;
-  if (all.length === 0 && workspaces === undefined)
-    return !(await exists(join(root, 'node_modules/.bin', program)));
+  if (all.length === 0 && !hasWorkspace) return !(await exists(join(root, 'node_modules/.bin', program)));
   const others = ['yarn.lock', 'pnpm-lock.yaml', 'bun.lock', 'bun.lockb'];
   for (const name of others) if (await exists(join(root, name))) return false;
   const name = 'package-lock.json';

@@ -33,10 +33,7 @@ export const systemPrograms = new Set(
 /** Programs of packages that start the app in another process, with the reason for exec mode. */
 export const startsOthers: Record<string, string> = {
   ...reasons('starts several processes', 'concurrently npm-run-all npm-run-all2 run-p run-s wireit'),
-  ...reasons(
-    'starts a script in another process',
-    'turbo nx lerna ultra wsrun babel-node start-server-and-test',
-  ),
+  ...reasons('starts a script in another process', 'ultra wsrun babel-node start-server-and-test'),
   ...reasons('starts processes of its own', 'egg-scripts node-foreman strongloop slc'),
 };
 

@@ -3,7 +3,7 @@ import { join, normalize, relative, sep } from 'node:path';
 import { parseEnv } from 'node:util';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { installScripts, type Manifest, readManifest } from '../../config/package-manifest.ts';
-import { parentsOf } from '../../config/workspaces.ts';
+import { isWorkspace, parentsOf, workspaceOf } from '../../config/workspaces.ts';
 import { hasCode } from '../../errors/app-error.ts';
 import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
 
@@ -14,6 +14,9 @@ export interface Project {
   /** directory of the app, relative to the release; '.' for the release itself */
   app: string;
   settings: AppSettings;
+  isBuilt: boolean;
+  /** true if the app is a workspace, or a member of one in the release */
+  hasWorkspace: boolean;
   /** of the app */
   manifest: Manifest | undefined;
   /** script of package.json that Sluice runs to build the app; undefined for none */
@@ -28,17 +31,25 @@ const maxTextBytes = 256 * 1024;
 /**
  * Reads what the start of an app depends on.
  * @param isBuilt true if the app is installed and built
+ * @param app directory of the app, relative to the release, if it is not the one of the settings
  * @throws AppError `invalid_settings`
  */
-export async function readProject(root: string, settings: AppSettings, isBuilt: boolean): Promise<Project> {
-  const app = settings.directory || '.';
+export async function readProject(
+  root: string,
+  settings: AppSettings,
+  isBuilt: boolean,
+  app = settings.directory || '.',
+): Promise<Project> {
   const manifest = await readManifest(root, app);
-  const buildScript = manifest && buildScriptOf(settings, manifest);
-  const mayInstall =
-    manifest !== undefined && (manifest.workspaces !== undefined || hasInstallScript(manifest));
+  const workspace = await workspaceOf(root, relativeTo(app));
+  const top = workspace === undefined ? undefined : await readManifest(root, workspace);
+  const hasWorkspace = workspace !== undefined || (await isWorkspace(join(root, app)));
+  const buildScript =
+    (top && buildScriptOf(settings, top)) ?? (manifest && buildScriptOf(settings, manifest));
+  const mayInstall = hasWorkspace || (manifest !== undefined && hasInstallScript(manifest));
   const hooks = settings.hooks.preBuild ?? settings.hooks.postBuild;
   const mayBuild = !isBuilt && (buildScript !== undefined || mayInstall || hooks !== undefined);
-  return { root, app, settings, manifest, buildScript, mayBuild };
+  return { root, app, settings, isBuilt, hasWorkspace, manifest, buildScript, mayBuild };
 }
 
 function buildScriptOf({ build }: AppSettings, { scripts }: Manifest): string | undefined {
@@ -77,6 +88,11 @@ async function isInside(root: string, path: string): Promise<boolean> {
     if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return false;
     throw error;
   }
+}
+
+/** Returns a directory as a path relative to the release: '' for the release, of which '.' is another name. */
+export function relativeTo(directory: string): string {
+  return directory === '.' ? '' : directory;
 }
 
 /** Returns true if a path, as written, stays inside the directory that it is relative to. */

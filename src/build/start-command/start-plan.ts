@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import type { ExecCommand, Notice } from '../../protocol/runner.ts';
 import type { BackgroundPlan, ProgramPlan, RunPlan } from '../../releases/release.ts';
@@ -7,7 +7,7 @@ import { type FoundCommand, followCommand } from './follow.ts';
 import { nothingToRun } from './nothing-to-run.ts';
 import { type Candidate, findCandidates, plainSite } from './order.ts';
 import { checkTarget, firstFile, resolveFile, resolveTarget } from './program.ts';
-import { type Project, readProject, staysInside } from './project.ts';
+import { type Project, readProject, relativeTo, staysInside } from './project.ts';
 import { unsupportedStart } from './trail.ts';
 
 /** Start of an app as far as its files show it before the install and the build. */
@@ -45,7 +45,7 @@ export async function decideStart(directory: string, settings: AppSettings): Pro
   const [first] = candidates;
   if (first === undefined && !mayWriteStart(project)) throw await nothingFound(project, candidates);
   if (first?.command) await checkTarget(project, first.command);
-  if (first?.site && !project.mayBuild) await placeStaticSite(join(directory, project.app), first.site);
+  if (first?.site && !project.mayBuild) await placeStaticSite(join(directory, first.directory), first.site);
   const commands = [...(first?.command ? [first.command] : []), ...background.map(({ command }) => command)];
   return {
     candidates,
@@ -57,6 +57,17 @@ export async function decideStart(directory: string, settings: AppSettings): Pro
       ...background.flatMap(({ command }) => command.notices),
     ],
   };
+}
+
+/** Returns the directory of the file that starts an app, relative to the release, as far as it is known; '' for the release itself. */
+export function startDirectory({ candidates: [first] }: StartDecision, settings: AppSettings): string {
+  if (first === undefined) return settings.directory ?? '';
+  const { command, files, directory } = first;
+  const target = command?.target;
+  const isFile = target?.kind === 'file' || target?.kind === 'executable';
+  const file = isFile ? join(directory, target.name) : files[0];
+  const path = file === undefined || file.includes('*') ? directory : dirname(file);
+  return relativeTo(path.split('/node_modules', 1)[0]?.replace(/^node_modules(?:\/.*)?$/, '.') ?? '.');
 }
 
 /** Returns the notices of a candidate that is to start the app. */
@@ -128,13 +139,12 @@ async function nothingFound(project: Project, candidates: Candidate[]) {
 /** Returns the start of a candidate; undefined if none of its files exists. */
 async function planOf(
   project: Project,
-  { rule, command, files, site }: Candidate,
+  { rule, command, files, site, directory: at }: Candidate,
 ): Promise<Omit<StartPlan, 'notices' | 'before'> | undefined> {
-  const app = join(project.root, project.app);
   const none = { script: '', args: [], nodeArgs: [], env: {} };
   if (site !== undefined) {
-    const placed = await placeStaticSite(app, site);
-    const plan = { ...placed, directory: join(project.app, placed.directory) };
+    const placed = await placeStaticSite(join(project.root, at), site);
+    const plan = { ...placed, directory: join(at, placed.directory) };
     return { ...none, static: plan, description: describeSite(site, plan) };
   }
   if (command !== null) {
@@ -150,7 +160,7 @@ async function planOf(
     return { ...programPlan(command, ''), args: [], nodeArgs: [], exec, description };
   }
   const script = await firstFile(project.root, files);
-  const directory = project.app === '.' ? {} : { directory: project.app };
+  const directory = at === '.' ? {} : { directory: at };
   return script === undefined
     ? undefined
     : { ...none, script, ...directory, description: `starts with ${script} (${rule})` };
