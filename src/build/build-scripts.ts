@@ -1,5 +1,5 @@
 import type { AppSettings } from '../config/app-settings.ts';
-import type { Manifest } from '../config/package-manifest.ts';
+import { defaultBuildScripts, type Manifest } from '../config/package-manifest.ts';
 import { dependenciesAmong, findMembers, type Member, parentsOf } from '../config/workspaces.ts';
 import { AppError } from '../errors/app-error.ts';
 
@@ -10,10 +10,8 @@ interface BuildScript {
   member: string;
 }
 
-const usual = 'build';
-
 /**
- * Returns the scripts that build an app, in order: that of the top; else those of the member that is the app, after those of the
+ * Returns the scripts that build an app, in order: that of the top, where `heroku-postbuild` replaces `build`, as on Heroku; else those of the member that is the app, after those of the
  * members that the app depends on. Package managers differ in the order and the choice of such members.
  * @param directory of the workspace, or of the app
  * @param app directory of the app, relative to `directory`; '' for the top
@@ -27,7 +25,9 @@ export async function buildScripts(
   setting: AppSettings['build']['command'],
 ): Promise<BuildScript[]> {
   if (setting === false) return [];
-  const name = setting ?? usual;
+  const nameIn = ({ scripts }: Manifest) =>
+    setting ?? defaultBuildScripts.find((name) => scripts[name] !== undefined) ?? 'build';
+  const name = nameIn(top);
   if (top.scripts[name] !== undefined) return [{ name, member: '' }];
   const members = app === '' ? [] : await findMembers(directory);
   const around = parentsOf(app);
@@ -35,7 +35,7 @@ export async function buildScripts(
   if (setting !== undefined && own?.manifest.scripts[name] === undefined) throw noScript(name, top, own);
   if (own === undefined) return [];
   const needed = dependenciesAmong(members, own, 'build');
-  return [...needed.map((member) => ({ member, name: usual })), { member: own, name }]
+  return [...needed.map((member) => ({ member, name: 'build' })), { member: own, name: nameIn(own.manifest) }]
     .filter(({ member, name }) => member.manifest.scripts[name] !== undefined)
     .map(({ member, name }) => ({ name, member: member.directory }));
 }

@@ -1,7 +1,7 @@
-import { delimiter, join, posix } from 'node:path';
+import { join, posix } from 'node:path';
 import { programDirectories } from '../config/app-directory.ts';
 import { emptyManifest, installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
-import { installDirectory, isWorkspace } from '../config/workspaces.ts';
+import { findMembers, installDirectory, isWorkspace } from '../config/workspaces.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { JobSpec } from '../protocol/runner.ts';
 import { buildScripts } from './build-scripts.ts';
@@ -10,7 +10,16 @@ import type { BuildContext, CommandContext } from './context.ts';
 import { reportsDamagedCache } from './failures/damaged-cache.ts';
 import { skippedScripts } from './install/install-output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
+import { prune } from './prune/prune.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
+
+/** Package manager that built a release, for the commands that run later in the release. */
+export interface Built {
+  /** directories of its programs, relative to the directory of all package managers */
+  path: string[];
+  /** variables that it requires */
+  managerEnv: Record<string, string>;
+}
 
 export type { BuildContext, CommandContext } from './context.ts';
 
@@ -20,39 +29,48 @@ export type { BuildContext, CommandContext } from './context.ts';
  * @throws AppError `install_failed`, `build_failed`, `build_timeout`, `build_out_of_memory`, `hook_failed`, `unsupported_package_manager`,
  *   `invalid_settings`; or the reason of `context.signal` on abort
  */
-export async function build(context: BuildContext): Promise<void> {
-  await runHook(context, 'preBuild');
-  const prune = await installAndBuild(context);
-  await runCommands(context);
-  await runHook(context, 'postBuild');
-  await prune?.();
+export async function build(context: BuildContext): Promise<Built> {
+  await runHook(context, 'preBuild', undefined);
+  const { manager, removeDev } = (await installAndBuild(context)) ?? {};
+  await runCommands(context, manager);
+  await runHook(context, 'postBuild', manager);
+  await removeDev?.();
+  return { path: manager?.path ?? [], managerEnv: manager?.env ?? {} };
 }
 
-async function runHook(context: BuildContext, name: 'preBuild' | 'postBuild'): Promise<void> {
+async function runHook(
+  context: BuildContext,
+  name: 'preBuild' | 'postBuild',
+  manager: PreparedManager | undefined,
+): Promise<void> {
   const { [name]: command, timeout } = context.settings.hooks;
   if (command === undefined) return;
   context.step(name);
-  await runShell(context, { ...shellJob(context), command, timeout });
+  await runShell(context, { ...shellJob(context, manager), command, timeout });
 }
 
 /** Runs the commands of the start that belong to the build. */
-async function runCommands(context: BuildContext): Promise<void> {
-  const { commands = [], settings } = context;
+async function runCommands(context: BuildContext, manager: PreparedManager | undefined): Promise<void> {
+  const { start: { builds: commands } = { builds: [] }, settings } = context;
   if (commands.length > 0) context.step('build');
   const runner = new CommandRunner(context, settings.build.timeout);
   for (const command of commands) {
-    await runner.run('build', { ...shellJob(context), argv: ['/bin/sh', '-c', command] }, command);
+    await runner.run('build', { ...shellJob(context, manager), argv: ['/bin/sh', '-c', command] }, command);
   }
 }
 
 /** Returns where and with which variables a shell command of the build runs. */
-function shellJob({ directory, node, isolated, settings, env: app }: BuildContext) {
+function shellJob(
+  { directory, tools, node, isolated, about, settings, env: app }: BuildContext,
+  manager: PreparedManager | undefined,
+) {
+  const programs = (manager?.path ?? []).map((path) => join(tools, path));
   const env = buildEnvironment({
     base: baseEnvironment(process.env, isolated),
-    app,
-    manager: {},
-    bin: programDirectories(directory, settings.directory).join(delimiter),
-    node,
+    manager: { ...manager?.env, ...manager?.installEnv },
+    path: [...programDirectories(directory, settings.directory), ...programs],
+    ci: settings.build.ci,
+    ...{ app, about, node, directory },
   });
   return { directory, workingDirectory: settings.directory ?? '', env };
 }
@@ -73,8 +91,10 @@ export async function runShell(
   await runner.run('hook', { ...job, argv: ['/bin/sh', '-c', command] }, command);
 }
 
-/** Returns the function that removes dev dependencies; undefined if there are none. */
-async function installAndBuild(context: BuildContext): Promise<(() => Promise<void>) | undefined> {
+/** Returns the package manager, and the function that removes dev dependencies unless they stay; undefined if nothing was to do. */
+async function installAndBuild(
+  context: BuildContext,
+): Promise<{ manager: PreparedManager; removeDev?: () => Promise<void> } | undefined> {
   const { settings } = context;
   const at = await installDirectory(context.directory, settings.directory ?? '');
   const directory = join(context.directory, at);
@@ -87,20 +107,20 @@ async function installAndBuild(context: BuildContext): Promise<(() => Promise<vo
   if (!installs && scripts.length === 0) return undefined;
 
   context.step(installs ? 'install' : 'build');
-  const manager = await prepareManager(
-    context,
-    at,
-    manifest,
-    new CommandRunner(context, settings.build.timeout),
-  );
+  const runner = new CommandRunner(context, settings.build.timeout);
+  const manager = await prepareManager(context, at, manifest, runner);
   if (installs) {
     const output = await runInstall(context, manager, manager.install);
     for (const notice of skippedScripts(output)) context.notice(notice);
   }
   if (scripts.length > 0 && installs) context.step('build');
   for (const { name, member } of scripts) await manager.run('build', [...manager.script, name], member);
-  if (!installs || Object.keys(manifest.devDependencies).length === 0) return undefined;
-  return () => prune(context, manager);
+  if (!installs || !settings.build.prune) return { manager };
+  const members = hasMembers ? await findMembers(directory) : [];
+  const manifests = [manifest, ...members.map((member) => member.manifest)];
+  if (manifests.every(({ devDependencies }) => Object.keys(devDependencies).length === 0)) return { manager };
+  const directories = hasMembers ? members.map((member) => member.directory) : null;
+  return { manager, removeDev: () => prune(context, { at, members: directories }, runner) };
 }
 
 /**
@@ -130,18 +150,6 @@ async function runInstall(
 
 function isFailedInstall(error: unknown): error is AppError {
   return error instanceof AppError && error.code === 'install_failed';
-}
-
-async function prune(context: BuildContext, manager: PreparedManager): Promise<void> {
-  if (manager.prune === null) {
-    return context.notice({
-      code: 'not_pruned',
-      message: `Dev dependencies stay in the release: yarn ${manager.version} cannot remove them`,
-      hint: 'They take disk space. Use yarn 4 to remove them.',
-    });
-  }
-  context.step('prune');
-  await runInstall(context, manager, manager.prune);
 }
 
 function needsInstall(manifest: Manifest): boolean {

@@ -1,5 +1,6 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
+import type { StartDecision } from './start-command/start-plan.ts';
 
 /** Steps of a build, in order. A build announces each step that has work to do. */
 type BuildStep = 'preBuild' | 'install' | 'build' | 'postBuild' | 'prune';
@@ -24,11 +25,13 @@ export interface CommandContext {
 export interface BuildContext extends CommandContext {
   /** staged tree; absolute */
   directory: string;
+  /** variables that describe the release, such as SLUICE_COMMIT */
+  about: Record<string, string>;
   settings: AppSettings;
+  /** decided start of the app; undefined if nothing starts */
+  start?: StartDecision;
   /** directory of the file that starts, relative to the tree; undefined for `directory` of the settings */
   app?: string;
-  /** shell commands that end the build; undefined for none */
-  commands?: string[];
   /** directory for package manager caches that only this app uses; absolute, may not exist yet */
   cache: string;
   /** directory of all package managers, one subdirectory for each name and version; absolute */

@@ -37,29 +37,57 @@ export function baseEnvironment(
   return env;
 }
 
+/** Variables of each install and build. The app's own variables take precedence. */
+const buildDefaults = {
+  NODE_ENV: 'production',
+  // A build may install in another directory, as in `cd client && npm install`. With NODE_ENV, npm would omit dev dependencies.
+  // npm 7 to 12 read this variable; other package managers have theirs in managers.ts.
+  npm_config_include: 'dev',
+  // A release is no clone: these programs install git hooks, or fail without a repository.
+  HUSKY: '0',
+  LEFTHOOK: '0',
+  SKIP_INSTALL_SIMPLE_GIT_HOOKS: '1',
+};
+
 /**
- * Returns the variables of an install and of scripts of an app. Variables of the app take precedence, except those that the
- * package manager requires. PATH starts with the package manager and the Node.js of the app.
+ * Returns the variables of an install and of scripts of an app. Variables of the app take precedence, except those that describe
+ * the release and those that the package manager requires. PATH starts with the programs of the package manager and the Node.js of
+ * the app.
  */
 export function buildEnvironment(parts: {
   base: Record<string, string>;
   app: Record<string, string>;
+  /** variables that describe the release, such as SLUICE_COMMIT */
+  about: Record<string, string>;
   manager: Record<string, string>;
-  /** directory of the package manager's programs */
-  bin: string;
+  /** directories of programs that come first in PATH */
+  path: string[];
   node: string;
+  /** directory of the release */
+  directory: string;
+  /** true to set CI */
+  ci: boolean;
 }): Record<string, string> {
-  const { base, app, manager, bin, node } = parts;
-  const path = [bin, dirname(node), app['PATH'] ?? base['PATH'] ?? usualPath];
+  const { base, app, about, manager, path, node, directory, ci } = parts;
   return {
     ...base,
     ...headers(node),
-    NODE_ENV: 'production',
-    CI: '1',
+    ...buildDefaults,
+    ...(ci && { CI: '1' }),
     ...app,
+    ...about,
     ...manager,
-    PATH: path.join(delimiter),
+    ...withoutRepositoryAbove(directory),
+    PATH: [...path, dirname(node), app['PATH'] ?? base['PATH'] ?? usualPath].join(delimiter),
   };
+}
+
+/**
+ * Returns the variable that keeps git from finding a repository above a release. Sluice in a checkout keeps releases in
+ * `./.sluice`, and programs such as husky would change the hooks of the checkout.
+ */
+export function withoutRepositoryAbove(directory: string): Record<string, string> {
+  return { GIT_CEILING_DIRECTORIES: dirname(directory) };
 }
 
 /**

@@ -13,11 +13,21 @@ const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as con
 
 const build = optionalGroup({
   command: setting(
-    'Script of package.json that builds the app; `false` for none. Default: `build`, if it exists.',
+    'Script of package.json that builds the app; `false` for none. Default: `heroku-postbuild` or `build`, if it exists.',
     v.union(
       [v.pipe(v.string(), v.regex(/^[^\p{Cc}]+$/u)), v.literal(false)],
       'the name of a script, or false',
     ),
+  ),
+  prune: setting(
+    'Remove packages that only devDependencies need after the build. Packages whose programs run later, such as in `start`, stay.',
+    v.boolean(),
+    true,
+  ),
+  ci: setting(
+    'Set the variable `CI` for install and build. Some tools then treat warnings as errors.',
+    v.boolean(),
+    false,
   ),
   timeout: setting('Time limit of install, build and prune together.', duration, '15m'),
 });

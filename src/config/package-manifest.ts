@@ -50,6 +50,9 @@ const manifestSchema = v.object({
 /** Scripts of an app that an install runs. */
 export const installScripts = ['preinstall', 'install', 'postinstall', 'prepare'];
 
+/** Scripts of an app that build it unless its settings name another: the first that exists. */
+export const defaultBuildScripts = ['heroku-postbuild', 'build'];
+
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 
 /** Manifest of a workspace that has no package.json of its own. */

@@ -6,7 +6,7 @@ import type { Environment } from '../apps/environment.ts';
 import { giveToApp } from '../apps/files.ts';
 import { leftBehindNotice } from '../apps/left-behind.ts';
 import { behindNginxNotices } from '../apps/release-view.ts';
-import { build } from '../build/build.ts';
+import { type Built, build } from '../build/build.ts';
 import type { NodeChoice } from '../build/node-version/choose.ts';
 import { type DeployPlan, planDeploy } from '../build/plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
@@ -59,8 +59,8 @@ export async function deploy(
     using _turn = await takeTurn(deployment);
     const plan = await check(deployment, source, member);
     const { settings } = plan;
-    const buildMs = await buildTree(deployment, plan);
-    const release = await publish(deployment, plan, buildMs);
+    const built = await buildTree(deployment, plan);
+    const release = await publish(deployment, plan, built);
     await preSwitch(deployment, release);
     await goLive(deployment, release);
     await postSwitch(deployment, release, stopping);
@@ -129,11 +129,11 @@ async function useNode(deployment: Deployment, choice: NodeChoice): Promise<Rele
   return provided;
 }
 
-/** Runs the steps `preBuild` to `prune` that the app has. Returns their time in ms. */
+/** Runs the steps `preBuild` to `prune` that the app has. Returns the package manager, and the time of the steps in ms. */
 async function buildTree(
   deployment: Deployment,
   { settings, start, startsIn, node }: DeployPlan,
-): Promise<number> {
+): Promise<Built & { buildMs: number }> {
   const { environment, signal, tree } = deployment;
   const { appliance } = environment;
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
@@ -142,11 +142,12 @@ async function buildTree(
   await giveToApp(environment, tree);
   const env = await environment.variables();
   deployment.hide(Object.values(env));
-  await build({
+  const built = await build({
     directory: tree,
     settings,
     app: startsIn,
-    commands: start.builds,
+    start,
+    about: deployment.about,
     tools: appliance.paths.tools,
     cache: environment.paths.cache,
     node: nodeOf(appliance, node),
@@ -155,7 +156,7 @@ async function buildTree(
     step: (name) => deployment.enter(name),
     notice: (notice) => deployment.notice(notice),
   });
-  return Math.round(performance.now() - startedAt);
+  return { ...built, buildMs: Math.round(performance.now() - startedAt) };
 }
 
 /** Runs the steps `boot`, `switch` and `record` under the traffic lock, which a rollback waits for. Hooks run outside it. */

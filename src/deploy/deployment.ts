@@ -11,6 +11,7 @@ import { Masker, maskError } from '../system/text/mask/masker.ts';
 import { BuildLog } from './build-log.ts';
 import type { DeployStep, DeployWatcher, StepFailure } from './events.ts';
 import { Progress } from './progress.ts';
+import { aboutRelease } from './release-environment.ts';
 
 /** Publishes `{app, release, step}` synchronously before a step begins. */
 const steps = channel('sluice:deploy:step');
@@ -24,6 +25,8 @@ export class Deployment extends Progress implements QueuedDeploy {
   readonly ended: Promise<void>;
   /** directory in which the release is received and built */
   readonly tree: string;
+  /** variables that describe the release */
+  readonly about: Record<string, string>;
 
   readonly #by: string;
   readonly #cancellation: AbortController;
@@ -40,6 +43,7 @@ export class Deployment extends Progress implements QueuedDeploy {
     this.number = number;
     this.ended = this.#end.promise;
     this.tree = directory;
+    this.about = aboutRelease(environment.id, { number, source });
     this.#by = source.by;
     this.#cancellation = cancellation;
     this.#buildLog = new BuildLog(buildLog, (error) =>

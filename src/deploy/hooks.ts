@@ -1,6 +1,5 @@
-import { delimiter } from 'node:path';
 import { type CommandContext, runShell } from '../build/build.ts';
-import { programDirectories } from '../config/app-directory.ts';
+import { baseEnvironment, withoutRepositoryAbove } from '../build/variables.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import type { Deployment } from './deployment.ts';
 import { generationSpec } from './spec.ts';
@@ -32,7 +31,10 @@ export async function postSwitch(
   await deployment.afterwards('postSwitch', () => runHook(deployment, release, command, stopping));
 }
 
-/** Runs a hook in the release, with the environment of its workers and the programs of its packages. */
+/**
+ * Runs a hook in the release, with the environment of its workers, and the registries and certificates of builds. A hook is code of
+ * the app that runs in a deploy, as a build script is: so it may read what a build script reads, and workers may not.
+ */
 async function runHook(
   deployment: Deployment,
   release: ReleaseRecord,
@@ -43,9 +45,10 @@ async function runHook(
   const { directory, commandDirectory, env } = await generationSpec(environment, release);
   const timeout = release.run?.settings.hooks.timeout ?? 0;
   const context = await commandContext(deployment, await environment.variables());
-  const path = [...programDirectories(directory, commandDirectory), env['PATH']].join(delimiter);
+  const base = baseEnvironment(process.env, context.isolated);
+  const variables = { ...base, ...env, ...withoutRepositoryAbove(directory) };
   const job = { directory, ...(commandDirectory && { workingDirectory: commandDirectory }) };
-  await runShell({ ...context, signal }, { ...job, command, env: { ...env, PATH: path }, timeout });
+  await runShell({ ...context, signal }, { ...job, command, env: variables, timeout });
 }
 
 /** Returns how the commands of a deploy run: as jobs of the runner, logged in the deploy, and ended if it is cancelled. */

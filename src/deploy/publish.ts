@@ -1,4 +1,5 @@
 import { shareFiles } from '../apps/files.ts';
+import type { Built } from '../build/build.ts';
 import { type DeployPlan, oneInExecMode } from '../build/plan.ts';
 import { completeBackground, completeStart, type StartDecision } from '../build/start-command/start-plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
@@ -13,7 +14,7 @@ import type { Deployment } from './deployment.ts';
 export async function publish(
   deployment: Deployment,
   plan: DeployPlan,
-  buildMs: number,
+  { buildMs, ...built }: Built & { buildMs: number },
 ): Promise<ReleaseRecord> {
   deployment.enter('publish');
   const { environment, number, tree } = deployment;
@@ -24,7 +25,7 @@ export async function publish(
   await share(deployment, settings.shared);
   // Before files of other releases are linked: they take no space of their own.
   const sizeBytes = await directorySize(tree);
-  const run = { settings, ...start, background };
+  const run = { settings, ...start, background, ...built };
   await carryAssets(deployment, run);
   const release = await environment.store.update(number, { run, buildMs, sizeBytes });
   await environment.store.publish(number);

@@ -1,4 +1,4 @@
-import { delimiter, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
@@ -6,9 +6,9 @@ import { AppError } from '../errors/app-error.ts';
 import type { BackgroundSpec, GenerationLimits, GenerationSpec } from '../protocol/runner.ts';
 import type { BackgroundPlan, ReleaseNode, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { expandWord, expandWords, type Word } from '../releases/words.ts';
-import { usualPath } from '../system/process/run.ts';
 import { shellWord } from '../system/text/format.ts';
 import { nodeOf } from './node.ts';
+import { aboutRelease, programPath } from './release-environment.ts';
 
 /** Values of a trial boot, instead of those on the disk. */
 export interface SpecChanges {
@@ -42,18 +42,21 @@ export async function generationSpec(
   const scaled = changes.workers === undefined ? state.workers : changes.workers;
   const workers = run.usesCluster ? 1 : (scaled ?? run.workers);
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
-  const set = {
-    PORT: String(state.port),
-    SLUICE_APP: id.app,
-    SLUICE_ENVIRONMENT: id.environment,
-    SLUICE_RELEASE: String(number),
-  };
+  const set = { PORT: String(state.port), ...aboutRelease(id, record) };
   const shared = {
     ...run.defaults,
-    ...systemEnvironment(node, isolated),
+    ...systemEnvironment(isolated),
+    ...run.managerEnv,
     NODE_ENV: 'production',
     ...own,
     ...set,
+    PATH: programPath({
+      release: directory,
+      run,
+      tools: appliance.paths.tools,
+      node,
+      rest: own['PATH'],
+    }),
   };
   const env = { ...withVariables(shared, run.env), ...set };
   const start = programSpec(run, directory, env);
@@ -175,12 +178,11 @@ const inherited = ['LANG', 'LC_ALL', 'LC_CTYPE', 'TZ'];
 /** Variables about the user, which the runner sets if the app has its own user. */
 const personal = ['HOME', 'USER', 'LOGNAME', 'SHELL', 'TMPDIR'];
 
-/** Returns the part of the server's environment that an app gets: no secrets, and its own Node.js first in the path. */
-function systemEnvironment(node: string, isolated: boolean): Record<string, string> {
+/** Returns the part of the server's environment that an app gets: no secrets, and no PATH. */
+function systemEnvironment(isolated: boolean): Record<string, string> {
   const values = [...inherited, ...(isolated ? [] : personal)].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
-  const path = process.env['PATH'] ?? usualPath;
-  return { ...Object.fromEntries(values), PATH: [dirname(node), path].join(delimiter) };
+  return Object.fromEntries(values);
 }

@@ -122,6 +122,13 @@ export interface RunPlan extends ProgramPlan {
    * Undefined in other releases, and in earlier records
    */
   usesCluster?: true;
+  /**
+   * directories with programs of the package manager that built the release, relative to that of all package managers, where they
+   * may be missing; undefined in earlier records
+   */
+  path?: string[];
+  /** variables that the package manager requires; undefined in earlier records */
+  managerEnv?: Record<string, string>;
   /** command of exec mode, with `script` empty; undefined if the app starts from a file, and in earlier records */
   exec?: ExecCommand;
 }

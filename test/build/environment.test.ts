@@ -29,19 +29,35 @@ test('a build inherits the variables that installs need, and no secrets', () => 
   });
 });
 
-test('variables of the app take precedence, except those that the package manager requires', () => {
+test('variables of the app take precedence, except those that describe the release or that the package manager requires', () => {
   const env = buildEnvironment({
     base: { PATH: '/bin', HOME: '/home/sluice' },
-    app: { NODE_ENV: 'staging', CI: 'false', YARN_NODE_LINKER: 'pnp', PATH: '/app/bin' },
+    app: { NODE_ENV: 'staging', CI: 'false', YARN_NODE_LINKER: 'pnp', PATH: '/app/bin', SLUICE_RELEASE: '0' },
+    about: { SLUICE_RELEASE: '7', SLUICE_BRANCH: 'main' },
     manager: { YARN_NODE_LINKER: 'node-modules' },
-    bin: '/tools/yarn/bin',
+    path: ['/tools/yarn/bin'],
     node: '/opt/node/bin/node',
+    directory: '/home/sluice/staging/7',
+    ci: true,
   });
   assert.deepEqual(env, {
     PATH: '/tools/yarn/bin:/opt/node/bin:/app/bin',
     HOME: '/home/sluice',
     NODE_ENV: 'staging',
     CI: 'false',
+    npm_config_include: 'dev',
+    HUSKY: '0',
+    LEFTHOOK: '0',
+    SKIP_INSTALL_SIMPLE_GIT_HOOKS: '1',
+    SLUICE_RELEASE: '7',
+    SLUICE_BRANCH: 'main',
     YARN_NODE_LINKER: 'node-modules',
+    GIT_CEILING_DIRECTORIES: '/home/sluice/staging',
   });
+});
+
+test('CI is set only if a setting says so', () => {
+  const parts = { base: {}, app: {}, about: {}, manager: {}, path: [], node: '/node', directory: '/release' };
+  assert.equal(buildEnvironment({ ...parts, ci: false })['CI'], undefined);
+  assert.equal(buildEnvironment({ ...parts, ci: true })['CI'], '1');
 });

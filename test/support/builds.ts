@@ -30,6 +30,7 @@ export async function runBuild(
 ): Promise<BuildRun> {
   await build({
     directory,
+    about: {},
     tools: testTools,
     cache: join(directory, '..', `${basename(directory)}-cache`),
     settings: appSettings(),

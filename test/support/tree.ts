@@ -1,5 +1,5 @@
 import { lstat, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 
 /** Content by path; what is neither text nor bytes is written as JSON. */
 export type Files = Record<string, unknown>;
@@ -16,8 +16,10 @@ export async function writeTree(directory: string, files: Files): Promise<void> 
 /** Reads a directory tree: path → content of a file, `-> target` of a link, null for a directory. */
 export async function readTree(directory: string): Promise<Record<string, string | null>> {
   const tree: Record<string, string | null> = {};
-  for (const path of (await readdir(directory, { recursive: true })).sort()) {
-    const absolute = join(directory, path);
+  // Without file types, Node.js would follow links to directories.
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  for (const absolute of entries.map(({ parentPath, name }) => join(parentPath, name)).sort()) {
+    const path = relative(directory, absolute);
     const stats = await lstat(absolute);
     if (stats.isSymbolicLink()) tree[path] = `-> ${await readlink(absolute)}`;
     else tree[path] = stats.isDirectory() ? null : await readFile(absolute, 'utf8');

@@ -18,7 +18,10 @@ export interface PackageManager {
   /** npm package of the package manager */
   package: string;
   program: string;
+  /** variables that each of its commands needs, also in the finished release */
   env: Record<string, string>;
+  /** further variables of installs, also of those that a build starts in another directory */
+  installEnv: Record<string, string>;
   /**
    * Name of the variable with the directory of the cache. Set if each app needs a cache of its own: because a killed install
    * breaks the cache, or because a fault of one app clears the cache. Null if all apps share a cache.
@@ -30,8 +33,6 @@ export interface PackageManager {
   install: string[];
   /** runs a script of package.json, whose name follows */
   script: string[];
-  /** removes dev dependencies without network access; null if the package manager cannot do that */
-  prune: string[] | null;
 }
 
 /** Without this option, npm installs a workspace in a directory above that includes this directory. */
@@ -44,6 +45,7 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
     package: 'npm',
     program: 'npm',
     env: {},
+    installEnv: {},
     cacheVariable: null,
     clearCache: ['cache', 'clean', '--force'],
     install: [
@@ -55,15 +57,6 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
       ...npmQuiet,
     ],
     script: ['run', npmHere],
-    prune: [
-      'prune',
-      npmHere,
-      major(version) < 7 ? '--production' : '--omit=dev',
-      '--ignore-scripts',
-      // Otherwise npm writes the lockfile again, in its own format.
-      '--no-save',
-      ...npmQuiet,
-    ],
   }),
 
   pnpm: ({ lockfile, pnpmWorkspace }) => {
@@ -77,6 +70,19 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
         npm_config_manage_package_manager_versions: 'false',
         npm_config_package_manager_strict: 'false',
         pnpm_config_pm_on_fail: 'ignore',
+        // A pruned release has fewer packages than the lockfile: pnpm must not install them again to run a script.
+        npm_config_verify_deps_before_run: 'false',
+        pnpm_config_verify_deps_before_run: 'false',
+      },
+      // With a hard link, a build that changes a package would also change the package of the live release.
+      installEnv: {
+        npm_config_package_import_method: 'clone-or-copy',
+        pnpm_config_package_import_method: 'clone-or-copy',
+        // Nobody answers if pnpm asks before it replaces a node_modules that the app includes.
+        npm_config_confirm_modules_purge: 'false',
+        pnpm_config_confirm_modules_purge: 'false',
+        // Before version 10, pnpm omits dev dependencies if NODE_ENV is `production`.
+        npm_config_production: 'false',
       },
       cacheVariable: null,
       clearCache: null,
@@ -87,13 +93,6 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
         '--prod=false',
       ],
       script: [...here, 'run'],
-      // `pnpm prune` ignores the packages of a workspace and, before 8.15.6, runs their scripts.
-      prune: [
-        ...here,
-        ...['install', '--prod', '--offline', '--frozen-lockfile', '--ignore-scripts'],
-        // Otherwise pnpm removes packages only after a week.
-        '--config.modules-cache-max-age=0',
-      ],
     };
   },
 
@@ -102,6 +101,8 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
     program: 'yarn',
     // Otherwise yarn refuses to run if package.json names another version or package manager.
     env: { SKIP_YARN_COREPACK_CHECK: '1' },
+    // Otherwise yarn omits dev dependencies if NODE_ENV is `production`. Later versions of yarn reject this variable.
+    installEnv: { YARN_PRODUCTION: 'false' },
     // yarn 1 unpacks packages directly into the cache, so a killed install leaves half a package.
     cacheVariable: 'YARN_CACHE_FOLDER',
     clearCache: ['cache', 'clean'],
@@ -112,14 +113,9 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
       ...yarnQuiet,
     ],
     script: ['run'],
-    // yarn 1 has no prune: an install without the dev dependencies removes them.
-    prune: [
-      ...['install', '--frozen-lockfile', '--production=true', '--ignore-scripts', '--prefer-offline'],
-      ...yarnQuiet,
-    ],
   }),
 
-  'yarn-berry': ({ version, lockfile, yarnCache }) => ({
+  'yarn-berry': ({ lockfile, yarnCache }) => ({
     package: '@yarnpkg/cli-dist',
     program: 'yarn',
     env: {
@@ -128,6 +124,8 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
       YARN_NODE_LINKER: 'node-modules',
       // Before yarn 4 the cache is in the project, and would stay in the release.
       ...(yarnCache ? {} : { YARN_ENABLE_GLOBAL_CACHE: 'true' }),
+    },
+    installEnv: {
       YARN_ENABLE_PROGRESS_BARS: 'false',
       YARN_ENABLE_TELEMETRY: 'false',
       YARN_ENABLE_COLORS: 'false',
@@ -137,8 +135,6 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
     clearCache: ['cache', 'clean', '--all'],
     install: ['install', lockfile === null ? '--no-immutable' : '--immutable'],
     script: ['run'],
-    // yarn 4 has `focus` built in; earlier versions need a plugin that the project may not have.
-    prune: major(version) < 4 ? null : ['workspaces', 'focus', '--all', '--production'],
   }),
 };
 

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Manifest } from '../../config/package-manifest.ts';
 import { exists } from '../../system/fs/exists.ts';
 import type { CommandRunner } from '../command-runner.ts';
@@ -13,6 +13,8 @@ import { versionForNode } from './versions.ts';
 /** Installed package manager of an app. */
 export interface PreparedManager extends PackageManager {
   version: string;
+  /** directories of its programs, relative to the directory of all package managers; none if they are those of Node.js */
+  path: string[];
   /**
    * Runs the package manager.
    * @param member directory of a member of the workspace to run it in, relative to the workspace
@@ -32,7 +34,7 @@ export async function prepareManager(
   manifest: Manifest,
   runner: CommandRunner,
 ): Promise<PreparedManager> {
-  const { directory: tree, tools, node, isolated } = context;
+  const { directory: tree, tools, node, isolated, about } = context;
   const directory = join(tree, at);
   const { notices, manager: name, lockfile, ...detected } = await detectPackageManager(directory, manifest);
   const version = await versionForNode(name, detected.version, context.nodeVersion);
@@ -46,10 +48,16 @@ export async function prepareManager(
 
   const tool = { ...manager, version };
   const installTool = npmInstaller(runner, `${tool.package}@${version}`);
-  const bin = (await carriedTool(tool, node)) ?? (await provideTool(tool, tools, installTool));
+  const carried = await carriedTool(tool, node);
+  const bin = carried ?? (await provideTool(tool, tools, installTool));
   const base = baseEnvironment(process.env, isolated);
-  const required = { ...manager.env, ...ownCache(context, manager, base) };
-  const env = buildEnvironment({ base, app: context.env, manager: required, bin, node });
+  const env = buildEnvironment({
+    ...{ base, about, node, directory: tree },
+    app: context.env,
+    manager: { ...manager.env, ...manager.installEnv, ...ownCache(context, manager, base) },
+    path: [bin],
+    ci: context.settings.build.ci,
+  });
   // Without a lockfile beside package.json, yarn uses a project in a directory above.
   if (name === 'yarn-berry' && lockfile === null) {
     await runner.run('install', {
@@ -59,6 +67,7 @@ export async function prepareManager(
   }
   return {
     ...tool,
+    path: carried === undefined ? [relative(tools, bin)] : [],
     run: (purpose, args, member = '') => {
       const workingDirectory = [at, member].filter(Boolean).join('/');
       const name = [manager.program, ...args, ...(member === '' ? [] : [`(in ${member})`])].join(' ');

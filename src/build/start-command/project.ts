@@ -2,7 +2,12 @@ import { realpath } from 'node:fs/promises';
 import { join, normalize, relative, sep } from 'node:path';
 import { parseEnv } from 'node:util';
 import type { AppSettings } from '../../config/app-settings.ts';
-import { installScripts, type Manifest, readManifest } from '../../config/package-manifest.ts';
+import {
+  defaultBuildScripts,
+  installScripts,
+  type Manifest,
+  readManifest,
+} from '../../config/package-manifest.ts';
 import { isWorkspace, parentsOf, workspaceOf } from '../../config/workspaces.ts';
 import { hasCode } from '../../errors/app-error.ts';
 import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
@@ -54,7 +59,7 @@ export async function readProject(
 
 function buildScriptOf({ build }: AppSettings, { scripts }: Manifest): string | undefined {
   if (build.command === false) return undefined;
-  const names = build.command === undefined ? ['heroku-postbuild', 'build'] : [build.command];
+  const names = build.command === undefined ? defaultBuildScripts : [build.command];
   return names.find((name) => scripts[name] !== undefined);
 }
 

@@ -1,0 +1,56 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { AppError } from '../../errors/app-error.ts';
+import { usualPath } from '../../system/process/run.ts';
+import type { CommandRunner } from '../command-runner.ts';
+import type { BuildContext } from '../context.ts';
+import type { PruneRequest } from './dev-packages.ts';
+import { neededAtRunTime } from './needed-at-run-time.ts';
+import { keptPattern } from './remove.ts';
+
+const nothing = { keep: [], candidates: [], background: [] };
+
+const program = fileURLToPath(new URL('remove.ts', import.meta.url));
+
+/**
+ * Removes the packages that only dev dependencies need, as the user of the app. A failure is a notice: the release runs with
+ * more packages, too.
+ * @param at directory of the install, relative to the tree
+ * @param members directories of the members of a workspace, relative to `at`; null without a workspace
+ * @throws AppError `build_timeout`; or the reason of the signal
+ */
+export async function prune(
+  context: BuildContext,
+  { at, members }: { at: string; members: string[] | null },
+  runner: CommandRunner,
+): Promise<void> {
+  context.step('prune');
+  const { directory, settings, app = settings.directory ?? '', start = nothing } = context;
+  const root = join(directory, at);
+  const needed = await neededAtRunTime(directory, [at, app], settings, start);
+  const request: PruneRequest = { root, members, ...needed };
+  // The Node.js of Sluice runs the program, which an older one of the app could not.
+  const argv: [string, ...string[]] = [process.execPath, program, JSON.stringify(request)];
+  const env = { PATH: usualPath, NODE_DISABLE_COMPILE_CACHE: '1' };
+  try {
+    const output = await runner.run('install', { argv, directory, env }, 'prune');
+    const kept = output.flatMap((line) => keptPattern.exec(line)?.[1] ?? []);
+    if (kept.length > 0) context.notice(keptNotice(kept));
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (!(error instanceof AppError && error.code === 'install_failed')) throw error;
+    context.notice({
+      code: 'not_pruned',
+      message: `dev dependencies stay in the release, because they could not be removed: ${error.message}`,
+      hint: 'They take disk space. The build log has the whole output.',
+    });
+  }
+}
+
+function keptNotice(kept: string[]) {
+  return {
+    code: 'dev_dependency_kept',
+    message: `these packages stay in the release, although they are only in devDependencies: ${kept.join(', ')}`,
+    hint: 'A command that runs after the build needs them. Move them to dependencies.',
+  };
+}

@@ -1,0 +1,54 @@
+import { rm, rmdir, unlink } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { hasCode } from '../../errors/app-error.ts';
+import { removeTree } from '../../system/fs/remove-tree.ts';
+import { counted } from '../../system/text/format.ts';
+import { findDevPackages, type PruneRequest } from './dev-packages.ts';
+
+/** Line that the program prints for each package in devDependencies that stays. */
+export const keptPattern = /^keeps (\S+)$/;
+
+/**
+ * Removes the packages that only dev dependencies need. Changes no other file: a package manager would install again, and undo
+ * what scripts and the build have changed in node_modules.
+ * @returns the number of removed packages, and the names of those in devDependencies that stay because a command needs them
+ */
+export async function removeDevPackages(request: PruneRequest): Promise<{ removed: number; kept: string[] }> {
+  const { directories, links, kept } = findDevPackages(request);
+  for (const link of links) await unlink(link);
+  for (const directory of directories) await remove(directory);
+  for (const path of [...links, ...directories]) await removeEmptyParents(path);
+  return { removed: directories.length, kept };
+}
+
+async function remove(directory: string): Promise<void> {
+  try {
+    await rm(directory, { recursive: true });
+  } catch (error) {
+    if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
+    // Some packages contain read-only directories.
+    await removeTree(directory);
+  }
+}
+
+/** Removes the directories of a scope, of programs and of packages above a removed path if they are empty. */
+async function removeEmptyParents(path: string): Promise<void> {
+  const parent = dirname(path);
+  if (!/^(?:@.*|\.bin|node_modules)$/.test(basename(parent))) return;
+  try {
+    await rmdir(parent);
+  } catch (error) {
+    if (hasCode(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) return;
+    throw error;
+  }
+  await removeEmptyParents(parent);
+}
+
+if (import.meta.main) {
+  const { removed, kept } = await removeDevPackages(JSON.parse(process.argv[2] ?? '') as PruneRequest);
+  const lines = [
+    `removed ${counted(removed, 'package')} that only devDependencies need`,
+    ...kept.map((name) => `keeps ${name}`),
+  ];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
