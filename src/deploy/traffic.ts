@@ -95,7 +95,8 @@ async function bootGeneration(
     // Loaded here to save memory: most releases start.
     const { explainBoot } = await import('../build/failures/boot-error.ts');
     const directory = join(environment.paths.release(release.number).directory, release.run?.directory ?? '');
-    return explainBoot(maskError(error, masker), { app: environment.name, directory });
+    const besideLive = release.run?.settings.overlap !== false && (await environment.isRunning());
+    return explainBoot(maskError(error, masker), { app: environment.name, directory, besideLive });
   };
   try {
     return await boot(release);

@@ -15,7 +15,6 @@ import { Lock } from '../system/concurrency/slots.ts';
 import { describeError } from '../system/log/log.ts';
 import { needDescriptors } from '../system/process/descriptors.ts';
 import { Allowance } from './allowance.ts';
-import { offerNoOverlap } from './generation/conflict.ts';
 import { Generation } from './generation/generation.ts';
 import type { WorkerContext } from './generation/worker-starter.ts';
 import { AppHandoff, type Handoff, Inboxes } from './handoff.ts';
@@ -95,7 +94,6 @@ export class AppSupervisor {
     signal: AbortSignal,
   ): Promise<BootResult> {
     const generation = await this.#turns.run(() => this.#addGeneration(spec, signal));
-    const isBesideLive = this.#active !== undefined && this.#mayOverlap(spec);
     try {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
       const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
@@ -104,7 +102,7 @@ export class AppSupervisor {
       // It stays on standby meanwhile, so that `stop` waits for its end, too.
       await generation.kill();
       await this.discard(generation.id);
-      throw isBesideLive ? offerNoOverlap(error) : error;
+      throw error;
     }
   }
 

@@ -565,6 +565,12 @@ const boots: Row[] = [
     '"overlap": false',
   ],
   [
+    'SqliteError: SQLITE_BUSY: database is locked',
+    'the old release seems to have a lock',
+    '"overlap": false',
+  ],
+  ['Error: the bot is already running (pid 812)', 'the old release seems to have a lock', '"overlap": false'],
+  [
     "Error: ENOSPC: System limit for number of file watchers reached, watch '/app/src'",
     'it watches more files than the system allows',
     'production command',
@@ -696,7 +702,7 @@ const occasions: [Occasion, Row[]][] = [
 ];
 
 function diagnoseIn(directory: string, occasion: Occasion, output: string[], command = '') {
-  return diagnose({ occasion, app: 'shop', directory, command, output });
+  return diagnose({ occasion, app: 'shop', directory, command, output, besideLive: true });
 }
 
 for (const [occasion, rows] of occasions) {

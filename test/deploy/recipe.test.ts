@@ -275,3 +275,20 @@ test('an app that was live keeps its port, also if another process has it', asyn
   await assert.rejects(server.deploy('shop', answering('two')), { code: 'port_taken' });
   assert.equal((await server.service.status(shop)).port, port);
 });
+
+test('if a release needs a port that the live one has, the hint offers "overlap": false, but not before an app is live', async (t) => {
+  const server = await TestService.start(t);
+  const boot = server.runner.onBoot;
+  const hintOf = async (settings: Record<string, unknown>) => {
+    server.runner.onBoot = () => {
+      throw new AppError('boot_exited', 'the app ended\n  | Error: bind EADDRINUSE 127.0.0.1:9465');
+    };
+    const error = await server.deploy('shop', answering('x', settings)).catch((reason: AppError) => reason);
+    return (error as AppError).hint;
+  };
+  assert.doesNotMatch(await hintOf({}), /overlap/);
+  server.runner.onBoot = boot;
+  await server.deploy('shop', answering('one'));
+  assert.match(await hintOf({}), /"overlap": false in sluice\.json/);
+  assert.doesNotMatch(await hintOf({ overlap: false }), /overlap/);
+});

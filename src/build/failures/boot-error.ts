@@ -13,11 +13,11 @@ const marks = { printed: '  | ', answered: '  > ' };
 /**
  * Returns the error for a release that does not start, with the reason, if the output of the app or its answer shows it, and
  * the one thing to do. Returns any other error unchanged. The runner, which may be root, only passes on the lines.
- * @param release name of its environment, and its directory; absolute
+ * @param release name of its environment, its directory, and whether workers of another release run beside it
  */
 export async function explainBoot(
   error: unknown,
-  { app, directory }: { app: string; directory: string },
+  { app, directory, besideLive }: { app: string; directory: string; besideLive: boolean },
 ): Promise<unknown> {
   if (!(error instanceof AppError) || !explained.has(error.code)) return error;
   const [first = '', ...rest] = error.message.split('\n');
@@ -27,7 +27,7 @@ export async function explainBoot(
     .map((text) => ({ mark: marks.printed, text }));
   const lines = [...answer, ...printed];
   const output = lines.map(({ text }) => text);
-  const known = await diagnose({ occasion: 'boot', app, directory, command: '', output });
+  const known = await diagnose({ occasion: 'boot', app, directory, besideLive, command: '', output });
   const shown = known === undefined ? lines : quoted(lines, known.at);
   const message = [
     known === undefined ? first : `${first}: ${known.reason}`,

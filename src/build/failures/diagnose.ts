@@ -19,6 +19,8 @@ export interface Failure {
   directory: string;
   /** command as the log shows it; empty for a boot */
   command: string;
+  /** true if the workers of another release of the app run meanwhile */
+  besideLive?: boolean;
   /** last lines of the output */
   output: string[];
 }

@@ -1,7 +1,13 @@
-import type { KnownFailure } from '../diagnose.ts';
+import type { KnownFailure, Match } from '../diagnose.ts';
 import { pathInRelease } from '../release-files.ts';
 
 const everywhere = ['install', 'build', 'hook', 'boot'] as const;
+
+/** Hint for a release that cannot run beside the old one. */
+const endFirst =
+  'Let Sluice stop the old release first: "overlap": false in sluice.json. Clients wait meanwhile.';
+/** Lets a row apply only while workers of another release run: otherwise another program has the port or the lock. */
+const besideLive = (match: Match) => (match.besideLive ? {} : undefined);
 
 /** Failures of frameworks, build tools, and apps that listen and write files. */
 export const appFailures: KnownFailure[] = [
@@ -49,15 +55,26 @@ export const appFailures: KnownFailure[] = [
   {
     on: ['boot'],
     pattern: /bind EADDRINUSE/,
+    check: besideLive,
     reason: 'the old release still has a UDP port',
-    hint: 'Let Sluice stop the old release first: "overlap": false in sluice.json.',
+    hint: endFirst,
   },
   {
     on: ['boot'],
     pattern:
       /LOCK: (?:already held by process|Resource temporarily unavailable)|LEVEL_LOCKED|Database is already open/,
+    check: besideLive,
     reason: 'the old release has locked the files of the database',
-    hint: 'Let Sluice stop the old release first: "overlap": false in sluice.json.',
+    hint: endFirst,
+  },
+  {
+    on: ['boot'],
+    // SQLite, DuckDB, and packages that lock a file.
+    pattern:
+      /SQLITE_BUSY|database is locked|Conflicting lock is held|Could not set lock|\bELOCKED\b|Lock file is already being held|another instance|already running/i,
+    check: besideLive,
+    reason: 'the old release seems to have a lock',
+    hint: endFirst,
   },
   {
     on: ['boot'],
