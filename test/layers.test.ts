@@ -48,8 +48,8 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
     types: ['releases', 'logs', 'edge', 'apps', 'api'],
   },
   cli: {
-    imports: ['errors', 'system', 'config', 'backup', 'client', 'doctor'],
-    types: ['releases', 'logs', 'edge', 'apps', 'deploy', 'push', 'api'],
+    imports: ['errors', 'system', 'config', 'build', 'backup', 'client', 'doctor'],
+    types: ['protocol', 'releases', 'logs', 'edge', 'apps', 'deploy', 'push', 'api'],
   },
 };
 

@@ -3,6 +3,7 @@ import { version } from '../config/installed.ts';
 import { registerAccessCommands } from './commands/access.ts';
 import { registerAppCommands } from './commands/apps.ts';
 import { registerBackupCommands } from './commands/backup.ts';
+import { registerCheckCommands } from './commands/check.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
 import { registerDoctorCommand } from './commands/doctor.ts';
 import { registerDomainCommands } from './commands/domains.ts';
@@ -32,6 +33,7 @@ async function main(): Promise<void> {
     .showHelpAfterError('(See --help)');
   registerUpCommand(program);
   registerDeployCommands(program);
+  registerCheckCommands(program);
   registerAppCommands(program);
   registerReleaseCommands(program);
   registerLogsCommand(program);

@@ -70,6 +70,21 @@ export function startDirectory({ candidates: [first] }: StartDecision, settings:
   return relativeTo(path.split('/node_modules', 1)[0]?.replace(/^node_modules(?:\/.*)?$/, '.') ?? '.');
 }
 
+/** Describes what is known of a start before the build, for people: `starts with dist/server.js ("start" in package.json)`. */
+export function describeDecision({ candidates: [first] }: StartDecision): string {
+  if (first === undefined) return 'only the build can show how the app starts';
+  const { rule, command, directory, files, site } = first;
+  if (site !== undefined) {
+    const [output = '.'] = site.directories;
+    return describeSite(site, { directory: output, fallback: site.spa ? '' : null, base: '/' });
+  }
+  if (command === null) return `starts with ${files[0]} (${rule})`;
+  const { target, shell } = command;
+  if (target.kind === 'shell') return `starts \`${shell}\` in exec mode (${rule}; ${target.reason})`;
+  const program = target.kind === 'bin' ? target.name : join(directory, target.name);
+  return `starts with ${program} (${rule})`;
+}
+
 /** Returns the notices of a candidate that is to start the app. */
 function noticesOf({ command, notices }: Candidate): Notice[] {
   if (command === null) return notices;

@@ -7,7 +7,7 @@ import { AppError, hasCode } from '../../errors/app-error.ts';
 import { UsageError } from '../failure.ts';
 
 /** Files of which every app has at least one. */
-const marks = ['package.json', 'sluice.json', 'server.js', 'index.js'];
+const mark = /^(?:package\.json|sluice\.json|Procfile|index\.html|(?:server|index|app)\.[cm]?[jt]s)$/;
 
 /**
  * Returns the absolute path of the directory to deploy. Rejects a directory without an app: `sluice deploy` in a home
@@ -24,10 +24,14 @@ export async function appDirectory(written = '.'): Promise<string> {
     const hint = written.split('@').every(isName) ? `Did you mean --app ${written}?` : '';
     throw new UsageError(`directory ${written} not found`, hint);
   });
-  if (marks.some((mark) => names.includes(mark))) return root;
-  throw new AppError('nothing_to_run', `no app in ${root}: it has none of ${marks.join(', ')}`, {
-    hint: 'Nothing was sent. Name the directory of the app: sluice deploy DIRECTORY.',
-  });
+  if (names.some((name) => mark.test(name))) return root;
+  throw new AppError(
+    'nothing_to_run',
+    `no app in ${root}: it has no package.json, sluice.json, Procfile, index.html or server.js`,
+    {
+      hint: 'Nothing was sent. Name the directory of the app: sluice deploy DIRECTORY.',
+    },
+  );
 }
 
 /**

@@ -1,0 +1,65 @@
+import { mkdtempDisposable } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { newestOfLines } from '../../build/node-version/known.ts';
+import { planDeploy } from '../../build/plan.ts';
+import { receiveArchive } from '../../build/receive/receive.ts';
+import { describeDecision } from '../../build/start-command/start-plan.ts';
+import type { ReleaseSettings } from '../../config/app-directory.ts';
+import type { Notice } from '../../protocol/runner.ts';
+import { packDirectory } from '../upload/pack.ts';
+
+/** Outcome of `sluice check`: the decisions of a deploy before its install and build. */
+export interface Preview {
+  /** checked directory; absolute */
+  directory: string;
+  /** number of files that a deploy would upload */
+  files: number;
+  /** directory of the release in the upload, from the setting `root`; '' for all of it */
+  root: string;
+  node: { version: string; reason: string };
+  /** start as far as it is known before the build, with the rule that found it */
+  start: string;
+  /** `reason` is null if nothing but the settings decides */
+  workers: { count: number; reason: string | null };
+  /** all settings, with their defaults */
+  settings: ReleaseSettings;
+  notices: Notice[];
+}
+
+/** The server has the limits: this directory is the user's own. */
+const unlimited = {
+  maxUploadBytes: Number.MAX_SAFE_INTEGER,
+  maxExtractedBytes: Number.MAX_SAFE_INTEGER,
+  maxEntries: Number.MAX_SAFE_INTEGER,
+  uploadTimeout: 600_000,
+};
+
+/**
+ * Plans a deploy of a directory, without a server and without a network. Packs the directory and unpacks it elsewhere, as a deploy
+ * does, so that files that are not uploaded do not count.
+ * @param app name of the app, for the setting `root`
+ * @param note called with a text for the user
+ * @throws AppError as `packDirectory`, `receiveArchive` and `planDeploy` do
+ */
+export async function preview(
+  directory: string,
+  app: string,
+  note: (text: string) => void,
+): Promise<Preview> {
+  await using temporary = await mkdtempDisposable(join(tmpdir(), 'sluice-check-'));
+  const { files, stream } = await packDirectory(directory, note);
+  const options = { contentLength: null, signal: new AbortController().signal, app };
+  const { root, ...received } = await receiveArchive(stream, temporary.path, unlimited, options);
+  const nodes = { own: process.versions.node, list: async () => newestOfLines };
+  const cores = availableParallelism();
+  const { member } = received;
+  const plan = await planDeploy(temporary.path, { nodes, cores, member });
+  const { node, start, workers, settings, notices } = plan;
+  return {
+    ...{ directory, files, root },
+    node: { version: node.version, reason: node.reason },
+    start: describeDecision(start),
+    ...{ workers, settings, notices },
+  };
+}

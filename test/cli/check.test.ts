@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { Preview } from '../../src/cli/preview/preview.ts';
+import { answering } from '../support/apps.ts';
+import { cli } from '../support/cli.ts';
+import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { type Files, writeTree } from '../support/tree.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+
+/** Apps of different kinds that go live without an install. */
+const apps: Record<string, Files> = {
+  conventional: { ...answering('hello'), 'package.json': { name: 'conventional' } },
+  script: {
+    'src/main.js': answering('hello')['server.js'],
+    'package.json': { name: 'script', scripts: { start: 'NODE_ENV=test node src/main.js --port $PORT' } },
+    '.nvmrc': '26',
+  },
+  procfile: { 'web.js': answering('hello')['server.js'], Procfile: 'web: node web.js\nmail: node mail.js\n' },
+  built: {
+    'source.js': answering('hello')['server.js'],
+    'package.json': {
+      name: 'built',
+      scripts: { build: 'mkdir dist && cp source.js dist/main.js', start: 'node dist/main.js' },
+    },
+    'sluice.json': '{\n  // Two are enough.\n  "workers": 2, "health": {"path": "/health"},\n}',
+  },
+  shell: {
+    ...answering('hello'),
+    'start.sh': '#!/bin/sh\nnode server.js\n',
+    'package.json': { name: 'shell', scripts: { start: 'sh start.sh' } },
+  },
+  site: { 'index.html': '<h1>hello</h1>', '.env': 'SECRET=1' },
+  member: {
+    'package.json': { name: 'top', private: true, workspaces: ['apps/*'] },
+    'sluice.json': { root: 'apps/web' },
+    'apps/web/package.json': { name: 'web', scripts: { start: 'node server.js' } },
+    'apps/web/server.js': answering('hello')['server.js'],
+  },
+};
+
+for (const [app, files] of Object.entries(apps)) {
+  test(`check decides as the deploy does: ${app}`, async (t) => {
+    const directory = await directoryOf(t, files);
+    const { code, stdout, stderr } = await cli(['check', directory, '--json', '--app', app]);
+    assert.deepEqual([code, stderr], [0, '']);
+    const preview: Preview = JSON.parse(stdout);
+    const { number, notices } = await sluice.deploy(app, files);
+    const log = (await (await sluice.request(`/v1/apps/${app}/releases/${number}/log`)).text()).split('\n');
+    const started = log.find((line) => /^\s*(?:starts|serves) .*, in \d+ workers?$/.test(line))?.trim();
+    const { count } = preview.workers;
+    assert.equal(started, `${preview.start}, in ${count} worker${count === 1 ? '' : 's'}`);
+    const { node, reason } = { node: preview.node.version, reason: preview.node.reason };
+    assert.ok(
+      log.some((line) => line.trim() === `Node.js ${node}: ${reason}`) || reason.includes('no version'),
+    );
+    const later = notices.filter(({ code }) => !preview.notices.some((notice) => notice.code === code));
+    assert.deepEqual(later, []);
+    assert.deepEqual(
+      preview.notices.filter(({ code }) => !notices.some((notice) => notice.code === code)),
+      [],
+    );
+  });
+}
+
+test('check shows what is decided, and fails as the deploy would', async (t) => {
+  const directory = await directoryOf(t, apps['built'] as Files);
+  const { stdout, code } = await cli(['check', directory]);
+  assert.equal(code, 0);
+  assert.equal(
+    stdout,
+    `${directory}, 3 files
+
+Node.js   ${process.versions.node} (the app asks for no version)
+app       starts with dist/main.js ("start" in package.json)
+workers   2
+health    GET /health must answer 100-499 within 30 s
+`,
+  );
+  await writeFile(join(directory, 'package.json'), '{"scripts": {"start": "python3 app.py"}}');
+  const failed = await cli(['check', directory]);
+  assert.equal(failed.code, 1);
+  assert.match(failed.stderr, /^failed: "start" in package\.json is `python3 app\.py`/);
+});
+
+test('check counts only what a deploy uploads', async (t) => {
+  const directory = await directoryOf(t, {
+    'package.json': {},
+    'server.js': '',
+    '.gitignore': 'server.js\n',
+  });
+  const { code, stderr } = await cli(['check', directory]);
+  assert.equal(code, 1);
+  assert.match(stderr, /^failed: there is nothing to run/);
+});
+
+test('init writes settings with comments that change no decision, and replaces none', async (t) => {
+  const directory = await directoryOf(t, {
+    'server.js': '',
+    'package.json': { name: 'shop', scripts: { start: 'node server.js' }, devDependencies: { knex: '3' } },
+  });
+  await mkdir(join(directory, 'uploads'));
+  const before = (await cli(['check', directory])).stdout.split('\n').slice(1);
+  const { code, stdout } = await cli(['init'], { cwd: directory });
+  assert.deepEqual([code, stdout], [0, `${directory}/sluice.json is written: all settings have comments\n`]);
+  const text = await readFile(join(directory, 'sluice.json'), 'utf8');
+  assert.match(
+    text,
+    /\/\/ Command that starts the app\. Without this setting, the app starts with server\.js/,
+  );
+  assert.match(text, /\/\/ "hooks": \{"preSwitch": "npx knex migrate:latest"\},/);
+  assert.match(text, /\/\/ "shared": \["uploads"\],/);
+  assert.deepEqual((await cli(['check', directory])).stdout.split('\n').slice(1), before);
+  const uncommented = text.replaceAll(/^ {2}\/\/ (?=")/gm, '  ');
+  await writeFile(join(directory, 'sluice.json'), uncommented);
+  assert.equal((await cli(['check', directory])).code, 0, 'each setting in a comment is valid');
+  const again = await cli(['init', directory]);
+  assert.equal(again.code, 1);
+  assert.match(again.stderr, /sluice\.json exists already/);
+  assert.equal(await readFile(join(directory, 'sluice.json'), 'utf8'), uncommented);
+});
+
+async function directoryOf(t: TestContext, files: Files): Promise<string> {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, files);
+  return directory;
+}
