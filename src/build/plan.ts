@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { type ReleaseSettings, releaseSettings } from '../config/app-directory.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import type { Notice } from '../protocol/runner.ts';
+import { checkEncryptedFiles } from './encrypted-files.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
 import { otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
@@ -41,13 +42,14 @@ export const oneInExecMode: WorkerCount = {
 
 /**
  * Returns what a deploy of `directory` would decide. Reads files only: starts no program and writes nothing.
- * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`, `unsupported_node_version`; errors of `nodes`
+ * @throws AppError `encrypted_files`, `nothing_to_run`, `unsupported_start`, `invalid_settings`, `unsupported_node_version`; errors of `nodes`
  */
 export async function planDeploy(
   directory: string,
   { nodes, cores, member = '' }: Machine,
 ): Promise<DeployPlan> {
   const settings = await releaseSettings(directory, member);
+  await checkEncryptedFiles(directory);
   const app = join(directory, settings.directory);
   const start = await decideStart(directory, settings);
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);

@@ -49,6 +49,7 @@ export const errorStatus = {
   unsupported_node_version: 422,
 
   // the build
+  encrypted_files: 422,
   unsupported_package_manager: 422,
   install_failed: 422,
   build_failed: 422,

@@ -82,15 +82,25 @@ test('without a lockfile, the package manager is npm or the one in package.json,
   assert.deepEqual([named.manager, named.notices], ['yarn-berry', ['no_lockfile']]);
 });
 
-test('bun, unknown package managers and unknown formats are rejected', async (t) => {
+test('bun installs with its lockfile, unless there is one of another package manager', async (t) => {
+  const bun = { manager: 'bun', version: '1.4.5', notices: [] };
+  const lock = (name: string) => ({ ...bun, lockfile: name });
+  assert.deepEqual(await detect(t, { 'bun.lock': '{}' }), lock('bun.lock'));
+  assert.deepEqual(await detect(t, { 'bun.lockb': 'binary' }), lock('bun.lockb'));
+  const named = await detect(t, {
+    'package.json': { packageManager: 'bun@1.2.0' },
+    'bun.lock': '{}',
+    'package-lock.json': '{}',
+  });
+  assert.deepEqual([named.manager, named.version], ['bun', '1.2.0']);
+  const both = await detect(t, { 'bun.lock': '{}', 'package-lock.json': '{}' });
+  assert.equal(both.manager, 'npm');
+});
+
+test('unknown package managers and unknown formats are rejected', async (t) => {
   const rejects = async (files: Record<string, unknown>, message: string) => {
     await assert.rejects(detect(t, files), { code: 'unsupported_package_manager', message });
   };
-  await rejects({ 'bun.lock': '{}' }, 'Sluice does not support the package manager bun');
-  await rejects(
-    { 'package.json': { packageManager: 'bun@1.2.0' } },
-    'Sluice does not support the package manager bun',
-  );
   await rejects(
     { 'package.json': { packageManager: 'deno@2' } },
     'package.json names the package manager "deno@2"',

@@ -19,8 +19,8 @@ export function npmNoiseFilter(): (line: string) => boolean {
 }
 
 /**
- * Reports of package managers about install scripts that they did not run. npm 12, pnpm 10 and yarn 4.14 run only scripts that
- * are allowed. All but pnpm 11 end with status 0, and the app fails later.
+ * Reports of package managers about install scripts that they did not run. npm 12, pnpm 10, yarn 4.14 and bun run only scripts
+ * that are allowed. All but pnpm 11 end with status 0, and the app fails later.
  */
 const reports = [
   {
@@ -38,6 +38,11 @@ const reports = [
     applies: /YN0004: .* build scripts/,
     names: /YN0004: │ (\S+) lists build scripts/g,
     hint: 'Allow each script with `"built": true` under "dependenciesMeta" in package.json, or all with `enableScripts: true` in .yarnrc.yml.',
+  },
+  {
+    applies: /^Blocked \d+ \w+\. Run `bun pm untrusted`/m,
+    names: /^Blocked (\d+ \w+)\. Run `bun pm untrusted`/gm,
+    hint: 'Run `bun pm untrusted` on your machine to list them, allow them with `bun pm trust NAME`, and commit package.json.',
   },
 ];
 

@@ -17,6 +17,8 @@ export interface Project {
 export interface PackageManager {
   /** npm package of the package manager */
   package: string;
+  /** directory of its program in the installed tool; undefined for `node_modules/.bin` */
+  bin?: string;
   program: string;
   /** variables that each of its commands needs, also in the finished release */
   env: Record<string, string>;
@@ -136,6 +138,29 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
     install: ['install', lockfile === null ? '--no-immutable' : '--immutable'],
     script: ['run'],
   }),
+
+  // Installs and runs scripts; Node.js runs the app, and the scripts that name `node`.
+  bun: ({ lockfile }) => {
+    const name = `@oven/bun-${process.platform}-${process.arch === 'x64' ? 'x64-baseline' : 'aarch64'}`;
+    return {
+      // The package `bun` gets this one by an install script. "baseline" runs on every processor.
+      package: name,
+      bin: `node_modules/${name}/bin`,
+      program: 'bun',
+      env: {},
+      installEnv: {},
+      cacheVariable: null,
+      clearCache: ['pm', 'cache', 'rm'],
+      install: [
+        'install',
+        ...(lockfile === null ? [] : ['--frozen-lockfile']),
+        // With a hard link, a build that changes a package would also change the package of the live release.
+        '--backend=copyfile',
+        '--no-progress',
+      ],
+      script: ['run'],
+    };
+  },
 };
 
 /** Returns the first number of a version or a simple range. */

@@ -22,7 +22,7 @@ export interface Lockfile {
   content: string;
 }
 
-const lockfiles: [string, Family | 'bun'][] = [
+const lockfiles: [string, Family][] = [
   ['npm-shrinkwrap.json', 'npm'],
   ['package-lock.json', 'npm'],
   ['pnpm-lock.yaml', 'pnpm'],
@@ -38,7 +38,10 @@ const lockfiles: [string, Family | 'bun'][] = [
  */
 export async function detectPackageManager(directory: string, manifest: Manifest): Promise<Detected> {
   const named = namedManager(manifest);
-  const found = await findLockfiles(directory);
+  const all = await findLockfiles(directory);
+  // An app with a second lockfile for bun runs on Node.js with the first one.
+  const others = named?.family === 'bun' ? [] : all.filter(([, family]) => family !== 'bun');
+  const found = others.length > 0 ? others : all;
   const families = new Set(found.map(([, family]) => family));
   const isNamed = named !== undefined && (families.size === 0 || families.has(named.family));
   if (!isNamed && families.size > 1) {
@@ -48,12 +51,6 @@ export async function detectPackageManager(directory: string, manifest: Manifest
     );
   }
   const family = isNamed ? named.family : (found[0]?.[1] ?? 'npm');
-  if (family === 'bun') {
-    throw unsupported(
-      'Sluice does not support the package manager bun',
-      'Add a lockfile of npm, pnpm or yarn, and remove the lockfile of bun.',
-    );
-  }
   const [name] = found.find(([, of]) => of === family) ?? [];
   const lockfile = name === undefined ? null : await readLockfile(directory, name);
   const choice = chooseVersion(family, isNamed ? named.version : undefined, lockfile);
@@ -105,7 +102,7 @@ async function readLockfile(directory: string, name: string): Promise<Lockfile> 
 }
 
 interface Named {
-  family: Family | 'bun';
+  family: Family;
   version: string | undefined;
 }
 
@@ -120,7 +117,7 @@ function namedManager({ packageManager, devEngines }: Manifest): Named | undefin
   if (family !== undefined) return { family: family as Named['family'], version };
   throw unsupported(
     `package.json names the package manager "${text}"`,
-    'Name npm, pnpm or yarn with a version, such as "pnpm@10.34.9".',
+    'Name npm, pnpm, yarn or bun with a version, such as "pnpm@10.34.9".',
   );
 }
 

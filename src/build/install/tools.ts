@@ -8,6 +8,8 @@ import { readJson } from '../../system/fs/files.ts';
 interface Tool {
   /** package in the npm registry */
   package: string;
+  /** directory of the program, relative to the tool; undefined for `node_modules/.bin` */
+  bin?: string;
   program: string;
   /** exact, or a range: then the newest version at the first use */
   version: string;
@@ -35,7 +37,8 @@ export async function carriedTool(
  */
 export async function provideTool(tool: Tool, cache: string, run: RunCommand): Promise<string> {
   const home = join(cache, `${tool.program}@${tool.version}`);
-  const bin = join(home, 'node_modules/.bin');
+  const { bin: programs = 'node_modules/.bin' } = tool;
+  const bin = join(home, programs);
   if (await exists(bin)) return bin;
 
   await mkdir(cache, { recursive: true });
@@ -47,7 +50,7 @@ export async function provideTool(tool: Tool, cache: string, run: RunCommand): P
     await writeFile(join(temporary, 'package.json'), '{ "private": true }\n');
     await run(installCommand(tool, temporary), temporary);
     await rm(join(temporary, downloads), { recursive: true, force: true });
-    if (!(await exists(join(temporary, 'node_modules/.bin', tool.program)))) {
+    if (!(await exists(join(temporary, programs, tool.program)))) {
       throw new AppError('install_failed', `${tool.package}@${tool.version} has no program ${tool.program}`);
     }
     await rename(temporary, home).catch((error: unknown) => {

@@ -1,10 +1,10 @@
 import { AppError } from '../../errors/app-error.ts';
 import type { Lockfile } from './package-manager.ts';
 
-export type Manager = 'npm' | 'pnpm' | 'yarn-classic' | 'yarn-berry';
+export type Manager = 'npm' | 'pnpm' | 'yarn-classic' | 'yarn-berry' | 'bun';
 
 /** Package managers in the words of package.json, where yarn is one. */
-export type Family = 'npm' | 'pnpm' | 'yarn';
+export type Family = 'npm' | 'pnpm' | 'yarn' | 'bun';
 
 /**
  * Versions for apps that name none. Not the newest: npm 12 skips install scripts of native addons unless each is allowed, and
@@ -15,6 +15,8 @@ export const defaultVersions: Record<Manager, string> = {
   pnpm: '10.34.9',
   'yarn-classic': '1.22.22',
   'yarn-berry': '4.18.1',
+  // Reads the lockfiles of all earlier versions.
+  bun: '1.4.5',
 };
 
 /** Node.js that the default version of npm runs on, and the version of npm for others. npm 10 reads and writes the same lockfiles. */

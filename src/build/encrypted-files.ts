@@ -1,0 +1,111 @@
+import { readdir } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import { matchesPath } from '../config/workspace-patterns.ts';
+import { AppError, hasCode } from '../errors/app-error.ts';
+import { NotAFile, openAppFile, readAppText } from '../system/fs/read-file.ts';
+
+/** First bytes of a file that git-crypt has encrypted. */
+const magic = Buffer.from('\0GITCRYPT\0', 'latin1');
+
+/** Limits of the search, because the files are those of an app. */
+const limits = {
+  attributes: 256 * 1024,
+  patterns: 100,
+  pattern: 256,
+  entries: 20_000,
+  files: 2000,
+  named: 5,
+};
+
+/**
+ * Checks that no file of an app is still encrypted with git-crypt. Reads only files that `.gitattributes`, at the top or in a
+ * directory there, names for git-crypt. Follows no links.
+ * @throws AppError `encrypted_files`
+ */
+export async function checkEncryptedFiles(directory: string): Promise<void> {
+  const top = await entriesOf(directory);
+  const places = ['', ...top.filter((entry) => entry.isDirectory()).map(({ name }) => name)];
+  const found: string[] = [];
+  for (const place of places.filter((name) => !skipped.has(name))) {
+    const patterns = await encryptedPatterns(directory, place);
+    if (patterns.length > 0) found.push(...(await encryptedFiles(directory, place, patterns)));
+  }
+  if (found.length === 0) return;
+  const [files, more] = [[...new Set(found)], found.length - limits.named];
+  const named = files.slice(0, limits.named).join(', ') + (more > 0 ? ` and ${more} more` : '');
+  throw new AppError('encrypted_files', `git-crypt has encrypted these files: ${named}`, {
+    hint: 'A push sends encrypted files as they are. Set their values with `sluice env set`, or deploy an unlocked checkout with `sluice deploy`.',
+  });
+}
+
+const skipped = new Set(['node_modules', '.git', '.sluice']);
+
+/** Returns the patterns of a `.gitattributes` for files that git-crypt encrypts, each as a list of segments. */
+async function encryptedPatterns(directory: string, place: string): Promise<string[][]> {
+  const text = await readAttributes(directory, place);
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => !line.startsWith('#') && /\sfilter=git-crypt(?:\s|$)/.test(line))
+    .map((line) => /^"([^"\\]*)"/.exec(line)?.[1] ?? line.split(/\s/, 1)[0] ?? '')
+    .filter(({ length }) => length <= limits.pattern)
+    .slice(0, limits.patterns)
+    .map((pattern) => {
+      const segments = pattern.split('/').filter((segment) => segment !== '');
+      // A pattern without a slash matches in every directory.
+      return (pattern.includes('/') ? segments : ['**', ...segments]).map(withoutDot);
+    });
+}
+
+/** Replaces a dot at the beginning of a name: in .gitattributes, `*` matches names with a dot, too. */
+function withoutDot(name: string): string {
+  return name.replace(/^\./, '\0');
+}
+
+async function readAttributes(directory: string, place: string): Promise<string> {
+  try {
+    return await readAppText(join(directory, place, '.gitattributes'), directory, limits.attributes);
+  } catch (error) {
+    if (error instanceof NotAFile || hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP')) return '';
+    throw error;
+  }
+}
+
+async function encryptedFiles(directory: string, place: string, patterns: string[][]): Promise<string[]> {
+  const found: string[] = [];
+  const open = [''];
+  let left = limits.entries;
+  let reads = limits.files;
+  for (let at = open.pop(); at !== undefined; at = open.pop()) {
+    for (const entry of await entriesOf(join(directory, place, at))) {
+      left -= 1;
+      if (left < 0 || reads <= 0) return found;
+      const path = posix.join(at, entry.name);
+      if (entry.isDirectory() && !skipped.has(entry.name)) open.push(path);
+      if (!entry.isFile() || !matches(patterns, path)) continue;
+      reads -= 1;
+      if (await isEncrypted(directory, posix.join(place, path))) found.push(posix.join(place, path));
+    }
+  }
+  return found.sort();
+}
+
+function matches(patterns: string[][], path: string): boolean {
+  const names = path.split('/').map(withoutDot);
+  return patterns.some((segments) => matchesPath(segments, names));
+}
+
+async function isEncrypted(directory: string, path: string): Promise<boolean> {
+  await using file = await openAppFile(join(directory, path), directory);
+  const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(magic.length), position: 0 });
+  return bytesRead === magic.length && buffer.equals(magic);
+}
+
+async function entriesOf(directory: string) {
+  try {
+    return await readdir(directory, { withFileTypes: true });
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return [];
+    throw error;
+  }
+}
