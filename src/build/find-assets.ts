@@ -1,24 +1,25 @@
 import { lstat, opendir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode } from '../errors/app-error.ts';
+import type { EarlierAssets } from '../releases/release.ts';
 import { isHashed } from '../static/hashed.cjs';
 import { directoriesIn } from './static-site/files.ts';
 
 /** Directories in which a framework writes only files for browsers whose path depends on their content. */
-const hashedDirectories = [
+const hashedDirectories: { directory: string; listed?: string }[] = [
   // Next.js
-  '.next/static',
-  '.next/standalone/.next/static',
-  'out/_next/static',
-  // Nuxt
-  '.output/public/_nuxt',
-  'dist/_nuxt',
-  // SvelteKit
-  'build/client/_app/immutable',
-  'build/_app/immutable',
+  { directory: '.next/static' },
+  { directory: '.next/standalone/.next/static' },
+  { directory: 'out/_next/static' },
+  // Nuxt. The server of Nitro sends only files that its build has listed; `listed` is the end of their URL.
+  { directory: '.output/public/_nuxt', listed: '/_nuxt/' },
+  { directory: 'dist/_nuxt' },
+  // SvelteKit. The server of adapter-node 6 does the same.
+  { directory: 'build/client/_app/immutable', listed: '/_app/immutable/' },
+  { directory: 'build/_app/immutable' },
   // Astro
-  'dist/client/_astro',
-  'dist/_astro',
+  { directory: 'dist/client/_astro' },
+  { directory: 'dist/_astro' },
 ];
 
 /** Directories of build tools that also have files without a hash in their name, such as copies of a directory `public`. */
@@ -58,11 +59,29 @@ export async function findAssets(tree: string, { assets, site }: AssetSources): 
   const search = new Search(tree, found);
   for (const directory of assets) await search.visit(directory, () => true);
   for (const parent of await parents(tree)) {
-    for (const directory of hashedDirectories) await search.visit(join(parent, directory), () => true);
+    for (const { directory } of hashedDirectories) await search.visit(join(parent, directory), () => true);
     for (const directory of mixedDirectories) await search.visit(join(parent, directory), isHashed);
   }
   if (site !== undefined) await search.visit(site, isHashed);
   return [...found];
+}
+
+/**
+ * Returns the directories of files of earlier releases that the server of the app would not find, because it sends only files that
+ * its build has listed.
+ * @param paths of the files, relative to the release
+ */
+export function unlistedAssets(paths: string[]): EarlierAssets[] {
+  const found = new Map<string, EarlierAssets>();
+  for (const { directory, listed: url } of hashedDirectories) {
+    if (url === undefined) continue;
+    for (const path of paths) {
+      const at = `/${path}`.indexOf(`/${directory}/`);
+      const place = path.slice(0, at + directory.length);
+      if (at !== -1) found.set(place, { directory: place, url });
+    }
+  }
+  return [...found.values()];
 }
 
 /** Returns directories that may have an app: the release, and members of a workspace. */

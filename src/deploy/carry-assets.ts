@@ -1,5 +1,5 @@
 import { linkFiles } from '../apps/files.ts';
-import { findAssets } from '../build/find-assets.ts';
+import { findAssets, unlistedAssets } from '../build/find-assets.ts';
 import type { RunPlan } from '../releases/release.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { counted } from '../system/text/format.ts';
@@ -13,7 +13,7 @@ import type { Deployment } from './deployment.ts';
 export async function carryAssets(
   deployment: Pick<Deployment, 'environment' | 'number' | 'tree' | 'log'>,
   { settings, static: site }: Pick<RunPlan, 'settings' | 'static'>,
-): Promise<void> {
+): Promise<Pick<RunPlan, 'earlierAssets'>> {
   const { environment, number, tree } = deployment;
   const { paths } = environment;
   const own = await findAssets(tree, { assets: settings.assets, site: site?.directory });
@@ -28,13 +28,15 @@ export async function carryAssets(
       files.push(`${release}/${path}`);
     }
   }
-  if (files.length === 0) return;
+  if (files.length === 0) return {};
   const { linked, refused, code } = await linkFiles(environment, tree, files);
   if (linked > 0)
     deployment.log(
       `keeps ${counted(linked, 'file')} of earlier releases for pages that are open in browsers`,
     );
   if (refused > 0) deployment.log(`${counted(refused, 'file')} of earlier releases not kept: ${code}`);
+  const earlierAssets = unlistedAssets(files.map((file) => file.slice(file.indexOf('/') + 1)));
+  return earlierAssets.length > 0 ? { earlierAssets } : {};
 }
 
 /** Returns the numbers of the releases that were live and still exist, the newest first. */

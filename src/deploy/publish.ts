@@ -25,8 +25,8 @@ export async function publish(
   await share(deployment, settings.shared);
   // Before files of other releases are linked: they take no space of their own.
   const sizeBytes = await directorySize(tree);
-  const run = { settings, ...start, background, ...built };
-  await carryAssets(deployment, run);
+  const earlier = await carryAssets(deployment, { settings, ...start });
+  const run = { settings, ...start, ...earlier, background, ...built };
   const release = await environment.store.update(number, { run, buildMs, sizeBytes });
   await environment.store.publish(number);
   return release;

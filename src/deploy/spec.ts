@@ -71,7 +71,7 @@ export async function generationSpec(
     node: run.static === undefined ? node : appliance.node,
     ...start,
     ...(exec && { exec }),
-    env,
+    env: { ...env, ...earlierVariable(run, directory) },
     workers,
     host: appliance.settings.apps.host,
     port: state.port,
@@ -107,15 +107,25 @@ export async function generationSpec(
 /** Program that serves static sites. */
 const siteServer = fileURLToPath(new URL('../static/serve.cjs', import.meta.url));
 
+/** File that the workers of some apps load first, and the variable that it reads. */
+const earlierAssets = fileURLToPath(new URL('../static/earlier-assets.cjs', import.meta.url));
+const earlierAssetsVariable = 'SLUICE_EARLIER_ASSETS';
+
+function earlierVariable({ earlierAssets: places }: RunPlan, directory: string): Record<string, string> {
+  if (places === undefined) return {};
+  const absolute = places.map((place) => ({ ...place, directory: join(directory, place.directory) }));
+  return { [earlierAssetsVariable]: JSON.stringify(absolute) };
+}
+
 function programSpec(
-  { nodeArgs, script, args, static: site }: RunPlan,
+  { nodeArgs, script, args, static: site, earlierAssets: places }: RunPlan,
   directory: string,
   env: Record<string, string>,
 ): Pick<GenerationSpec, 'nodeArgs' | 'script' | 'args'> {
   if (site !== undefined)
     return { nodeArgs: [], script: siteServer, args: [directory, JSON.stringify(site)] };
   return {
-    nodeArgs: expandWords(nodeArgs, env),
+    nodeArgs: [...(places === undefined ? [] : ['--require', earlierAssets]), ...expandWords(nodeArgs, env)],
     script: join(directory, script),
     args: expandWords(args, env),
   };

@@ -129,6 +129,8 @@ export interface RunPlan extends ProgramPlan {
   path?: string[];
   /** variables that the package manager requires; undefined in earlier records */
   managerEnv?: Record<string, string>;
+  /** directories of files of earlier releases that the server of the app does not find; undefined in earlier records */
+  earlierAssets?: EarlierAssets[];
   /** command of exec mode, with `script` empty; undefined if the app starts from a file, and in earlier records */
   exec?: ExecCommand;
 }
@@ -141,6 +143,14 @@ export interface StaticPlan {
   fallback: string | null;
   /** path at which the pages expect the site, with slashes at both ends: `/`, or `/docs/` */
   base: string;
+}
+
+/** Directory of hashed files of earlier releases: what src/static/earlier-assets.cjs serves. */
+export interface EarlierAssets {
+  /** relative to the release */
+  directory: string;
+  /** end of the URL of the directory, with slashes at both ends, such as `/_nuxt/` */
+  url: string;
 }
 
 /** Start of a background process. Its PORT has no meaning for Sluice. */

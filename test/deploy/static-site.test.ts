@@ -99,4 +99,39 @@ test('static sites', async (t) => {
     const log = await readFile(target.release(4).buildLog, 'utf8');
     assert.match(log, /^keeps 1 file of earlier releases for pages that are open in browsers$/m);
   });
+
+  await t.test(
+    'a server that sends only files of its own build sends those of the release before, too',
+    async () => {
+      const site = (name: string) => ({
+        [`.output/public/_nuxt/${name}.js`]: name,
+        '.output/server/index.mjs': `
+        import { createServer } from 'node:http';
+        createServer((request, response) => {
+          response.statusCode = request.url === '/_nuxt/${name}.js' ? 200 : 404;
+          response.end('${name} ' + process.env.SLUICE_EARLIER_ASSETS + process.execArgv);
+        }).listen(process.env.PORT);`,
+        'sluice.json': { ...quick, start: 'node .output/server/index.mjs', workers: 1 },
+      });
+      await sluice.deploy('nitro', site('one'));
+      await sluice.deploy('nitro', site('two'));
+      const port = await portOf('nitro');
+      const old = await fetchText(port, '/_nuxt/one.js?v=1');
+      assert.deepEqual(
+        [old.status, old.body, old.headers['content-type']],
+        [200, 'one', 'text/javascript; charset=utf-8'],
+      );
+      assert.match(old.headers['cache-control'] ?? '', /immutable/);
+      for (const path of [
+        '/_nuxt/two.js',
+        '/_nuxt/gone.js',
+        '/_nuxt/..%2f..%2fserver/index.mjs',
+        '/_nuxt/%zz',
+        '/',
+      ]) {
+        const { status, body } = await fetchText(port, path);
+        assert.deepEqual([status, body], [path === '/_nuxt/two.js' ? 200 : 404, 'two undefined'], path);
+      }
+    },
+  );
 });
