@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AppError } from '../../src/errors/app-error.ts';
 import { orderViolations } from '../support/load.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -10,7 +9,7 @@ import { sourcesOf } from './sources.ts';
 
 /**
  * Apps of frameworks, as the `create` tools generate them, with exact versions of their dependencies. Each app answers `/`
- * with its release.
+ * with its release. nitro-cluster starts processes with node:cluster, and runs in exec mode.
  */
 const frameworks: { name: string; env?: Record<string, string> }[] = [
   { name: 'fastify' },
@@ -20,6 +19,7 @@ const frameworks: { name: string; env?: Record<string, string> }[] = [
   { name: 'sveltekit' },
   { name: 'astro' },
   { name: 'nitro-server' },
+  { name: 'nitro-cluster' },
   { name: 'nuxt' },
   { name: 'next' },
 ];
@@ -54,14 +54,3 @@ for (const { name, env = {} } of frameworks) {
     assert.deepEqual(orderViolations({ samples }), []);
   });
 }
-
-test('nitro-cluster, which starts its own workers, is refused at boot, and the hint names the preset to use', async () => {
-  await assert.rejects(
-    sluice.deploy('nitro-cluster', await sourcesOf('nitro-cluster')),
-    (error: AppError) => {
-      assert.equal(error.code, 'boot_cluster');
-      assert.match(error.hint, /node_server/);
-      return true;
-    },
-  );
-});

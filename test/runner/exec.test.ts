@@ -1,30 +1,18 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { AppError } from '../../src/errors/app-error.ts';
-import type { GenerationSpec } from '../../src/protocol/runner.ts';
+import { appFile, execCommands, execSpec } from '../support/exec.ts';
 import { Load, orderViolations } from '../support/load.ts';
-import { apps, TestRunner } from '../support/runner.ts';
+import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
-const file = (name: string) => JSON.stringify(join(apps, name));
-
-/** Commands that start Node.js in another process. */
-const commands = {
-  'a shell script': `true; node ${file('plain.cjs')}; echo ended`,
-  'a pipeline': `node ${file('plain.cjs')} | cat`,
-  'a wrapper': `node ${file('run-all.cjs')} 'node ${file('plain.cjs')}' 'sleep 1000'`,
-  'node:cluster': `node ${file('cluster.cjs')}`,
-  'replaced NODE_OPTIONS': `NODE_OPTIONS=--max-old-space-size=100 node ${file('plain.cjs')}; exit 1`,
-};
-
-for (const [name, command] of Object.entries(commands)) {
+for (const [name, command] of Object.entries(execCommands)) {
   test(`${name} loses no request and keeps the order over 20 switches under load (thorough)`, (t) =>
     switchUnderLoad(t, command, 20));
 }
 
 test('a command that starts Node.js loses no request and keeps the order over switches under load', (t) =>
-  switchUnderLoad(t, commands['node:cluster'], 3));
+  switchUnderLoad(t, execCommands['node:cluster'], 2));
 
 async function switchUnderLoad(t: TestContext, command: string, switches: number): Promise<void> {
   const runner = await TestRunner.start(t);
@@ -43,12 +31,15 @@ async function switchUnderLoad(t: TestContext, command: string, switches: number
   assert.equal(new Set(samples.map(({ mark }) => mark)).size, switches + 1);
 }
 
-function execSpec(runner: TestRunner, command: string, settings: object = {}): GenerationSpec {
-  const spec = runner.spec('', { workers: 1, ...settings });
-  return { ...spec, exec: { command, reason: 'it is a test' } };
+interface Failure {
+  name: string;
+  command: string;
+  code: string;
+  message: RegExp;
+  hint: RegExp;
 }
 
-const failures: { name: string; command: string; code: string; message: RegExp; hint: RegExp }[] = [
+const failures: Failure[] = [
   {
     name: 'another program that listens on the port',
     command: `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => $ENV{PORT}, Listen => 5, ReuseAddr => 1); sleep 1000'`,
@@ -56,6 +47,31 @@ const failures: { name: string; command: string; code: string; message: RegExp; 
     message: /^perl listens on port \d+, and is not a Node\.js program/,
     hint: /Node\.js programs only/,
   },
+  {
+    name: 'a Node.js process without the bootstrap',
+    command: `NODE_OPTIONS= ${JSON.stringify(process.execPath)} ${appFile('plain.cjs')}; true`,
+    code: 'unsupported_start',
+    message: /^a Node\.js process listens on port \d+ without Sluice/,
+    hint: /NODE_OPTIONS="\$NODE_OPTIONS/,
+  },
+  {
+    name: 'a primary process that listens itself',
+    command: `HOW=cluster-sticky node ${appFile('broken.cjs')}; true`,
+    code: 'boot_cluster',
+    message: /^the app listens in the primary process of node:cluster/,
+    hint: /without node:cluster/,
+  },
+  {
+    name: 'an end before it listens',
+    command: `node ${appFile('plain.cjs')} >/dev/null & exit 0`,
+    code: 'boot_exited',
+    message: /^the command ended with exit status 0 before it listened/,
+    hint: /in the foreground/,
+  },
+];
+
+/** Failures that only `bootTimeout` shows. */
+const lateFailures: Failure[] = [
   {
     name: 'another program',
     command: 'sleep 1000; true',
@@ -71,32 +87,17 @@ const failures: { name: string; command: string; code: string; message: RegExp; 
       /^no Node\.js process of the command listened on port \d+ within 3\.0 s; one listens on port 3999/,
     hint: /"port": 3999/,
   },
-  {
-    name: 'a Node.js process without the bootstrap',
-    command: `NODE_OPTIONS= ${JSON.stringify(process.execPath)} ${file('plain.cjs')}; true`,
-    code: 'unsupported_start',
-    message: /^a Node\.js process listens on port \d+ without Sluice/,
-    hint: /NODE_OPTIONS="\$NODE_OPTIONS/,
-  },
-  {
-    name: 'a primary process that listens itself',
-    command: `HOW=cluster-sticky node ${file('broken.cjs')}; true`,
-    code: 'boot_cluster',
-    message: /^the app listens in the primary process of node:cluster/,
-    hint: /without node:cluster/,
-  },
-  {
-    name: 'an end before it listens',
-    command: `node ${file('plain.cjs')} >/dev/null & exit 0`,
-    code: 'boot_exited',
-    message: /^the command ended with exit status 0 before it listened/,
-    hint: /in the foreground/,
-  },
 ];
 
-test('a command that does not start is refused, and the error names the program and the remedy', async (t) => {
+test('a command that does not start is refused, and the error names the program and the remedy', (t) =>
+  refuse(t, failures));
+
+test('a command of which no Node.js process listens in time is refused, and the error names what runs instead (thorough)', (t) =>
+  refuse(t, lateFailures));
+
+async function refuse(t: TestContext, all: Failure[]): Promise<void> {
   const runner = await TestRunner.start(t);
-  for (const { name, command, code, message, hint } of failures) {
+  for (const { name, command, code, message, hint } of all) {
     await t.test(name, () =>
       assert.rejects(runner.boot(execSpec(runner, command, { bootTimeout: '3s' })), (error: AppError) => {
         assert.equal(error.code, code);
@@ -106,7 +107,7 @@ test('a command that does not start is refused, and the error names the program 
       }),
     );
   }
-});
+}
 
 function other(port: number): string {
   return `node -e 'require("http").createServer(() => {}).listen(${port})'`;

@@ -98,12 +98,12 @@ interface Foreign extends Program {
 
 /** Finds the processes of a worker that listen and are no members. */
 async function foreignListeners(worker: WorkerHandle, port?: number): Promise<Foreign[]> {
+  const found = (await listListeners(port, treeOf(worker))) ?? [];
+  // Members have copies of the runner's socket, which listens if another release is live.
   const members = new Set(worker.members?.pids);
-  const pids = treeOf(worker).filter((pid) => !members.has(pid));
-  const found = (await listListeners(port, pids)) ?? [];
   return Promise.all(
-    found.flatMap(({ pids: [pid], port: its }: Listener) =>
-      pid === undefined ? [] : [programOf(pid).then((program) => ({ ...program, port: its }))],
+    found.flatMap(({ pids, port: its }: Listener) =>
+      pids.filter((pid) => !members.has(pid)).map(async (pid) => ({ ...(await programOf(pid)), port: its })),
     ),
   );
 }

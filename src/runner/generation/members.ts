@@ -47,8 +47,8 @@ interface Member {
 export class Members {
   readonly #options: MembersOptions;
   readonly #members = new Set<Member>();
-  /** sockets of processes that are joining, and of all members */
-  readonly #sockets = new Set<Socket>();
+  /** connections of processes that are joining, and of all members, with the pids that they have named */
+  readonly #sockets = new Map<Socket, number>();
   #last: Extract<ToWorker, { type: 'open' | 'retire' }> | undefined;
   /** member whose port the worker has reported */
   #reported: Member | undefined;
@@ -66,9 +66,9 @@ export class Members {
     return this.#reported !== undefined;
   }
 
-  /** Pids of the members, as they have named them. */
+  /** Pids of the members and of processes that are joining, as they have named them. */
   get pids(): number[] {
-    return [...this.#members].map(({ pid }) => pid);
+    return [...this.#sockets.values()];
   }
 
   get size(): number {
@@ -85,7 +85,7 @@ export class Members {
     // A process that was refused tries again.
     if (this.#isClosed || isMany || allowance.take(0, now) > 0) return void socket.destroy();
     allowance.take(joinCost, now);
-    this.#sockets.add(socket);
+    this.#sockets.set(socket, pid);
     socket.once('close', () => this.#sockets.delete(socket));
     socket.pause();
     if (!(await welcome(socket)) || this.#isClosed || socket.destroyed) return void socket.destroy();
@@ -116,7 +116,7 @@ export class Members {
   }
 
   #noteChange(): void {
-    this.#options.changed(this.pids);
+    this.#options.changed([...this.#members].map(({ pid }) => pid));
   }
 
   post(message: ToWorker): void {
@@ -147,7 +147,7 @@ export class Members {
 
   disconnect(): void {
     this.close();
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#sockets.keys()) socket.destroy();
   }
 
   #receive(member: Member, message: FromWorker): void {

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type TestContext, test } from 'node:test';
+import type { FromWorker } from '../../src/protocol/worker.ts';
+import { Allowance } from '../../src/runner/allowance.ts';
+import { Members, mostMembers } from '../../src/runner/generation/members.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const ready: FromWorker = {
+  type: 'ready',
+  port: 4000,
+  protocol: 'http',
+  listens: 9001,
+  onlyInterrupt: false,
+};
+
+test('a worker confirms a message once all its members have confirmed it', async (t) => {
+  const { members, said, join } = await setUp(t);
+  const [one, other] = [await join(), await join()];
+  one.send(ready);
+  other.send({ ...ready, port: 4001 });
+  await waitFor(() => said().length === 1);
+  assert.deepEqual(said(), [ready]);
+
+  members.post({ type: 'open', wait: false });
+  await waitFor(() => one.heard.length === 1 && other.heard.length === 1);
+  one.send({ type: 'opened' });
+  one.send({ type: 'forked' });
+  await waitFor(() => said().length === 2);
+  other.send({ type: 'opened' });
+  await waitFor(() => said().length === 3);
+  members.post({ type: 'retire', last: false });
+  one.send({ type: 'retired' });
+  one.send({ type: 'drained' });
+  other.send({ type: 'retired' });
+  await waitFor(() => said().length === 4);
+  other.socket.destroy();
+  await waitFor(() => said().length === 5);
+  const types = said().map(({ type }) => type);
+  assert.deepEqual(types, ['ready', 'forked', 'opened', 'retired', 'drained']);
+});
+
+test('a process that joins later opens in an open worker, and never in a retired one', async (t) => {
+  const { members, said, join } = await setUp(t);
+  members.post({ type: 'open', wait: true });
+  members.post({ type: 'serve' });
+  await waitFor(() => said().length === 1);
+  const late = await join();
+  await waitFor(() => late.heard.length === 1);
+  assert.deepEqual(late.heard, ['open']);
+  members.post({ type: 'retire', last: false });
+  const later = await join();
+  members.post({ type: 'handOff', beforeSuccessor: false });
+  await waitFor(() => later.heard.length === 1);
+  assert.deepEqual(later.heard, ['handOff']);
+});
+
+test('a worker reports heartbeats and requests in flight as sums, and no heartbeat while a member is silent', async (t) => {
+  const { members, said, beats, join } = await setUp(t);
+  const [one, other] = [await join(), await join()];
+  const beat = { type: 'beat', eventLoopDelayMs: 1, connections: 2, requests: 1 } as const;
+  one.send(ready);
+  one.send(beat);
+  await waitFor(() => beats().length === 1);
+  other.send(ready);
+  other.send({ type: 'forked' });
+  await waitFor(() => said().at(-1)?.type === 'forked');
+  one.send({ ...beat, eventLoopDelayMs: 7 });
+  await waitFor(() => beats().length === 2);
+  one.send(beat);
+  one.send(beat);
+  one.send({ type: 'forked' });
+  await waitFor(() => said().filter(({ type }) => type === 'forked').length === 2);
+  assert.equal(beats().length, 2);
+  other.send(beat);
+  await waitFor(() => beats().length === 3);
+  assert.deepEqual(beats().at(-1), { ...beat, connections: 4, requests: 2 });
+
+  members.post({ type: 'reportInFlight' });
+  one.send({ type: 'inFlight', requests: 3, connections: 1 });
+  other.send({ type: 'inFlight', requests: 4, connections: 0 });
+  await waitFor(() => said().at(-1)?.type === 'inFlight');
+  assert.deepEqual(said().at(-1), { type: 'inFlight', requests: 7, connections: 1 });
+});
+
+test('another member takes the place of the first one, which has ended', async (t) => {
+  const { members, said, join } = await setUp(t);
+  const [one, other] = [await join(), await join()];
+  one.send(ready);
+  await waitFor(() => members.listens);
+  other.send({ ...ready, port: 4001 });
+  other.send({ type: 'forked' });
+  await waitFor(() => said().length === 2);
+  one.socket.destroy();
+  await waitFor(() => said().length === 3);
+  assert.deepEqual(said().at(-1), { ...ready, port: 4001 });
+  other.socket.destroy();
+  await waitFor(() => !members.listens);
+});
+
+test('a worker has 64 members at most, and a member that writes anything but messages is reported', async (t) => {
+  const { members, refused, join } = await setUp(t);
+  const all = [];
+  for (let count = 0; count < mostMembers; count += 1) all.push(await join());
+  const [first] = all;
+  const excess = await join();
+  await waitFor(() => excess.socket.destroyed);
+  assert.equal(members.size, mostMembers);
+  first?.socket.write('nonsense\n');
+  await waitFor(() => refused.length === 2);
+  assert.deepEqual(refused, ['many', 'wrote']);
+});
+
+test('members that come and go use up the allowance of the app', async (t) => {
+  const { join } = await setUp(t, new Allowance(64 * 1024, 1, performance.now()));
+  const joined = [await join(), await join(), await join(), await join(), await join()];
+  const last = await join();
+  await waitFor(() => last.socket.destroyed);
+  assert.ok(joined.every(({ socket }) => !socket.destroyed));
+});
+
+/** @returns `join` adds a member; `said` and `beats` return the messages of the worker as a whole */
+async function setUp(t: TestContext, allowance = new Allowance(1e9, 1e9, 0)) {
+  const messages: FromWorker[] = [];
+  const refused: string[] = [];
+  const members = new Members({
+    allowance,
+    welcome: async () => true,
+    changed: () => undefined,
+    message: (message) => messages.push(message),
+    refused: (why) => refused.push(why),
+  });
+  const path = join(await temporaryDirectory(t), 'members.sock');
+  const server = createServer().listen(path);
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    members.disconnect();
+  });
+  let pids = 0;
+  return {
+    ...{ members, refused },
+    said: () => messages.filter(({ type }) => type !== 'beat'),
+    beats: () => messages.filter(({ type }) => type === 'beat'),
+    join: async () => {
+      const socket = connect(path);
+      const [accepted] = (await once(server, 'connection')) as [Socket];
+      accepted.on('error', () => undefined);
+      socket.on('error', () => undefined);
+      t.after(() => socket.destroy());
+      pids += 1;
+      await members.join(accepted, pids);
+      const heard: string[] = [];
+      createInterface({ input: socket }).on('line', (line) => heard.push(JSON.parse(line).type));
+      const send = (message: FromWorker) => socket.write(`${JSON.stringify(message)}\n`);
+      return { socket, heard, send };
+    },
+  };
+}
