@@ -14,6 +14,7 @@ import {
   systemPrograms,
 } from './programs.ts';
 import { manifestFor, type Project, readEnvFile } from './project.ts';
+import { servingScript } from './serving-script.ts';
 import { type CommandLine, parseCommandLine, type SimpleCommand } from './shell.ts';
 import {
   addNotice,
@@ -111,7 +112,8 @@ async function follow(source: CommandSource, trail: Trail, depth: number): Promi
   } catch (error) {
     if (!(error instanceof NeedsShell)) throw error;
     // The shell runs the whole command, so what Sluice has seen through does not count.
-    Object.assign(trail, before);
+    const { development, isWatched } = trail;
+    Object.assign(trail, before, { development, isWatched });
     return inShell(error.message);
   }
 }
@@ -142,7 +144,7 @@ async function run(words: Word[], source: CommandSource, trail: Trail, level: Le
   }
   const wrapper = Object.hasOwn(seenThrough, name) ? seenThrough[name] : undefined;
   if (wrapper !== undefined) return await runBehind(await wrapper(rest, trail, source), source, trail, level);
-  rejectOthers(name, source);
+  rejectOthers(name, source, trail.project);
   if (isIn(developmentCommands, name, rest)) {
     trail.development = source.text;
     trail.isWatched = false;
@@ -171,14 +173,16 @@ function programName(word: string): string {
 }
 
 /** @throws AppError `unsupported_start` for a program that is certainly not Node.js */
-function rejectOthers(name: string, source: CommandSource): void {
+function rejectOthers(name: string, source: CommandSource, { manifest }: Project): void {
   const base = name.replace(/^\.\//, '');
   const language = [name, base].find((known) => Object.hasOwn(otherLanguages, known));
   if (language === undefined) return;
+  const script = servingScript(manifest);
+  const start = script === undefined ? 'node server.js' : `npm run ${script}`;
   throw unsupportedStart(
     source,
-    `${base} runs ${otherLanguages[language]}, and Sluice runs Node.js`,
-    'Name the file of the Node.js app in sluice.json, as in {"start": "node server.js"}. Sluice cannot deploy an app in another language.',
+    `${base} runs ${otherLanguages[language]}, and Sluice runs servers on Node.js`,
+    `If the app has such a server, name it in sluice.json, as in ${JSON.stringify({ start })}.`,
   );
 }
 
@@ -334,11 +338,19 @@ function scriptOf(text: string): string | undefined {
 
 function isBuilder({ words, text, needsShell }: SimpleCommand, { project }: Trail): boolean {
   const script = scriptOf(text);
-  if (script !== undefined && /^(?:build|compile|bundle|transpile)\b/.test(script)) {
-    return project.manifest?.scripts[script] !== undefined;
-  }
+  const command = script === undefined ? undefined : project.manifest?.scripts[script];
+  if (command !== undefined)
+    return /^(?:build|compile|bundle|transpile)\b/.test(script ?? '') || buildsOnly(command);
   const [program, ...rest] = words[0] === 'npx' ? words.slice(1) : words;
   return needsShell === null && typeof program === 'string' && isIn(builders, programName(program), rest);
+}
+
+/** Returns true if a script of package.json has only programs that build. */
+function buildsOnly(text: string): boolean {
+  const line = parseCommandLine(text);
+  return commandsOf(line).every(({ words: [program, ...rest], needsShell }) => {
+    return needsShell === null && typeof program === 'string' && isIn(builders, programName(program), rest);
+  });
 }
 
 /** Keeps the program of a command that runs in the finished release. */

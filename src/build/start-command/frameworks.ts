@@ -101,6 +101,11 @@ const frameworks: Framework[] = [
     packages: ['@builder.io/qwik-city', '@qwik.dev/router'],
     files: ['server/entry.express.js', 'server/entry.fastify.js', 'server/entry.node-server.js'],
   },
+  {
+    name: 'Nx',
+    packages: ['nx', '@nx/workspace', '@nrwl/cli', '@nrwl/workspace'],
+    files: ['dist/main.js', 'dist/*/main.js', 'dist/apps/*/main.js', 'apps/*/dist/main.js'],
+  },
   { name: 'LoopBack', packages: ['@loopback/core'], files: ['dist/index.js', 'index.js'] },
   { name: 'FoalTS', packages: ['@foal/core'], files: ['build/index.js'] },
   { name: 'Midway', packages: ['@midwayjs/bootstrap'], files: ['bootstrap.js'] },

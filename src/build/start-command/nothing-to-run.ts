@@ -5,6 +5,7 @@ import { frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { ecosystemFiles, readEcosystem } from './process-managers.ts';
 import { firstFile } from './program.ts';
 import { type Project, readProcfile } from './project.ts';
+import { servingScript } from './serving-script.ts';
 
 /** Files that often start an app, in places that no rule covers. */
 const usualFiles =
@@ -18,9 +19,6 @@ const usualFiles =
 
 /** Directories that often hold the app of a repository. */
 const usualDirectories = ['server', 'backend', 'api', 'app', 'web', 'src', '*', 'apps/*', 'packages/*'];
-
-/** Scripts that serve an app, by the usual names. */
-const servingScript = /^(?:server|serve|production|prod|run|www|web|api|start[:-].*|backend|launch)$/;
 
 /**
  * Returns the error for an app without a start. The message lists what exists, and the hint has the line of sluice.json that would
@@ -67,16 +65,16 @@ export async function nothingToRun(
       },
     );
   }
-  return new AppError('nothing_to_run', message, { hint: await hintFor(project, scripts, ecosystem) });
+  return new AppError('nothing_to_run', message, { hint: await hintFor(project, ecosystem) });
 }
 
 /** Returns the line of sluice.json that most likely works. */
-async function hintFor(project: Project, scripts: string[], ecosystem: string | undefined): Promise<string> {
+async function hintFor(project: Project, ecosystem: string | undefined): Promise<string> {
   const at = join(project.root, project.app);
   const line = (settings: object) => `Write ${JSON.stringify(settings)} in sluice.json`;
   const [app] = ecosystem === undefined ? [] : (await readEcosystem({ root: at }, ecosystem)).apps;
   if (app !== undefined) return `${line({ start: `node ${app.script}` })}, as ${ecosystem} has it.`;
-  const script = scripts.find((name) => servingScript.test(name));
+  const script = servingScript(project.manifest);
   if (script !== undefined) return `${line({ start: `npm run ${script}` })}.`;
   const file = await firstFile(at, usualFiles);
   if (file !== undefined) return `${line({ start: `node ${file}` })}, or name another file.`;

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { isWorkspace, type Member } from '../../config/workspaces.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
@@ -52,8 +52,10 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
   let inMember: string | undefined;
   const take = (rule: string, command: FoundCommand, notices: Notice[] = []): Candidate | undefined => {
     const candidate = ofCommand(rule, command, notices);
-    if (command.development === null) return candidate;
-    because = `, because ${command.from} is a development command: \`${command.development}\``;
+    const isForDevelopment = command.env['NODE_ENV'] === 'development';
+    const development = command.development ?? (isForDevelopment ? command.text : null);
+    if (development === null) return candidate;
+    because = `, because ${command.from} is a development command: \`${development}\``;
     if (command.directory !== project.app) inMember ??= command.directory;
     if (command.isWatched) watched.push(candidate);
     return undefined;
@@ -84,10 +86,10 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
     if (found.command !== null) return [found];
     candidates.push(found);
   }
-  const direct = watched.map(({ rule, ...candidate }) => ({
-    ...candidate,
-    rule: `${rule}, without its watcher`,
-  }));
+  const direct = watched.map((candidate) => {
+    const rule = candidate.command?.development ? `${candidate.rule}, without its watcher` : candidate.rule;
+    return { ...candidate, rule };
+  });
   const all = [...candidates, ...direct, ...(await conventional(project))];
   if (all.length > 0) return all;
   const ofMember = await onlyMember(project);
@@ -182,8 +184,12 @@ async function conventional(project: Project): Promise<Candidate[]> {
   ];
   const candidates: Candidate[] = [];
   for (const { rule, path } of named.filter(({ path }) => path !== '' && staysInside(path))) {
-    const exists = (await resolveFile(root, join(app, path))) !== undefined;
-    if (exists || (mayBuild && !isTop)) candidates.push(ofFiles(project, rule, withExtension(path)));
+    const file = await resolveFile(root, join(app, path));
+    if (file !== undefined || (mayBuild && !isTop)) {
+      candidates.push(
+        ofFiles(project, rule, file === undefined ? withExtension(path) : [relative(app, file)]),
+      );
+    }
   }
   const file = await firstFile(join(root, app), conventionalFiles);
   if (file !== undefined) candidates.push(ofFiles(project, `the file ${file}`, [file]));

@@ -18,7 +18,7 @@ export const otherLanguages: Record<string, string> = {
   ...named('Docker', 'docker docker-compose podman podman-compose'),
   ...named('a web server', 'nginx apache2 apachectl httpd caddy lighttpd'),
   ...named('systemd', 'systemctl service'),
-  ...named('Electron, a program for desktops,', 'electron electron-forge electron-builder electron-vite'),
+  ...named('a desktop app', 'electron electron-forge electron-builder electron-vite tauri nw'),
   ...named('a mobile app', 'expo react-native ionic cordova'),
 };
 
@@ -33,7 +33,10 @@ export const systemPrograms = new Set(
 /** Programs of packages that start the app in another process, with the reason for exec mode. */
 export const startsOthers: Record<string, string> = {
   ...reasons('starts several processes', 'concurrently npm-run-all npm-run-all2 run-p run-s wireit'),
-  ...reasons('starts a script in another process', 'ultra wsrun babel-node start-server-and-test'),
+  ...reasons(
+    'starts a script in another process',
+    'ultra wsrun babel-node start-server-and-test nps madrun redrun better-npm-run bnr scripty npm-watch',
+  ),
   ...reasons('starts processes of its own', 'egg-scripts node-foreman strongloop slc'),
 };
 
@@ -47,7 +50,8 @@ export const developmentCommands: Record<string, string[]> = {
   nuxi: ['dev', 'start', 'preview'],
   nitro: ['dev', 'preview'],
   nitropack: ['dev', 'preview'],
-  vite: ['', 'dev', 'serve', 'preview'],
+  nx: ['serve', 's', 'dev'],
+  vite: ['', 'dev', 'serve', 'preview', 'start'],
   'vite-node': ['--watch'],
   'react-scripts': ['start'],
   'react-app-rewired': ['start'],
@@ -95,8 +99,8 @@ export const developmentCommands: Record<string, string[]> = {
   firebase: ['serve', 'emulators:start'],
   'live-server': [''],
   'browser-sync': ['start'],
-  gulp: [''],
-  grunt: [''],
+  gulp: ['', 'dev', 'develop', 'serve', 'server', 'start', 'watch'],
+  grunt: ['', 'dev', 'develop', 'serve', 'server', 'start', 'watch'],
   tsc: ['--watch', '-w'],
   'tsc-watch': [''],
   tsup: ['--watch'],
@@ -145,6 +149,12 @@ export const builders: Record<string, string[]> = {
   postcss: ['*'],
   svgo: ['*'],
 };
+
+/** Programs of a build that write no page of a static site. */
+export const compilers = new Set(
+  `tsc tsc-alias tsup tsdown swc babel ncc unbuild pkgroll esbuild del del-cli rimraf rm cp mkdir copyfiles cpx cpy chmod eslint biome
+   prettier prisma echo shx`.split(/\s+/),
+);
 
 /** Returns true if a program with these words is in a table of subcommands. */
 export function isIn(table: Record<string, string[]>, program: string, words: unknown[]): boolean {

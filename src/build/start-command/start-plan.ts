@@ -1,13 +1,17 @@
 import { dirname, join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
+import { isWorkspace } from '../../config/workspaces.ts';
 import type { ExecCommand, Notice } from '../../protocol/runner.ts';
 import type { BackgroundPlan, ProgramPlan, RunPlan } from '../../releases/release.ts';
 import { describeSite, placeStaticSite } from '../static-site/place.ts';
 import { type FoundCommand, followCommand } from './follow.ts';
+import { frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { nothingToRun } from './nothing-to-run.ts';
 import { type Candidate, findCandidates, plainSite } from './order.ts';
 import { checkTarget, firstFile, resolveFile, resolveTarget } from './program.ts';
+import { compilers } from './programs.ts';
 import { type Project, readProject, relativeTo, staysInside } from './project.ts';
+import { parseCommandLine } from './shell.ts';
 import { unsupportedStart } from './trail.ts';
 
 /** Start of an app as far as its files show it before the install and the build. */
@@ -43,7 +47,7 @@ export async function decideStart(directory: string, settings: AppSettings): Pro
   for (const { command } of background) await checkTarget(project, command);
   const candidates = await findCandidates(project);
   const [first] = candidates;
-  if (first === undefined && !mayWriteStart(project)) throw await nothingFound(project, candidates);
+  if (first === undefined && !(await mayWriteStart(project))) throw await nothingFound(project, candidates);
   if (first?.command) await checkTarget(project, first.command);
   if (first?.site && !project.mayBuild) await placeStaticSite(join(directory, first.directory), first.site);
   const commands = [...(first?.command ? [first.command] : []), ...background.map(({ command }) => command)];
@@ -102,9 +106,17 @@ function execNotice({ command, reason }: ExecCommand, from: string): Notice {
   };
 }
 
-/** Returns true if the build may write a file that starts the app, although nothing names the file. */
-function mayWriteStart({ mayBuild, buildScript }: Project): boolean {
-  return mayBuild && buildScript !== undefined;
+/** Returns true if the build may write a file that starts the app, or a site, although nothing names the file. */
+async function mayWriteStart({ root, app, manifest, mayBuild, buildScript }: Project): Promise<boolean> {
+  if (!mayBuild || buildScript === undefined) return false;
+  const framework = frameworkOf(manifest);
+  if (framework !== undefined && !hasWhatItNeeds(framework, manifest)) return false;
+  if (await isWorkspace(join(root, app))) return false;
+  const { before, last } = parseCommandLine(manifest?.scripts[buildScript] ?? '');
+  const onlyCompiles = [...before, last].every(({ words: [program], needsShell }) => {
+    return needsShell === null && typeof program === 'string' && compilers.has(program);
+  });
+  return !onlyCompiles;
 }
 
 /**

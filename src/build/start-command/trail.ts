@@ -66,7 +66,7 @@ export function changeDirectory(trail: Trail, path: string, source: CommandSourc
 }
 
 /**
- * Adds the variables of env files. A missing file is reported by a notice: its variables are often secret, so that the file is
+ * Adds the variables of env files, the one with precedence first. If none exists, a notice reports that: its variables are often secret, so that the file is
  * not in the repository.
  * @param tool program that reads the files
  * @param overrides true if the files take precedence over the variables of the app
@@ -77,18 +77,20 @@ export async function addEnvFiles(
   paths: string[],
   overrides: boolean,
 ): Promise<void> {
-  for (const path of paths) {
-    const name = join(trail.directory, path);
-    const variables = await readEnvFile(trail.project, name);
-    if (variables === undefined) {
-      addNotice(trail, {
-        code: 'env_file_missing',
-        message: `${tool} would read ${name}, which is not in the release`,
-        hint: `Set its variables on the server: \`sluice env set APP --file ${path}\`.`,
-      });
-      continue;
-    }
-    for (const [variable, value] of Object.entries(variables)) {
+  if (paths.length === 0) return;
+  const read = await Promise.all(
+    paths.map((path) => readEnvFile(trail.project, join(trail.directory, path))),
+  );
+  if (read.every((variables) => variables === undefined)) {
+    const [path = '.env'] = paths.slice(-1);
+    addNotice(trail, {
+      code: 'env_file_missing',
+      message: `${tool} would read ${join(trail.directory, path)}, which is not in the release`,
+      hint: `Set its variables on the server: \`sluice env set APP --file ${path}\`.`,
+    });
+  }
+  for (const variables of read) {
+    for (const [variable, value] of Object.entries(variables ?? {})) {
       if (variable === 'PORT') continue;
       if (overrides) trail.env[variable] = value;
       else if (trail.env[variable] === undefined) trail.defaults[variable] ??= value;

@@ -55,17 +55,13 @@ export const wrappers: Record<string, Wrapper> = {
   sh: shell,
   bash: shell,
   async dotenv(words, trail) {
-    const options = takeOptions(words, '-e -v -p');
-    if (options.written.some((option) => option.startsWith('-c') || option.startsWith('-p'))) {
-      throw new NeedsShell('dotenv has an option that Sluice does not know');
-    }
+    const options = takeOptions(words, '-e -v -p -c');
+    if (isGiven(options, '-p')) throw new NeedsShell('dotenv has an option that Sluice does not know');
     for (const pair of valuesOf(options, '-v') ?? []) assign(trail, pair);
-    await addEnvFiles(
-      trail,
-      'dotenv',
-      valuesOf(options, '-e') ?? ['.env'],
-      isGiven(options, '-o', '--override'),
-    );
+    const named = valuesOf(options, '-e') ?? ['.env'];
+    const cascade = valuesOf(options, '-c')?.[0];
+    const files = named.flatMap((file) => (cascade === undefined ? file : cascadeOf(file, cascade)));
+    await addEnvFiles(trail, 'dotenv', files, isGiven(options, '-o', '--override'));
     return { words: options.rest };
   },
   async dotenvx(words, trail) {
@@ -101,6 +97,12 @@ export const wrappers: Record<string, Wrapper> = {
     await addEnvFiles(trail, 'env-cmd', files, !isGiven(options, '--no-override'));
     return { words: isFile ? others : options.rest };
   },
+  /** Runs the script for the value of NODE_ENV, which is `production`. */
+  'per-env'(words, { scripts }, source) {
+    const [name] = scripts.slice(-1).map((id) => id.split('/').at(-1) ?? '');
+    if (name === undefined) throw unsupportedStart(source, 'it is not a script of package.json');
+    return { script: `${name}:production`, args: words };
+  },
   nf: foreman,
   foreman,
   heroku(words, trail, source) {
@@ -108,6 +110,11 @@ export const wrappers: Record<string, Wrapper> = {
     return foreman(['start', ...words.slice(1)], trail, source);
   },
 };
+
+/** Returns the env files that `dotenv -c production` reads, the one with precedence first. */
+function cascadeOf(file: string, environment: string): string[] {
+  return [`${file}.${environment}.local`, `${file}.local`, `${file}.${environment}`, file];
+}
 
 /** @param withValue options of the program whose value is the next word */
 function prefix(withValue?: string): Wrapper {

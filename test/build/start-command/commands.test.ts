@@ -106,6 +106,11 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     { ...server, '.env': 'A=1\nB=1' },
     'A?=1 B=2 C=3 node server.js',
   ],
+  [
+    'dotenv -c production -- node server.js',
+    { ...server, '.env': 'A=1\nB=1', '.env.production': 'A=2' },
+    'A?=2 B?=1 node server.js',
+  ],
   ['dotenv -o -- node server.js', { ...server, '.env': 'A=1' }, 'A=1 node server.js'],
   [
     'dotenvx run -f .env.production -- node server.js',
@@ -229,6 +234,7 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
   ['concurrently "node a.js" "node b.js"', {}, 'sh: concurrently "node a.js" "node b.js"'],
   ['cross-env A=1 npm-run-all migrate serve', {}, 'sh: cross-env A=1 npm-run-all migrate serve'],
   ['turbo run start', {}, 'sh: turbo run start'],
+  ['per-env', { ...scripts({ 'start:production': 'node server.js' }), ...server }, 'node server.js'],
   // process managers and watchers
   [
     'nf start',

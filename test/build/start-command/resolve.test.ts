@@ -193,6 +193,15 @@ test('a development command is left out for a production script, with the reason
   assert.equal(ruleOf(plan), `"start:prod" in package.json, because ${why}`);
 });
 
+test('a start command with NODE_ENV=development is left out for one for production', async (t) => {
+  const scripts = { start: 'cross-env NODE_ENV=development node server', 'start:prod': 'node app.js' };
+  const files = { 'app.js': '', 'server.js': '' };
+  assert.equal((await resolve(t, { ...files, 'package.json': { scripts } })).script, 'app.js');
+  const { start } = scripts;
+  const alone = await resolve(t, { ...files, 'package.json': { scripts: { start } } });
+  assert.deepEqual([alone.script, ruleOf(alone)], ['server.js', '"start" in package.json']);
+});
+
 test('the setting "start" may be a development command', async (t) => {
   const files = {
     'package.json': { dependencies: { vite: '7' }, scripts: { 'start:prod': 'node a.js' } },
@@ -401,6 +410,24 @@ test('an app without anything to run is rejected before the install; the error l
   await rejects({ 'apps/web/package.json': {} }, /no package\.json/, /\{"root":"apps\/web"\}/);
   const app = "module.exports = { apps: [{ name: 'a', script: 'work.js' }] }";
   await rejects({ 'ecosystem.config.js': app }, /ecosystem\.config\.js/, /\{"start":"node work\.js"\}/);
+  const desktop = { start: 'electron .', server: 'node server' };
+  await assert.rejects(decideStart(await tree(t, { 'package.json': { scripts: desktop } }), appSettings()), {
+    code: 'unsupported_start',
+    hint: /\{"start":"npm run server"\}/,
+  });
+  const member = {
+    'apps/web/package.json': { scripts: { start: 'next start' } },
+    'apps/lib/package.json': {},
+  };
+  const workspace = { workspaces: ['apps/*'], scripts: { build: 'turbo build' } };
+  await rejects({ 'package.json': workspace, ...member }, /scripts build/, /\{"directory":"apps\/web"\}/);
+  const library = { scripts: { build: 'rimraf dist && tsc' }, main: '' };
+  await rejects({ 'package.json': library }, /no start command/, /./);
+  await rejects(
+    { 'package.json': { ...kit, scripts: { build: 'vite build' } } },
+    /adapter-node/,
+    /adapter-node/,
+  );
   const gulp = { 'package.json': { scripts: { start: 'gulp' } } };
   await rejects(gulp, /only a development command: `gulp`/, /./);
 });
@@ -415,7 +442,7 @@ test('a file of a script that only the build could write is named, with the scri
 
 /** Commands that are rejected before the install, with the reason. */
 const rejected: Record<string, RegExp> = {
-  'python3 app.py': /python3 runs Python, and Sluice runs Node\.js/,
+  'python3 app.py': /python3 runs Python, and Sluice runs servers on Node\.js/,
   'java -jar app.jar': /runs Java/,
   'php artisan serve': /runs PHP/,
   'cross-env A=1 bundle exec rails s': /runs Ruby/,
@@ -424,7 +451,7 @@ const rejected: Record<string, RegExp> = {
   'docker compose up': /runs Docker/,
   'nginx -g "daemon off;"': /nginx runs a web server/,
   './gradlew bootRun': /gradlew runs Java/,
-  'electron .': /runs Electron/,
+  'electron .': /runs a desktop app/,
   'node "a.js': /an unclosed "/,
   'node a.js && && node b.js': /no command before "&&"/,
   node: /it names no file/,
