@@ -72,7 +72,8 @@ async function findObstacle(
         remedy: any,
       };
   }
-  const why = await stateInSources(join(directory, app), settings);
+  // The directory that starts may be one that the build makes.
+  const why = await stateInSources(join(directory, packages[0]?.directory ?? ''), settings);
   return why === undefined ? undefined : { why, remedy: any };
 }
 
