@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import { test } from 'node:test';
+import { connect, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { isAlive } from '../../src/system/process/processes.ts';
 import { ask } from '../support/clients.ts';
 import { fetchText } from '../support/http.ts';
 import { Load, orderViolations } from '../support/load.ts';
@@ -44,17 +45,47 @@ test('with affinity, the death of a worker moves no client of the other workers,
   );
 });
 
-test('with affinity, switches lose no request and keep the order, and kept connections move to the worker of their client', async (t) => {
-  const runner = await TestRunner.start(t);
-  await runner.release(runner.spec('plain.cjs', settings));
+/** Opens a kept connection of each client, and waits for an answer on it. */
+async function keepConnections(t: TestContext, port: number): Promise<Socket[]> {
   const kept = addresses.map((localAddress) =>
-    connect({ port: runner.port, host: '127.0.0.1', localAddress }).setEncoding('latin1'),
+    connect({ port, host: '127.0.0.1', localAddress }).setEncoding('latin1'),
   );
   t.after(() => {
     for (const client of kept) client.destroy();
   });
   await Promise.all(kept.map((client) => once(client, 'connect')));
   for (const client of kept) await ask(client);
+  return kept;
+}
+
+/** Returns the workers that answer on kept connections. */
+async function answeringOn(kept: Socket[]): Promise<number[]> {
+  const pids: number[] = [];
+  for (const client of kept) pids.push(Number(await ask(client, 'x-pid')));
+  return pids;
+}
+
+test('with affinity, clients keep their workers if the runner dies, and all move to the workers of the next one (thorough)', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = () => runner.spec('plain.cjs', settings, { KEEP_ALIVE_TIMEOUT: '60000' });
+  await runner.release(spec());
+  const kept = await keepConnections(t, runner.port);
+  const before = await workersOf(runner.port);
+  await runner.kill();
+  assert.deepEqual(await workersOf(runner.port), before);
+  assert.deepEqual(await answeringOn(kept), before);
+  await runner.launch();
+  await runner.release(spec());
+  const after = await workersOf(runner.port);
+  assert.equal(new Set([...before, ...after]).size, 6);
+  assert.deepEqual(await answeringOn(kept), after);
+  await waitFor(() => !before.some((pid) => isAlive(pid)), { what: 'the end of the old workers' });
+});
+
+test('with affinity, switches lose no request and keep the order, and kept connections move to the worker of their client', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', settings));
+  const kept = await keepConnections(t, runner.port);
   const load = new Load(runner.port, 12, (index) => addresses[index] ?? '');
   t.after(() => load.stop());
   // Also to another number of workers.
@@ -63,9 +94,7 @@ test('with affinity, switches lose no request and keep the order, and kept conne
     await waitFor(() => load.answered > before + 100, { what: 'answers' });
     await runner.release(runner.spec('plain.cjs', { ...settings, workers }));
     const now = await workersOf(runner.port);
-    const ofKept = [];
-    for (const client of kept) ofKept.push(Number(await ask(client, 'x-pid')));
-    assert.deepEqual(ofKept, now);
+    assert.deepEqual(await answeringOn(kept), now);
   }
   const report = await load.stop();
   assert.deepEqual(report.errors, []);

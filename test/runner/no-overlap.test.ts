@@ -61,7 +61,7 @@ test('without overlap, the release before serves again if the next one does not 
 test('a release that needs a port of the live one goes live without overlap, and so does a rollback (thorough)', async (t) => {
   const { runner, spec } = await startApp(t);
   await runner.release(spec({}));
-  await assert.rejects(runner.boot(spec({})), { code: 'boot_exited', message: /bind EADDRINUSE/ });
+  await assert.rejects(runner.boot(spec({})), { code: 'boot_exited' });
   assert.equal((await fetchText(runner.port)).body, '1');
   await runner.release(spec(noOverlap));
   assert.equal((await fetchText(runner.port)).body, '3');
