@@ -57,7 +57,7 @@ export const appSettingsSchema = group({
     'auto',
   ),
   affinity: setting(
-    'With `client`, Sluice sends all connections of a client address to the same worker: for an app that keeps sessions in memory. See docs/serving.md.',
+    'With `client`, Sluice sends all connections of a client address to the same worker: for an app that keeps sessions in memory. See docs/workers.md.',
     v.picklist(['client'], '"client"'),
   ),
   build,
@@ -84,7 +84,7 @@ export const appSettingsSchema = group({
     false,
   ),
   overlap: setting(
-    'Start new workers before the old ones end. With `false`, the old workers end first, and clients wait until the new ones are healthy: for an app with a UDP port, or a file that only one process may open. See docs/serving.md.',
+    'Start new workers before the old ones end. With `false`, the old workers end first, and clients wait until the new ones are healthy: for an app with a UDP port, or a file that only one process may open. See docs/workers.md.',
     v.boolean(),
     true,
   ),
