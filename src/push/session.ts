@@ -8,6 +8,7 @@ import { PushHook, type PushRequest } from '../git/hook.ts';
 import { releaseRefs } from '../git/refs.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { spawn } from '../system/process/run.ts';
+import { explainSizeLimit } from './size-limit.ts';
 
 /** Request of a client of git. */
 export interface GitCall {
@@ -69,6 +70,8 @@ type ServePush = (session: GitSession, request: PushRequest) => Promise<void>;
 export class GitSession {
   readonly input: Writable;
   readonly output: Readable;
+  /** passes a chunk of `output` on to the client, with explanations */
+  readonly explain: (chunk: Buffer) => Buffer;
   /** pre-receive hook of a push */
   readonly hook: PushHook;
   /** settles when git has ended and all of its output has been read */
@@ -86,10 +89,11 @@ export class GitSession {
   readonly #exited: Promise<void>;
   #hasRequest = false;
 
-  private constructor(child: ChildProcess, servePush: ServePush) {
+  private constructor(child: ChildProcess, explain: GitSession['explain'], servePush: ServePush) {
     const [input, output, errors, hook] = child.stdio as unknown as [Writable, Readable, Readable, Duplex];
     this.input = input;
     this.output = output;
+    this.explain = explain;
     this.hook = new PushHook(hook);
     this.#child = child;
     let complaint = '';
@@ -134,7 +138,8 @@ export class GitSession {
       throw explainStart(error) ?? error;
     });
     lowerPriority(child);
-    return new GitSession(child, servePush);
+    const isPush = program === 'git-receive-pack' && mode !== 'advertise';
+    return new GitSession(child, isPush ? explainSizeLimit(maxInput) : (chunk) => chunk, servePush);
   }
 
   /** Accepts or refuses the push. */

@@ -101,7 +101,10 @@ test('git refuses a push above the limit, and nothing of it stays (thorough)', a
   await checkout.commit('Large', { ...answering('large'), 'data.bin': randomBytes(2 * 1024 ** 2) });
   const { code, output } = await checkout.try('push', own.gitUrl('large'), 'main');
   assert.equal(code, 1);
-  assert.match(output, /pack exceeds maximum allowed size/);
+  assert.match(
+    output,
+    /pack exceeds maximum allowed size.*\nThe push is larger than the limit of 1\.0 MiB \("maxUploadBytes"/,
+  );
   await assert.rejects(own.status('large'), { code: 'app_not_found' });
   const left = async () => (await listDirectory(own.paths.apps)).includes('large');
   await waitFor(async () => !(await left()), { what: 'its end' });

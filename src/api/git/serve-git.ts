@@ -60,7 +60,7 @@ export async function serveGit(
   });
   session.output.on('data', (chunk: Buffer) => {
     silence.refresh();
-    if (output.destroyed || output.write(chunk) || isDecided) return;
+    if (output.destroyed || output.write(session.explain(chunk)) || isDecided) return;
     session.output.pause();
     const unread = setTimeout(() => output.destroy(), unreadTimeout);
     resume = () => {
