@@ -48,7 +48,7 @@ function lines([first = '', ...others]: string[]): string {
   return `${first === '' ? '' : `${first}\n`}${below.join('')}`;
 }
 
-/** Renders an event for the client of a push: as text, but a failure ends with all that the client should know. */
+/** Renders an event for the client of a push: as text, but a failure ends with all that the client should know, the hint last. */
 export function renderPush(event: DeployEvent): string {
   if (event.event !== 'failed') return renderText(event);
   const { error, release } = event;
@@ -59,8 +59,8 @@ export function renderPush(event: DeployEvent): string {
     '',
     `${failure}: ${first}`,
     ...rest,
-    ...hint,
     ...(release === null ? [] : failedRelease(release)),
+    ...hint,
   ];
   return printable(all.map((line) => `${line.trimEnd()}\n`).join(''), true);
 }
@@ -68,7 +68,7 @@ export function renderPush(event: DeployEvent): string {
 function failedRelease({ app, environment, number }: Release): string[] {
   const name = environmentName({ app, environment });
   return [
-    `  Show its log on the server: sluice releases ${name} ${number} --log`,
     '  The live release and the branch have not changed.',
+    `  Show the log on the server: sluice releases ${name} ${number} --log`,
   ];
 }

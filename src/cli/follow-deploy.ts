@@ -68,7 +68,7 @@ class FailedDeploy extends AppError {
     const number = release?.number ?? null;
     const hasLog = logged !== null && number !== null && error.code !== 'cancelled';
     const log = hasLog ? `Its log: sluice releases ${environmentName(logged)} ${number} --log` : '';
-    super(error.code, error.message, { hint: [error.hint, log].filter((text) => text !== '').join('\n') });
+    super(error.code, error.message, { hint: [log, error.hint].filter((text) => text !== '').join('\n') });
     this.#at = { step: error.step, release: number };
   }
 

@@ -88,7 +88,7 @@ test('a failed deploy prints step and cause, exits with status 1, and leaves the
   const told = await cli(['deploy', broken, '--app', 'steady'], { env });
   assert.equal(told.code, 1);
   assert.match(told.stderr, /^failed at boot: .+\n[\s\S]*nothing works/);
-  assert.match(told.stderr, /\n {2}Its log: sluice releases steady 2 --log\n$/);
+  assert.match(told.stderr, /\n {2}Its log: sluice releases steady 2 --log\n {2}\S.+\n$/);
   const json = await cli(['deploy', broken, '--app', 'steady', '--json'], { env });
   assert.equal(json.code, 1);
   const { error } = JSON.parse(json.stdout);

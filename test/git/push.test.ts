@@ -78,7 +78,10 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.equal(code, 1);
     const [, ending = ''] = /\n(failed at boot: [\s\S]*)$/.exec(output) ?? [];
     assert.match(ending, /^failed at boot: the app ended with exit status 1 before it listened\n/);
-    assert.match(ending, /\n {2}The live release and the branch have not changed\.\nTo .+\n/);
+    assert.match(
+      ending,
+      /\n {2}The live release and the branch have not changed\.\n {2}Show the log .+\n {2}Read the last lines.+\nTo .+\n/,
+    );
     assert.match(ending, /\n ! \[remote rejected\] main -> main \(pre-receive hook declined\)\n/);
     assert.match(output, /nothing works/);
     assert.deepEqual(await remoteBranches(checkout, url(app)), { main: good });
