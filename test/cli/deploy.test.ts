@@ -189,7 +189,10 @@ test('a directory without an app, such as a home, is rejected before anything is
   const { code, stdout, stderr } = await cli(['deploy', '--app', 'home'], { cwd: directory, env });
   assert.equal(code, 1);
   assert.equal(stdout, '');
-  assert.match(stderr, /^failed: no app in .+ package\.json, sluice\.json, server\.js, index\.js\n/);
+  assert.match(
+    stderr,
+    /^failed: no app in .+: it has no package\.json, sluice\.json, Procfile, index\.html or server\.js\n/,
+  );
   await assert.rejects(sluice.status('home'), { code: 'app_not_found' });
 });
 
