@@ -135,8 +135,9 @@ async function pauses(): Promise<number[]> {
 /**
  * Times of loading the bootstrap, in ms, in a process that has what a worker has. node:net does not count: each app that
  * listens loads it.
+ * @param node path of the Node.js of the app
  */
-async function bootstrapTimes(): Promise<number[]> {
+export async function bootstrapTimes(node = process.execPath): Promise<number[]> {
   const directory = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
   const [before, after] = [join(directory, 'before.cjs'), join(directory, 'after.cjs')];
   writeFileSync(before, "require('node:net'); globalThis.bootStart = performance.now();");
@@ -155,7 +156,7 @@ async function bootstrapTimes(): Promise<number[]> {
         '--require',
         file,
       ]);
-      const child = spawn(process.execPath, [...requires, here('apps/hello.cjs')], {
+      const child = spawn(node, [...requires, here('apps/hello.cjs')], {
         env: { ...process.env, SLUICE_WORKER: boot },
         stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
       });

@@ -321,3 +321,32 @@ test('install, build, hooks, workers and processes of a real app run on its own 
   const printed = async () => linesOf(await appLog(logs), 'queue.0').includes(`queue v${version}`);
   await waitFor(printed, { what: 'the output of the queue' });
 });
+
+/** Native addon that returns the number of the ABI for which it was compiled. */
+const addon = {
+  'binding.gyp': '{ "targets": [{ "target_name": "abi", "sources": ["abi.c"] }] }',
+  'abi.c': `
+    #include <node_api.h>
+    #include <node_version.h>
+    NAPI_MODULE_INIT() {
+      napi_value abi;
+      napi_create_uint32(env, NODE_MODULE_VERSION, &abi);
+      return abi;
+    }`,
+};
+
+for (const version of ['18', '20', '22']) {
+  test(`a native addon is compiled with the headers of Node.js ${version}, without a download (thorough)`, async (t) => {
+    const sluice = await startSluice(t, { env: { npm_config_disturl: 'http://127.0.0.1:9/' } });
+    const files = {
+      ...addon,
+      '.nvmrc': version,
+      'package.json': { scripts: { install: 'node-gyp rebuild' } },
+      'server.js': `require('http').createServer((_, answer) => answer.end(
+        process.versions.modules + ' ' + require('./build/Release/abi.node'))).listen(process.env.PORT);`,
+    };
+    await sluice.deploy('shop', files);
+    const [abi, compiledFor] = (await sluice.get('shop')).split(' ');
+    assert.equal(abi, compiledFor);
+  });
+}

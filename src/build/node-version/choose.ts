@@ -63,11 +63,13 @@ export async function chooseNode(requests: NodeRequest[], nodes: AvailableNodes)
     if (narrowed.length > 0) matches = narrowed;
     else notices.push(contradiction(other, first as Ranged));
   }
+  const deciding = ranged.filter(({ range }) => !range.has(own)).map(reasonOf);
   const faultOf = await knownFaults();
   const version = prefer(matches, own, faultOf) ?? own;
   const fault = version === own ? undefined : faultOf(version);
   if (fault !== undefined) notices.push(knownFault(version, fault));
-  return { version, own: version === own, requests, reason, notices };
+  const isOwn = version === own;
+  return { version, own: isOwn, requests, reason: isOwn ? reason : deciding.join(', and '), notices };
 }
 
 async function listOrKnown({ list }: AvailableNodes): Promise<readonly string[]> {

@@ -100,6 +100,16 @@ test('the first request decides, and others narrow it where they can', async () 
   assert.equal(await choose('14', '>=16'), '18.20.8 node_version_replaced');
 });
 
+test('the reason names the requests that exclude the Node.js of Sluice', async () => {
+  const requests = [
+    { from: '.nvmrc', text: '>=18' },
+    { from: 'engines', text: '<25' },
+    { from: 'volta', text: '20.x' },
+  ];
+  const { version, reason } = await chooseNode(requests, nodes);
+  assert.equal(`${version}: ${reason}`, '20.20.2: engines asks for <25, and volta asks for 20.x');
+});
+
 test('an invalid request is a notice', async () => {
   for (const text of [
     'twenty',
