@@ -1,4 +1,13 @@
-import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 
 /** Limits that bound the time of a search: number of files, and bytes of each and of all. */
@@ -19,6 +28,7 @@ const imported = /(?:\bfrom\s*|\brequire\(\s*|\bimport\(?\s*)['"]((?:\.{1,2}|@)\
  * @param entries paths relative to `directory`; the first one that exists is the entry
  */
 export function* importedSources(directory: string, entries: readonly string[]): Generator<Source> {
+  if (!existsSync(directory)) return;
   const root = realpathSync(directory);
   const seen = new Set<string>();
   let left = most.bytes;
@@ -58,7 +68,7 @@ function isFile(path: string): boolean {
 }
 
 /** Returns the text of a file; undefined if it is larger than `limit`, cannot be read, or if a link replaces it or points outside. */
-function readInside(root: string, path: string, limit: number): string | undefined {
+export function readInside(root: string, path: string, limit: number): string | undefined {
   try {
     const absolute = join(root, path);
     if (!realpathSync.native(absolute).startsWith(`${root}${sep}`)) return undefined;

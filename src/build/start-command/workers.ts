@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { packagesOf } from '../../config/workspaces.ts';
+import { changesCachedPages } from './next-cache.ts';
 import { sqliteSchema } from './prisma-schema.ts';
 import { stateInSources } from './state-in-sources.ts';
 import { type WorkerRule, workerRules } from './worker-rules.ts';
@@ -73,7 +74,9 @@ async function findObstacle(
       };
   }
   // The directory that starts may be one that the build makes.
-  const why = await stateInSources(join(directory, packages[0]?.directory ?? ''), settings);
+  const home = join(directory, packages[0]?.directory ?? '');
+  const isNext = packages[0]?.manifest.dependencies['next'] !== undefined;
+  const why = (isNext ? changesCachedPages(home) : undefined) ?? (await stateInSources(home, settings));
   return why === undefined ? undefined : { why, remedy: any };
 }
 

@@ -97,3 +97,22 @@ test('no link and no path out of the app is read, and a hostile app takes little
   const { user, system } = process.cpuUsage(start);
   assert.ok(user + system < 2_000_000, `${user + system} µs`);
 });
+
+test('"auto" is one worker for a Next.js app that changes cached pages, unless its cache is shared', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const reason = async (files: Parameters<typeof writeTree>[1]) => {
+    await writeTree(directory, files);
+    return (await resolveWorkers(appSettings(), directory, 4)).reason;
+  };
+  const page = 'export default async function Page() { return null; }';
+  assert.equal(
+    await reason({ 'package.json': { dependencies: { next: '16' } }, 'app/page.tsx': page }),
+    null,
+  );
+  const action = "'use server';\nexport async function add() {\n  revalidatePath('/');\n}";
+  assert.match(
+    (await reason({ 'src/app/posts/actions.ts': action })) ?? '',
+    /^1 worker, not 4: src\/app\/posts\/actions\.ts calls revalidatePath, and each worker has a cache of pages of its own\./,
+  );
+  assert.equal(await reason({ 'next.config.mjs': "export default { cacheHandler: './redis.mjs' };" }), null);
+});
