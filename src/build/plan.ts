@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { type ReleaseSettings, releaseSettings } from '../config/app-directory.ts';
-import type { AppSettings } from '../config/app-settings.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { checkEncryptedFiles } from './encrypted-files.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
@@ -40,6 +39,13 @@ export const oneInExecMode: WorkerCount = {
     '1 worker, because a command in exec mode may start several processes. If the app supports several workers, set "workers" in sluice.json: "max" is one per core.',
 };
 
+/** Number of workers that `auto` is for a static site. */
+export const oneForSite: WorkerCount = {
+  count: 1,
+  reason:
+    '1 worker, because a static site takes little of a processor. For more, set "workers" in sluice.json.',
+};
+
 /**
  * Returns what a deploy of `directory` would decide. Reads files only: starts no program and writes nothing.
  * @throws AppError `encrypted_files`, `nothing_to_run`, `unsupported_start`, `invalid_settings`, `unsupported_node_version`; errors of `nodes`
@@ -55,10 +61,10 @@ export async function planDeploy(
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
   const { site, command } = start.candidates[0] ?? {};
   const startsIn = startDirectory(start, settings);
-  const isExec = command?.target.kind === 'shell' && settings.workers === 'auto';
-  const workers = isExec
-    ? oneInExecMode
-    : await resolveWorkers(workersOf(settings, site), directory, cores, startsIn);
+  const fixed = command?.target.kind === 'shell' ? oneInExecMode : site && oneForSite;
+  const workers =
+    (settings.workers === 'auto' ? fixed : undefined) ??
+    (await resolveWorkers(settings, directory, cores, startsIn));
   const notices = [
     ...node.notices,
     ...start.notices,
@@ -67,9 +73,4 @@ export async function planDeploy(
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
   return { settings, start, startsIn, site, node, workers, notices };
-}
-
-/** Returns the settings for the number of workers: `auto` is one worker for a static site, which takes little of a processor. */
-function workersOf(settings: AppSettings, site: StaticSite | undefined): AppSettings {
-  return site !== undefined && settings.workers === 'auto' ? { ...settings, workers: 1 } : settings;
 }

@@ -50,9 +50,14 @@ async function liveReleases({ environment: { store } }: Pick<Deployment, 'enviro
 async function assetsOf(path: string): Promise<string[]> {
   try {
     const value = await readJson(path);
-    return Array.isArray(value) ? value.filter((each) => typeof each === 'string') : [];
+    return Array.isArray(value) ? value.filter(isInside) : [];
   } catch (error) {
     if (error instanceof Error && error.cause instanceof SyntaxError) return [];
     throw error;
   }
+}
+
+/** Without users of apps, an app can change the record. */
+function isInside(path: unknown): path is string {
+  return typeof path === 'string' && !/^\/|\0/.test(path) && !path.split('/').includes('..');
 }

@@ -1,6 +1,6 @@
 import { shareFiles } from '../apps/files.ts';
 import type { Built } from '../build/build.ts';
-import { type DeployPlan, oneInExecMode } from '../build/plan.ts';
+import { type DeployPlan, oneForSite, oneInExecMode } from '../build/plan.ts';
 import { completeBackground, completeStart, type StartDecision } from '../build/start-command/start-plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -61,7 +61,7 @@ function affinityNeedsFile(): AppError {
 /** Returns the number of workers of a start for which `auto` is always one worker. */
 function autoWorkers(start: Pick<RunPlan, 'exec' | 'static'>): DeployPlan['workers'] | undefined {
   if (start.exec !== undefined) return oneInExecMode;
-  return start.static && { count: 1, reason: null };
+  return start.static && oneForSite;
 }
 
 /** Plans and logs what runs beside the workers. @throws AppError if a background process cannot be started */

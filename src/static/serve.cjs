@@ -1,8 +1,8 @@
 'use strict';
 
 /*
- * Program that serves a static site. A worker runs it in the directory of the release, with the Node.js of the app, so it must run
- * on old versions. The arguments are the directory of the release, and the site as JSON.
+ * Program that serves a static site. A worker runs it as the user of the app, with the Node.js of Sluice. The arguments are the
+ * directory of the release, and the site as JSON.
  */
 
 const { createServer } = require('node:http');

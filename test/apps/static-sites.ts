@@ -226,7 +226,12 @@ const tools: Tool[] = [
             architect: {
               build: {
                 builder: '@angular/build:application',
-                options: { browser: 'src/main.ts', index: 'src/index.html', tsConfig: 'tsconfig.json' },
+                options: {
+                  browser: 'src/main.ts',
+                  index: 'src/index.html',
+                  outputHashing: 'all',
+                  tsConfig: 'tsconfig.json',
+                },
               },
             },
           },
@@ -253,7 +258,7 @@ const silent = { NEXT_TELEMETRY_DISABLED: '1', ASTRO_TELEMETRY_DISABLED: '1' };
 for (const { name, files, log, page = '/', hashed = true } of tools) {
   test(`a site of ${name} is built and served`, async (t) => {
     await sluice.call('PATCH', `/v1/apps/${name}/env`, silent);
-    await sluice.deploy(name, files);
+    await deploy(name, files);
     t.after(() => sluice.call('POST', `/v1/apps/${name}/stop`));
     const { port } = await sluice.status(name);
     const { releases } = sluice.paths.environment({ app: name, environment: 'production' });
@@ -276,4 +281,11 @@ for (const { name, files, log, page = '/', hashed = true } of tools) {
     const fixed = answers.filter(({ headers }) => /immutable/.test(headers['cache-control'] ?? ''));
     assert.equal(fixed.length > 0, hashed, linked.join(' '));
   });
+}
+
+/** Deploys as a stream: some builds take longer than `fetch` waits for the head of an answer. */
+async function deploy(name: string, files: Files): Promise<void> {
+  for await (const event of sluice.watchDeploy(name, files)) {
+    if (event.event === 'failed') assert.fail(`${event.error.message}\n${event.error.hint}`);
+  }
 }

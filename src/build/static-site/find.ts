@@ -141,13 +141,16 @@ function hasAny(manifest: Manifest | undefined, packages: Iterable<string>): boo
   return [...packages].some((name) => Object.hasOwn(all, name));
 }
 
-/** Returns the match in the first file that has one. */
+/** Lines of comments in JavaScript. */
+const comments = /^[^\S\n]*(?:\/\/|\/?\*).*$/gm;
+
+/** Returns the match in the first file that has one outside of comments. */
 async function matchIn(
   directory: string,
   { files, pattern }: { files: string[]; pattern: RegExp },
 ): Promise<RegExpExecArray | undefined> {
   for (const name of files) {
-    const match = pattern.exec(await textOf(directory, name));
+    const match = pattern.exec((await textOf(directory, name)).replaceAll(comments, ''));
     if (match !== null) return match;
   }
   return undefined;

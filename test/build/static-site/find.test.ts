@@ -233,6 +233,13 @@ const servers: [what: string, files: Files][] = [
   ['a Procfile', { ...app('vite'), Procfile: 'web: node api.js\n' }],
   ['a package of servers', app('vite', {}, express)],
   ['Next.js', app('next', { start: 'next start' })],
+  [
+    'Next.js with an export in a comment',
+    {
+      ...app('next', { start: 'next start' }),
+      'next.config.js': "// output: 'export',\n/**\n * output: 'export' */",
+    },
+  ],
   ['Nuxt', app('nuxt', { generate: 'nuxt generate', build: 'nuxt build' })],
   ['SvelteKit with Node.js', app('@sveltejs/kit @sveltejs/adapter-node vite')],
   ['Astro with Node.js', app('astro @astrojs/node vite')],
@@ -330,12 +337,15 @@ test('a hostile release does not slow the search', async (t) => {
   await writeTree(tree, {
     'package.json': { scripts, devDependencies: { nuxt: '*' } },
     'dist/index.html': `<script src=/${'a'.repeat(900_000)}`,
+    'vite.config.js': '\n /* '.repeat(200_000),
     ...Object.fromEntries(deep),
   });
   const site = { from: 'x', directories: ['*/*/*/*/*/*/*/*'], isNamed: false, spa: false };
   const start = performance.now();
   assert.equal((await planDeploy(tree, machine)).site, undefined);
   assert.equal((await placeStaticSite(tree, site)).directory, 'dist');
+  await writeTree(tree, app('vite'));
+  assert.equal((await planDeploy(tree, machine)).site?.from, 'Vite');
   // It takes 50 ms; a machine may be a hundred times as slow.
   assert.ok(performance.now() - start < 5000);
 });
