@@ -53,10 +53,15 @@ export async function parseNode(
   return { nodeArgs: withoutSeen(options.written), file, args };
 }
 
-/** Removes the options that Sluice has seen through, and their values. */
+/** Options for features that newer versions of Node.js always have: these versions reject the options. */
+const alwaysOn = /^--harmony[-_](?:top[-_]level[-_]await|optional[-_]chaining|nullish)$/;
+
+/** Removes the options that Sluice has seen through, with their values, and those without an effect. */
 function withoutSeen(written: string[]): string[] {
   const isSeen = (option = '') =>
-    watchOptions.test(option) || envFileOptions.includes(option.split('=', 1)[0] ?? '');
+    watchOptions.test(option) ||
+    alwaysOn.test(option) ||
+    envFileOptions.includes(option.split('=', 1)[0] ?? '');
   const takesNext = (option = '') => option === '--watch-path' || envFileOptions.includes(option);
   return written.filter((option, at) => !isSeen(option) && !takesNext(written[at - 1]));
 }

@@ -26,7 +26,7 @@ export async function resolveTarget(project: Project, command: FoundCommand): Pr
   const path = join(command.directory, name);
   const script = await (isBin
     ? resolveBin(project, command.directory, name)
-    : resolveFile(project.root, path));
+    : fileOrOutput(project, command, name));
   if (script === undefined) {
     if (isBin && command.mayDownload) {
       return { exec: { command: shell, reason: `no package in dependencies has the program ${name}` } };
@@ -41,6 +41,25 @@ export async function resolveTarget(project: Project, command: FoundCommand): Pr
   if (language === 'shell')
     return { exec: { command: shell, reason: `${script} is a script of another program` } };
   throw unsupportedStart(command, `${script} is not a JavaScript program`);
+}
+
+/** Directories in which the build writes the output of an app, with the paths of its sources. */
+const outputs = ['build', 'dist'];
+
+/**
+ * Returns the file that a command names, or what the build has made of its source: AdonisJS, for example, writes
+ * `build/bin/server.js`, and `start` is `node bin/server.js` for that directory.
+ */
+async function fileOrOutput(
+  { root, isBuilt }: Project,
+  { directory }: FoundCommand,
+  name: string,
+): Promise<string | undefined> {
+  for (const output of isBuilt ? ['.', ...outputs] : ['.']) {
+    const file = await resolveFile(root, join(directory, output, name));
+    if (file !== undefined) return file;
+  }
+  return undefined;
 }
 
 /**

@@ -71,6 +71,7 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     server,
     'node -r dotenv/config --import ./trace.mjs server.js',
   ],
+  ['node --harmony-nullish server.js', server, 'node server.js'],
   ['node -- server.js -x', server, 'node server.js -x'],
   ['node --run serve', { ...scripts({ serve: 'node server.js -s' }), ...server }, 'node server.js -s'],
   [

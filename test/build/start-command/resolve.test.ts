@@ -193,6 +193,13 @@ test('a development command is left out for a production script, with the reason
   assert.equal(ruleOf(plan), `"start:prod" in package.json, because ${why}`);
 });
 
+test('a file that only the build output has is found there', async (t) => {
+  const scripts = { start: 'node bin/server.js', build: 'node ace build' };
+  const files = { 'package.json': { scripts }, 'bin/server.ts': '' };
+  assert.equal((await built(t, files, { 'build/bin/server.js': '' })).script, 'build/bin/server.js');
+  await assert.rejects(built(t, files, { 'other/bin/server.js': '' }), { code: 'nothing_to_run' });
+});
+
 test('a start command with NODE_ENV=development is left out for one for production', async (t) => {
   const scripts = { start: 'cross-env NODE_ENV=development node server', 'start:prod': 'node app.js' };
   const files = { 'app.js': '', 'server.js': '' };
