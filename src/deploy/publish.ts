@@ -71,8 +71,9 @@ export async function planBackground(
   decision: StartDecision,
 ): Promise<BackgroundPlan[]> {
   const background = await completeBackground(deployment.tree, settings, decision);
-  for (const { name, count, script } of background) {
-    deployment.log(`also runs ${name}${count === 1 ? '' : ` (${count} processes)`}: ${script}`);
+  for (const { name, count, script, exec } of background) {
+    const what = exec === undefined ? script : `\`${exec.command}\` in a shell (${exec.reason})`;
+    deployment.log(`also runs ${name}${count === 1 ? '' : ` (${count} processes)`}: ${what}`);
   }
   const jobs = settings.cron.map(({ name, schedule }) => `${name} (${schedule})`);
   if (jobs.length > 0) deployment.log(`runs at set times: ${jobs.join(', ')}`);

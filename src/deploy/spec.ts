@@ -146,7 +146,7 @@ function withVariables(env: Record<string, string>, added: Record<string, Word>)
 
 /** @param shared variables of the workers, which a background process gets, too */
 function backgroundSpec(
-  { name, count, overlap, script, defaults = {}, directory: at, ...plan }: BackgroundPlan,
+  { name, count, overlap, script, exec, defaults = {}, directory: at, ...plan }: BackgroundPlan,
   directory: string,
   shared: Record<string, string>,
 ): BackgroundSpec {
@@ -156,6 +156,7 @@ function backgroundSpec(
   return {
     ...{ name, count, overlap, env },
     ...(at && { workingDirectory: at }),
+    ...(exec && { exec: exec.command }),
     script: join(directory, script),
     nodeArgs: expandWords(plan.nodeArgs, all),
     args: expandWords(plan.args, all),

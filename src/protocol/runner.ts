@@ -88,6 +88,8 @@ export interface BackgroundSpec {
   /** absolute path */
   script: string;
   args: string[];
+  /** shell command to run in place of `script`; left out for a file */
+  exec?: string;
   /** variables of its command, besides those of the app */
   env: Record<string, string>;
   /** working directory, relative to the release; left out for the release itself */

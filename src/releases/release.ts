@@ -159,6 +159,8 @@ export interface BackgroundPlan extends ProgramPlan {
   count: number;
   /** true to start new processes before the old ones have ended */
   overlap: boolean;
+  /** command for a shell, with `script` empty; undefined for a file, and in earlier records */
+  exec?: ExecCommand;
 }
 
 /** Release in the API. */

@@ -76,6 +76,19 @@ async function running(
   });
 }
 
+test('a command of a background process runs in a shell, and ends with its processes', async (t) => {
+  const runner = await TestRunner.start(t);
+  const file = join(runner.paths.home, 'pid');
+  const exec = 'sleep 1000 & echo $! > "$PID_FILE"; wait';
+  const spec = withBackground(runner, new Notes(runner), { exec }, {}, { PID_FILE: file });
+  await runner.release(spec);
+  const child = await waitFor(async () => Number(await readFile(file, 'utf8').catch(() => '')) || false);
+  const [status] = await background(runner);
+  assert.equal(status?.state, 'running');
+  await runner.client.call('stop', { key: spec.key });
+  for (const pid of [status?.pid ?? 0, child]) await waitFor(() => processStartTime(pid) === undefined);
+});
+
 test('at a switch, the new background processes start when the old ones are gone', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);

@@ -12,7 +12,6 @@ import { checkTarget, firstFile, resolveFile, resolveTarget } from './program.ts
 import { compilers } from './programs.ts';
 import { type Project, readProject, relativeTo, staysInside } from './project.ts';
 import { parseCommandLine } from './shell.ts';
-import { unsupportedStart } from './trail.ts';
 
 /** Start of an app as far as its files show it before the install and the build. */
 export interface StartDecision {
@@ -222,19 +221,9 @@ async function decideBackground(project: Project): Promise<BackgroundDecision[]>
     const from = `processes.${name} in sluice.json`;
     const fromScript = (script: string) => `${from} (the script "${script}" of package.json)`;
     const command = await followCommand(project, text, from, fromScript);
-    const { target } = command;
-    if (target.kind === 'shell') throw backgroundInShell(command, target.reason);
     decisions.push({ name, count, overlap, command });
   }
   return decisions;
-}
-
-function backgroundInShell(command: FoundCommand, reason: string) {
-  return unsupportedStart(
-    command,
-    `a background process needs a file that Node.js runs, but ${reason}`,
-    'Name a file, as in "node worker.js".',
-  );
 }
 
 /**
@@ -250,8 +239,11 @@ export async function completeBackground(
   const plans: BackgroundPlan[] = [];
   for (const { name, count, overlap, command } of background) {
     const resolved = await resolveTarget(project, command);
-    if ('exec' in resolved) throw backgroundInShell(command, resolved.exec.reason);
-    plans.push({ name, count, overlap, ...programPlan(command, resolved.script) });
+    const plan =
+      'exec' in resolved
+        ? { ...programPlan(command, ''), args: [], nodeArgs: [], exec: resolved.exec }
+        : programPlan(command, resolved.script);
+    plans.push({ name, count, overlap, ...plan });
   }
   return plans;
 }

@@ -120,9 +120,12 @@ export class BackgroundProcess {
   async #start(): Promise<AppProcess> {
     const { spec, background, instance } = this.#options;
     const { stopSignal } = spec;
+    const { exec, nodeArgs, script, args } = background;
     const process = await startProcess(this.#options, this.#name, async () => ({
       kind: 'background',
-      args: ['--require', printing, ...background.nodeArgs, background.script, ...background.args],
+      ...(exec === undefined
+        ? { args: ['--require', printing, ...nodeArgs, script, ...args] }
+        : { program: '/bin/sh', args: ['-c', exec] }),
       env: {
         ...background.env,
         NODE_APP_INSTANCE: String(instance),
