@@ -41,8 +41,9 @@ export function baseEnvironment(
 const buildDefaults = {
   NODE_ENV: 'production',
   // A build may install in another directory, as in `cd client && npm install`. With NODE_ENV, npm would omit dev dependencies.
-  // npm 7 to 12 read this variable; other package managers have theirs in managers.ts.
-  npm_config_include: 'dev',
+  // npm 7 to 12 read this variable; other package managers have theirs in managers.ts. pnpm removes `npm_…` from the variables of
+  // scripts, but no capital letters.
+  NPM_CONFIG_INCLUDE: 'dev',
   // A release is no clone: these programs install git hooks, or fail without a repository.
   HUSKY: '0',
   LEFTHOOK: '0',

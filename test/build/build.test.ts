@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
 import type { BuildContext } from '../../src/build/build.ts';
 import { defaultVersions } from '../../src/build/install/versions.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import type { JobResult, JobSpec } from '../../src/protocol/runner.ts';
 import { appSettings, type BuildRun, runBuild, writeTree } from '../support/builds.ts';
+import { runJob } from '../support/jobs.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 async function tree(t: TestContext, manifest: unknown, files: Record<string, unknown> = {}): Promise<string> {
@@ -204,4 +207,64 @@ test('"directory" of a package outside of the workspace is installed there', asy
   });
   await runBuild(directory, { ...runner, settings: appSettings({ directory: 'server' }) });
   assert.deepEqual(jobs, ['server']);
+});
+
+test('a build finds no git repository above the release, and knows its commit and branch', async (t) => {
+  const parent = await tree(t, {});
+  await promisify(execFile)('git', ['init', '--quiet', parent]);
+  const directory = join(parent, '.sluice/staging/1');
+  await mkdir(join(directory, 'client'), { recursive: true });
+  const preBuild = 'cd client; git rev-parse --git-dir 2>&1; echo "$SLUICE_COMMIT on $SLUICE_BRANCH, CI=$CI"';
+  const about = { SLUICE_COMMIT: 'c0ffee', SLUICE_BRANCH: 'main' };
+  const { lines } = await runBuild(directory, { settings: appSettings({ hooks: { preBuild } }), about });
+  assert.match(lines[1] ?? '', /^fatal: not a git repository/);
+  assert.equal(lines.at(-1), 'c0ffee on main, CI=');
+});
+
+test('heroku-postbuild replaces build, unless the settings name a script', async (t) => {
+  const directory = await tree(t, { scripts: { build: 'x', 'heroku-postbuild': 'y' } });
+  const built = async (settings: Parameters<typeof appSettings>[0]) => {
+    const names: (string | undefined)[] = [];
+    const fake = await fakeRunner(t, ({ argv }) => {
+      names.push(argv.at(-1));
+      return {};
+    });
+    await runBuild(directory, { ...fake, settings: appSettings(settings) });
+    return names;
+  };
+  assert.deepEqual(await built({}), ['heroku-postbuild']);
+  assert.deepEqual(await built({ build: { command: 'build' } }), ['build']);
+  assert.deepEqual(await built({ build: { command: false } }), []);
+});
+
+test('dev dependencies stay if the settings say so, and if their removal fails, with a notice', async (t) => {
+  const directory = await tree(t, { devDependencies: { ms: '2.1.3' } });
+  const failing = await fakeRunner(t, ({ argv }) => ({
+    code: argv.some((word) => /remove\.ts$/.test(word)) ? 1 : 0,
+  }));
+  const { notices } = await runBuild(directory, failing);
+  assert.deepEqual(
+    notices.map(({ code }) => code),
+    ['no_lockfile', 'not_pruned'],
+  );
+  const settings = appSettings({ build: { prune: false } });
+  const { steps } = await runBuild(directory, { ...failing, settings });
+  assert.deepEqual(steps, ['install']);
+});
+
+test('a package whose program runs later stays, with a notice', async (t) => {
+  const directory = await tree(t, { devDependencies: { tool: 'file:./tool', other: 'file:./other' } });
+  for (const name of ['tool', 'other']) {
+    await writeTree(join(directory, 'node_modules', name), { 'package.json': { name, bin: 'x.js' } });
+  }
+  const installed = await fakeRunner(t, () => ({}));
+  const run: Pick<BuildContext, 'runJob' | 'tools'> = {
+    ...installed,
+    runJob: (job, ...rest) => (job.argv[0] === process.execPath ? runJob : installed.runJob)(job, ...rest),
+  };
+  const settings = appSettings({ hooks: { preSwitch: 'npx tool up' } });
+  const { notices, lines } = await runBuild(directory, { ...run, settings });
+  assert.match(notices.at(-1)?.message ?? '', /: tool$/);
+  assert.ok(lines.includes('removed 1 package that only devDependencies need'), lines.join('\n'));
+  assert.deepEqual(await readdir(join(directory, 'node_modules')), ['tool']);
 });

@@ -45,7 +45,7 @@ test('variables of the app take precedence, except those that describe the relea
     HOME: '/home/sluice',
     NODE_ENV: 'staging',
     CI: 'false',
-    npm_config_include: 'dev',
+    NPM_CONFIG_INCLUDE: 'dev',
     HUSKY: '0',
     LEFTHOOK: '0',
     SKIP_INSTALL_SIMPLE_GIT_HOOKS: '1',

@@ -65,7 +65,8 @@ describe('an app is installed as locked, built with dev dependencies, and pruned
   concurrency: 2,
 }, () => {
   for (const [fixture, agent] of Object.entries(expected)) {
-    test(`by the package manager that wrote ${fixture}`, async (t) => {
+    // test/managers has the newest version of each package manager.
+    test(`by the package manager that wrote ${fixture} (thorough)`, async (t) => {
       const directory = await lockedTree(t, fixture);
       const lockfile = await lockfileOf(directory, fixture);
       const { steps, notices } = await runBuild(directory);
@@ -161,30 +162,4 @@ test('packageManager selects the version, also for scripts that call it (thoroug
   });
   await runBuild(directory);
   assert.equal(await readFile(join(directory, 'built.txt'), 'utf8'), '8.15.9\n');
-});
-
-test('all packages of a workspace are pruned (thorough)', async (t) => {
-  const directory = join(await temporaryDirectory(t), 'staged');
-  await writeTree(directory, {
-    'package.json': {
-      private: true,
-      dependencies: { a: '1.0.0' },
-      devDependencies: { 'is-number': '7.0.0' },
-      packageManager: 'pnpm@10.34.9',
-    },
-    'pnpm-workspace.yaml': 'packages: ["packages/*"]\nlinkWorkspacePackages: true\n',
-    'packages/a/package.json': {
-      name: 'a',
-      version: '1.0.0',
-      dependencies: { ms: '2.1.3' },
-      devDependencies: { 'is-number': '7.0.0' },
-    },
-  });
-  await runBuild(directory);
-  assert.deepEqual(await readdir(join(directory, 'packages/a/node_modules')), ['ms']);
-  const stored = await readdir(join(directory, 'node_modules/.pnpm'));
-  assert.deepEqual(
-    stored.filter((name) => name.includes('@')),
-    ['ms@2.1.3'],
-  );
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Environment } from '../../src/apps/environment.ts';
 import { saveVariables } from '../../src/apps/variables.ts';
@@ -88,4 +88,31 @@ test('a record with a damaged plan does not hide other releases', async (t) => {
   const { record } = environment.paths.staged(number);
   await writeFile(record, JSON.stringify({ number, liveAt: null, error: null }));
   assert.equal((await environment.store.list()).length, 1);
+});
+
+test('processes find the programs of packages and of the package manager, and know their commit', async (t) => {
+  const environment = await newEnvironment(t);
+  const { tools } = environment.appliance.paths;
+  const settings = { ...appSettings(), directory: 'apps/web' };
+  const path = ['pnpm@10.34.9/node_modules/.bin'];
+  const managerEnv = { SKIP_YARN_COREPACK_CHECK: '1' };
+  const source = { kind: 'git', by: 'local', ...noCommit, commit: 'c0ffee', branch: 'main' } as const;
+  const { number } = await environment.store.allocate(source);
+  const run = { ...plain, settings, background: [], path, managerEnv } as RunPlan;
+  const record = await environment.store.update(number, { run });
+  const { directory, env, node } = await generationSpec(environment, record);
+  assert.deepEqual(env['PATH']?.split(':').slice(0, 5), [
+    join(directory, 'apps/web/node_modules/.bin'),
+    join(directory, 'apps/node_modules/.bin'),
+    join(directory, 'node_modules/.bin'),
+    join(tools, 'pnpm@10.34.9/node_modules/.bin'),
+    dirname(node),
+  ]);
+  const { SLUICE_COMMIT: commit, SLUICE_BRANCH: branch, SKIP_YARN_COREPACK_CHECK: skip } = env;
+  assert.deepEqual([commit, branch, skip], ['c0ffee', 'main', '1']);
+
+  // A record of an earlier version names no package manager.
+  const old = await specOf(environment, { ...plain, settings: appSettings(), background: [] });
+  assert.ok(old.env['PATH']?.startsWith(`${join(old.directory, 'node_modules/.bin')}:${dirname(node)}:`));
+  assert.equal(old.env['SLUICE_COMMIT'], undefined);
 });

@@ -84,7 +84,7 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
         npm_config_confirm_modules_purge: 'false',
         pnpm_config_confirm_modules_purge: 'false',
         // Before version 10, pnpm omits dev dependencies if NODE_ENV is `production`.
-        npm_config_production: 'false',
+        NPM_CONFIG_PRODUCTION: 'false',
       },
       cacheVariable: null,
       clearCache: null,
