@@ -269,6 +269,27 @@ const builds: Row[] = [
     'Add the script "build:css"',
   ],
 
+  ["sh: 1: cd: can't cd to client", 'the directory client is not in the release', '.gitignore'],
+  [
+    'bash: line 1: cd: client: No such file or directory',
+    'the directory client is not in the release',
+    '.gitignore',
+  ],
+  ['sh: 1: [[: not found', 'sh runs a script that needs bash: [[', 'script-shell=bash'],
+  ['sh: 1: xcopy: not found', 'xcopy is a command of Windows', '`cp -r`'],
+  ['[12:00:00] No gulpfile found', 'the gulpfile is not in the release', '.gitignore'],
+  [
+    "Type error: Property 'x' does not exist on type 'y'.",
+    'TypeScript found errors',
+    'the file and the line',
+  ],
+  ['✖ 3 problems (2 errors, 1 warning)', 'ESLint found errors', 'the file and the line'],
+  [
+    "Error: Cannot find module 'C:\\Users\\ann\\x.js'",
+    'the release has files with a path of the Windows machine that made them',
+    noCommit,
+  ],
+
   // Options
   [
     '/opt/node/bin/node: bad option: --no-such-flag',
@@ -574,6 +595,32 @@ const boots: Row[] = [
     "Error: ENOSPC: System limit for number of file watchers reached, watch '/app/src'",
     'it watches more files than the system allows',
     'production command',
+  ],
+
+  [
+    'Error: listen EADDRNOTAVAIL: address not available 10.1.2.3:9001',
+    'the app listens on 10.1.2.3:9001, which this server does not have',
+    'without a host',
+  ],
+  [
+    'RangeError [ERR_SOCKET_BAD_PORT]: options.port should be >= 0 and < 65536. Received type number (NaN).',
+    'the app listens on a port that is not a number',
+    'process.env.PORT',
+  ],
+  [
+    'ReferenceError: Bun is not defined',
+    'the app uses the API of Bun, and Sluice runs apps on Node.js',
+    'node:sqlite',
+  ],
+  [
+    "Error [ERR_UNSUPPORTED_ESM_URL_SCHEME]: Only URLs with a scheme in: file, data, and node are supported by the default ESM loader. Received protocol 'bun:'",
+    'the app uses the API of Bun, and Sluice runs apps on Node.js',
+    'node:sqlite',
+  ],
+  [
+    'Error: error:1E08010C:DECODER routines::unsupported',
+    'a private key cannot be read: most often the line ends in its variable are written as \\n',
+    'cat key.pem',
   ],
 
   // Libraries

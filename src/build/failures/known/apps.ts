@@ -48,9 +48,28 @@ export const appFailures: KnownFailure[] = [
   },
   {
     on: ['build'],
-    pattern: /error TS\d+:/,
+    pattern: /error TS\d+:|^Type error: /,
     reason: 'TypeScript found errors',
     hint: 'The build log names the file and the line of each error.',
+  },
+  {
+    on: ['build'],
+    pattern: /^✖ \d+ problems? \([1-9]\d* errors?/,
+    reason: 'ESLint found errors',
+    hint: 'The build log names the file and the line of each error.',
+  },
+  {
+    on: ['boot'],
+    pattern: /EADDRNOTAVAIL(?:: address not available)?(?: (?<address>\S+))?/,
+    check: ({ groups }) => ({ address: groups['address'] ?? 'an address' }),
+    reason: 'the app listens on {address}, which this server does not have',
+    hint: 'Let the app listen on process.env.PORT without a host: check the variable HOST with `sluice env list {app}`.',
+  },
+  {
+    on: ['boot'],
+    pattern: /ERR_SOCKET_BAD_PORT|options\.port should be >= 0 and < 65536/,
+    reason: 'the app listens on a port that is not a number',
+    hint: 'Let the app listen on process.env.PORT. It may read another variable, which is not set.',
   },
   {
     on: ['boot'],

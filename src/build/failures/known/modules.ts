@@ -13,6 +13,12 @@ const unresolved =
 export const moduleFailures: KnownFailure[] = [
   {
     on: everywhere,
+    pattern: /Cannot find module '[A-Z]:\\/,
+    reason: 'the release has files with a path of the Windows machine that made them',
+    hint: 'Do not commit node_modules and build output: run `git rm -r --cached node_modules`, add them to .gitignore, and commit.',
+  },
+  {
+    on: everywhere,
     pattern: unresolved,
     check: (match) => {
       const { module, module2, module3, module4, from, from2, from3, folder } = match.groups;

@@ -110,6 +110,22 @@ export const nodeFailures: KnownFailure[] = [
   },
   {
     on: everywhere,
+    pattern:
+      /ReferenceError: (?<name>Bun|Deno) is not defined|Received protocol '(?<protocol>bun|deno|jsr):'/,
+    check: ({ groups: { name = '', protocol = '' } }) => ({
+      runtime: name || (protocol === 'bun' ? 'Bun' : 'Deno'),
+    }),
+    reason: 'the app uses the API of {runtime}, and Sluice runs apps on Node.js',
+    hint: 'Use the packages of Node.js in its place, such as `node:sqlite` or `express`.',
+  },
+  {
+    on: everywhere,
+    pattern: /DECODER routines::unsupported|Failed to parse private key/,
+    reason: 'a private key cannot be read: most often the line ends in its variable are written as \\n',
+    hint: 'Set the variable from the file: sluice env set {app} NAME="$(cat key.pem)"',
+  },
+  {
+    on: everywhere,
     pattern: /primordials is not defined/,
     reason: 'an old graceful-fs (gulp 3) does not run on Node.js 12 or later',
     hint: 'Update gulp to version 4 or later, and commit the lockfile.',

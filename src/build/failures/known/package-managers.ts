@@ -105,6 +105,12 @@ export const packageFailures: KnownFailure[] = [
   },
   {
     on,
+    pattern: /npm (?:error|ERR!) code (?:EINVALIDPACKAGENAME|EINVALIDTAGNAME)/,
+    reason: 'package.json names a package, or a version, that cannot exist',
+    hint: 'Correct the name or the version that the next lines quote, and commit package.json with the lockfile.',
+  },
+  {
+    on,
     pattern: /npm (?:error|ERR!) (?:code EJSONPARSE|JSON\.parse )/,
     reason: 'package.json or the lockfile is not valid JSON',
     hint: 'Look for marks of a merge conflict (`<<<<<<<`) in package.json and the lockfile, and commit them without.',

@@ -68,6 +68,21 @@ const notFound =
 const program = (groups: Record<string, string>) =>
   groups['program'] ?? groups['program2'] ?? groups['program3'] ?? '';
 
+/** Words of bash that sh does not know. */
+const bashWords = new Set(['[[', 'source', 'shopt', 'pushd', 'popd', 'declare', 'function']);
+/** Commands of Windows, with those of Linux. */
+const windowsCommands: Record<string, string> = {
+  copy: 'cp',
+  xcopy: 'cp -r',
+  robocopy: 'cp -r',
+  move: 'mv',
+  del: 'rm',
+  cls: 'clear',
+  powershell: 'sh',
+  'powershell.exe': 'sh',
+  'cmd.exe': 'sh',
+};
+
 /** Failures to run a program or a script, and programs that reject their arguments. */
 export const programFailures: KnownFailure[] = [
   {
@@ -124,6 +139,35 @@ export const programFailures: KnownFailure[] = [
       isNotInRelease({ ...match, groups: { file: match.groups['file'] ?? match.groups['script'] ?? '' } }),
     reason: '{file} is not in the release',
     hint: 'Check whether .gitignore excludes {file}, and commit it.',
+  },
+  {
+    on: everywhere,
+    pattern: /^[^\s:]+: (?:line )?\d+: cd: (?:can't cd to (?<folder>\S+)|(?<folder2>[^\s:]+): No such file)/,
+    check: ({ groups }) => ({ folder: groups['folder'] ?? groups['folder2'] ?? '' }),
+    reason: 'the directory {folder} is not in the release',
+    hint: 'Check whether .gitignore or `export-ignore` excludes {folder}, and commit its files. Git stores no empty directory.',
+  },
+  {
+    on: everywhere,
+    pattern: /^[^\s:]+: (?:(?:line )?\d+: )?(?<word>\S+): not found$/,
+    check: ({ groups }) => (bashWords.has(groups['word'] ?? '') ? {} : undefined),
+    reason: 'sh runs a script that needs bash: {word}',
+    hint: 'Let npm run scripts with bash: commit an .npmrc with the line `script-shell=bash`. Or run the script with `bash FILE`.',
+  },
+  {
+    on: everywhere,
+    pattern: /^[^\s:]+: (?:(?:line )?\d+: )?(?<word>[\w.]+): not found$/,
+    check: ({ groups: { word = '' } }) =>
+      Object.hasOwn(windowsCommands, word) ? { linux: windowsCommands[word] ?? '' } : undefined,
+    reason: '{word} is a command of Windows',
+    hint: 'Write the command of Linux in package.json: `{linux}`. On Windows, the package shx provides such commands.',
+  },
+  {
+    on: everywhere,
+    pattern: /No gulpfile found|Unable to find (?<file>Gruntfile)|No (?<file2>Makefile|makefile) found/,
+    check: ({ groups }) => ({ file: groups['file'] ?? groups['file2'] ?? 'gulpfile' }),
+    reason: 'the {file} is not in the release',
+    hint: 'Check whether .gitignore excludes the {file}, and commit it.',
   },
   {
     on: everywhere,
