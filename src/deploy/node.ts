@@ -11,7 +11,7 @@ import {
   removeNodes,
   touchNode,
 } from '../build/node-version/installed.ts';
-import { newestOfLines } from '../build/node-version/known.ts';
+import { knownVersions } from '../build/node-version/known.ts';
 import { fetchNodeList, isRecent, type NodeList, readNodeList } from '../build/node-version/list.ts';
 import type { ReleaseNode, ReleaseRecord } from '../releases/release.ts';
 import { exists } from '../system/fs/exists.ts';
@@ -52,7 +52,7 @@ export async function registryNodes(
   } catch (error) {
     signal.throwIfAborted();
     log(`the list of Node.js versions was not read again: ${(error as Error).message}`);
-    const versions = [...newestOfLines, ...(await installedNodes(paths.tools))];
+    const versions = [...knownVersions, ...(await installedNodes(paths.tools))];
     return list ?? { readAt: new Date(0).toISOString(), versions };
   }
 }

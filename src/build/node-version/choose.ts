@@ -1,7 +1,7 @@
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import type { NodeRequest } from '../../releases/release.ts';
-import { newestOfLines, oldestNode, regressions } from './known.ts';
+import { knownVersions, oldestNode, regressions } from './known.ts';
 import type { NodeRange } from './range.ts';
 
 /** Node.js for a release, and why. */
@@ -74,7 +74,7 @@ export async function chooseNode(requests: NodeRequest[], nodes: AvailableNodes)
 
 async function listOrKnown({ list }: AvailableNodes): Promise<readonly string[]> {
   const listed = await list();
-  return listed.length === 0 ? newestOfLines : listed;
+  return listed.length === 0 ? knownVersions : listed;
 }
 
 /** Returns the versions that Sluice can install, the oldest first. */
@@ -135,16 +135,24 @@ function prefer(
 }
 
 function reasonOf({ from, text }: NodeRequest): string {
-  return `${from} asks for ${text.trim() === '' ? 'any version' : text.trim()}`;
+  return `${from} asks for ${shown(text) || 'any version'}`;
 }
 
 function unknownRequest({ from, text }: NodeRequest): Notice {
-  const shown = text.length > 40 ? `${text.slice(0, 40)}…` : text;
   return {
     code: 'node_request_ignored',
-    message: `${from} asks for Node.js "${shown}", which is not a version`,
+    message: `${from} asks for Node.js "${shown(text)}", which is not a version`,
     hint: 'Write a version or a range, such as "22" or ">=20 <25".',
   };
+}
+
+/** Returns the text of a request in one short line. */
+function shown(text: string): string {
+  const line = text
+    .slice(0, 200)
+    .replaceAll(/[\s\p{Cc}]+/gu, ' ')
+    .trim();
+  return line.length > 60 ? `${line.slice(0, 60)}…` : line;
 }
 
 function contradiction(request: NodeRequest, first: NodeRequest): Notice {

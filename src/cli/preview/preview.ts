@@ -1,7 +1,7 @@
 import { mkdtempDisposable } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newestOfLines } from '../../build/node-version/known.ts';
+import { knownVersions } from '../../build/node-version/known.ts';
 import { planDeploy } from '../../build/plan.ts';
 import { receiveArchive } from '../../build/receive/receive.ts';
 import { describeDecision } from '../../build/start-command/start-plan.ts';
@@ -51,7 +51,7 @@ export async function preview(
   const { files, stream } = await packDirectory(directory, note);
   const options = { contentLength: null, signal: new AbortController().signal, app };
   const { root, ...received } = await receiveArchive(stream, temporary.path, unlimited, options);
-  const nodes = { own: process.versions.node, list: async () => newestOfLines };
+  const nodes = { own: process.versions.node, list: async () => knownVersions };
   const cores = availableParallelism();
   const { member } = received;
   const plan = await planDeploy(temporary.path, { nodes, cores, member });

@@ -126,10 +126,13 @@ test('an invalid request is a notice', async () => {
   assert.equal(await choose('twenty', '20'), '20.20.2 node_request_ignored');
 });
 
-test('without a list, the newest version of each line that was known is the choice', async () => {
+test('without a list, the choice is among the versions that were known', async () => {
   const offline = { own: '26.8.2', list: async () => [] };
   assert.equal(await choose('22', undefined, offline), '22.23.5');
   assert.equal(await choose('24.x', undefined, offline), '24.21.0');
+  assert.equal(await choose('20.11.1', undefined, offline), '20.11.1');
+  assert.equal(await choose('~18.17', undefined, offline), '18.17.1');
+  assert.equal(await choose('20.11.2', undefined, offline), '20.20.2 node_version_replaced');
 });
 
 test('the choice stays in a major version if there is one', async () => {
