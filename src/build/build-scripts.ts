@@ -1,35 +1,32 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import { defaultBuildScripts, type Manifest } from '../config/package-manifest.ts';
-import { dependenciesAmong, findMembers, type Member, parentsOf } from '../config/workspaces.ts';
+import { dependenciesAmong, type Member, parentsOf } from '../config/workspaces.ts';
 import { AppError } from '../errors/app-error.ts';
 
 /** Script of package.json that is a part of the build. */
-interface BuildScript {
+export interface BuildScript {
   name: string;
   /** member of the workspace that has the script; '' for the top */
   member: string;
 }
 
 /**
- * Returns the scripts that build an app, in order: that of the top, where `heroku-postbuild` replaces `build`, as on Heroku; else those of the member that is the app, after those of the
- * members that the app depends on. Package managers differ in the order and the choice of such members.
- * @param directory of the workspace, or of the app
- * @param app directory of the app, relative to `directory`; '' for the top
+ * Returns the scripts that build an app, in order: that of the top; else those of the member that is the app, after those of the
+ * members that the app depends on. Package managers differ in the order and the choice of such members. `heroku-postbuild` of the
+ * top or of the app replaces `build`, as on Heroku.
+ * @param app directory of the app, relative to the top; '' for the top
  * @param setting name of the script, or false for none
  * @throws AppError `invalid_settings` if the settings name a script that does not exist
  */
-export async function buildScripts(
-  directory: string,
-  top: Manifest,
-  app: string,
+export function buildScripts(
+  { manifest: top, members, app }: { manifest: Manifest; members: Member[]; app: string },
   setting: AppSettings['build']['command'],
-): Promise<BuildScript[]> {
+): BuildScript[] {
   if (setting === false) return [];
   const nameIn = ({ scripts }: Manifest) =>
     setting ?? defaultBuildScripts.find((name) => scripts[name] !== undefined) ?? 'build';
   const name = nameIn(top);
   if (top.scripts[name] !== undefined) return [{ name, member: '' }];
-  const members = app === '' ? [] : await findMembers(directory);
   const around = parentsOf(app);
   const own = members.find((member) => around.includes(member.directory));
   if (setting !== undefined && own?.manifest.scripts[name] === undefined) throw noScript(name, top, own);

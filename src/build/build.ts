@@ -1,10 +1,8 @@
-import { join, posix } from 'node:path';
+import { join } from 'node:path';
 import { programDirectories } from '../config/app-directory.ts';
-import { emptyManifest, installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
-import { findMembers, installDirectory, isWorkspace } from '../config/workspaces.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { JobSpec } from '../protocol/runner.ts';
-import { buildScripts } from './build-scripts.ts';
+import { planBuild } from './build-plan.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
 import { reportsDamagedCache } from './failures/damaged-cache.ts';
@@ -95,17 +93,10 @@ export async function runShell(
 async function installAndBuild(
   context: BuildContext,
 ): Promise<{ manager: PreparedManager; removeDev?: () => Promise<void> } | undefined> {
-  const { settings } = context;
-  const at = await installDirectory(context.directory, settings.directory ?? '');
-  const directory = join(context.directory, at);
-  const hasMembers = await isWorkspace(directory);
-  const manifest = (await readManifest(directory)) ?? (hasMembers ? emptyManifest : undefined);
-  if (manifest === undefined) return undefined;
-  const app = posix.relative(at, context.app ?? settings.directory ?? '');
-  const scripts = await buildScripts(directory, manifest, app, settings.build.command);
-  const installs = hasMembers || needsInstall(manifest);
-  if (!installs && scripts.length === 0) return undefined;
-
+  const { directory: tree, settings } = context;
+  const plan = await planBuild(tree, settings, context.app);
+  if (plan === undefined) return undefined;
+  const { at, manifest, members, installs, scripts } = plan;
   context.step(installs ? 'install' : 'build');
   const runner = new CommandRunner(context, settings.build.timeout);
   const manager = await prepareManager(context, at, manifest, runner);
@@ -116,10 +107,9 @@ async function installAndBuild(
   if (scripts.length > 0 && installs) context.step('build');
   for (const { name, member } of scripts) await manager.run('build', [...manager.script, name], member);
   if (!installs || !settings.build.prune) return { manager };
-  const members = hasMembers ? await findMembers(directory) : [];
-  const manifests = [manifest, ...members.map((member) => member.manifest)];
+  const manifests = [manifest, ...(members ?? []).map((member) => member.manifest)];
   if (manifests.every(({ devDependencies }) => Object.keys(devDependencies).length === 0)) return { manager };
-  const directories = hasMembers ? members.map((member) => member.directory) : null;
+  const directories = members?.map((member) => member.directory) ?? null;
   return { manager, removeDev: () => prune(context, { at, members: directories }, runner) };
 }
 
@@ -150,14 +140,4 @@ async function runInstall(
 
 function isFailedInstall(error: unknown): error is AppError {
   return error instanceof AppError && error.code === 'install_failed';
-}
-
-function needsInstall(manifest: Manifest): boolean {
-  const { dependencies, optionalDependencies, devDependencies, peerDependencies } = manifest;
-  const all = { ...dependencies, ...optionalDependencies, ...devDependencies, ...peerDependencies };
-  return (
-    Object.keys(all).length > 0 ||
-    // npm runs install scripts even without dependencies.
-    installScripts.some((name) => manifest.scripts[name] !== undefined)
-  );
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type ReleaseSettings, releaseSettings } from '../config/app-directory.ts';
 import type { Notice } from '../protocol/runner.ts';
+import { type BuildPlan, planBuild } from './build-plan.ts';
 import { checkEncryptedFiles } from './encrypted-files.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
@@ -27,6 +28,8 @@ export interface DeployPlan {
   startsIn: string;
   /** static site to serve; undefined for an app that starts a program, and if only the build can show what there is to run */
   site: StaticSite | undefined;
+  /** undefined if there is nothing to install and to build, and if the hook `preBuild` may change that */
+  build: BuildPlan | undefined;
   node: NodeChoice;
   workers: WorkerCount;
   notices: Notice[];
@@ -65,6 +68,8 @@ export async function planDeploy(
   const workers =
     (settings.workers === 'auto' ? fixed : undefined) ??
     (await resolveWorkers(settings, directory, cores, startsIn));
+  const { preBuild } = settings.hooks;
+  const build = preBuild === undefined ? await planBuild(directory, settings, startsIn) : undefined;
   const notices = [
     ...node.notices,
     ...start.notices,
@@ -72,5 +77,5 @@ export async function planDeploy(
     ...(await unreadFilesNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
-  return { settings, start, startsIn, site, node, workers, notices };
+  return { settings, start, startsIn, site, build, node, workers, notices };
 }

@@ -899,6 +899,32 @@ test('a module that differs from its file in capital letters is named', async (t
   }
 });
 
+test('a file of a workspace member that the app opens in the working directory is found', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, {
+    'apps/web/package.json': {},
+    'apps/web/view.html': '',
+    'apps/web/src/server.js': '',
+    'top.html': '',
+  });
+  const at = (path: string) => `    at Server.<anonymous> (${directory}/${path}:1:97)`;
+  const diagnosed = (file: string, caller: string) =>
+    diagnoseIn(directory, 'boot', [
+      `Error: ENOENT: no such file or directory, open '${file}'`,
+      '  errno: -2,',
+      at(caller),
+    ]);
+  const found = await diagnosed('view.html', 'apps/web/src/server.js');
+  assert.equal(found?.reason, 'view.html is not in the working directory, but in apps/web');
+  assert.match(found?.hint ?? '', /^Write \{"directory": "apps\/web"\} in sluice\.json/);
+  for (const [file, caller] of [
+    ['missing.html', 'apps/web/src/server.js'],
+    ['view.html', 'server.js'],
+  ] as const) {
+    assert.match((await diagnosed(file, caller))?.reason ?? '', /html is not in the release$/);
+  }
+});
+
 test('a dev dependency that was removed after the build is named', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, {

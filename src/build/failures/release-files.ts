@@ -10,6 +10,8 @@ import type { Match, Values } from './diagnose.ts';
 
 /** Number of bytes of a script that are searched for line ends. */
 const headBytes = 4096;
+/** Number of lines of a stack trace that are searched. */
+const maxStackLines = 12;
 /** Number of entries of a directory that are compared. */
 const maxEntries = 20_000;
 
@@ -26,6 +28,24 @@ export async function isNotInRelease(match: Match): Promise<Values | undefined> 
   const file = pathInRelease(match, match.groups['file']);
   if (file === undefined || (await exists(join(match.directory, file)))) return undefined;
   return { file };
+}
+
+/**
+ * Applies if the relative path `{file}` does not exist in the release, but in the package of the code that opens the path, in a
+ * directory of the release: as `{package}`.
+ */
+export async function isBesideCaller(match: Match): Promise<Values | undefined> {
+  const { output, at, directory, groups } = match;
+  const file = pathInRelease(match, groups['file']);
+  if (file === undefined || (await exists(join(directory, file)))) return undefined;
+  const stack = output.slice(at + 1, at + 1 + maxStackLines);
+  const callers = stack.flatMap((line) => pathInRelease(match, /(\/[^\s():]+):\d+/.exec(line)?.[1]) ?? []);
+  const caller = callers.find((path) => !path.includes('node_modules/'));
+  for (let place = dirname(caller ?? '.'); place !== '.'; place = dirname(place)) {
+    const isPackage = await exists(join(directory, place, 'package.json'));
+    if (isPackage && (await exists(join(directory, place, file)))) return { file, package: place };
+  }
+  return undefined;
 }
 
 /** Applies if `{file}` is a script with line ends of Windows. */

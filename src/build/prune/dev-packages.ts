@@ -60,7 +60,6 @@ export function findDevPackages({ root, members, programs, packages, prefixes }:
       const isNamed =
         packages.includes(name) || installed.at(found).programs.some((each) => missing.includes(each));
       if (isNamed && !retained.has(found)) kept.add(name);
-      if (isNamed && !retained.has(found)) kept.add(name);
       if (isNamed || prefixes.some((prefix) => name.startsWith(prefix))) reach(installed, [found], retained);
       reach(installed, [found], dev, true);
     }

@@ -177,6 +177,26 @@ test('a development command of a member is replaced by its production command', 
   assert.deepEqual(await planOf(t, files, { directory: 'apps/api' }), expected);
 });
 
+test('the build of a member, and a build script that does not exist, are known before the install', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const nodes = { own: process.versions.node, list: async () => assert.fail() };
+  const build = async (settings: object) => {
+    const web = { name: 'web', scripts: { build: 'x', start: 'node server.js' } };
+    await writeTree(directory, {
+      'package.json': { workspaces: ['apps/*'], scripts: { start: 'npm -w web start' } },
+      'apps/web/package.json': web,
+      'sluice.json': settings,
+    });
+    const { build } = await planDeploy(directory, { nodes, cores: 1 });
+    return { installs: build?.installs, scripts: build?.scripts };
+  };
+  assert.deepEqual(await build({}), { installs: true, scripts: [{ name: 'build', member: 'apps/web' }] });
+  await assert.rejects(build({ build: { command: 'make' } }), {
+    code: 'invalid_settings',
+    message: 'build.command is "make", but package.json has no such script',
+  });
+});
+
 test('a program of a member is found in its node_modules, or in those above', async (t) => {
   const next = { name: 'next', bin: { next: 'cli.js' } };
   for (const modules of ['node_modules', 'apps/web/node_modules']) {

@@ -1,5 +1,11 @@
 import type { KnownFailure } from '../diagnose.ts';
-import { buildOutput, hasOtherCase, isDevDependency, pathInRelease } from '../release-files.ts';
+import {
+  buildOutput,
+  hasOtherCase,
+  isBesideCaller,
+  isDevDependency,
+  pathInRelease,
+} from '../release-files.ts';
 
 const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 /** Occasions after the build, when dev dependencies are gone. */
@@ -94,6 +100,13 @@ export const moduleFailures: KnownFailure[] = [
     pattern: /ENOENT: no such file or directory, \w+ '(?<path>(?:[^']*\/)?\.env[\w.]*)'/,
     reason: 'the app opens {path}, which is not in the release',
     hint: 'Set the variables with `sluice env set {app} --file .env`, and let the app read process.env if the file is missing.',
+  },
+  {
+    on: ['boot'],
+    pattern: /ENOENT: no such file or directory, \w+ '(?<file>[^/'][^']*)'/,
+    check: isBesideCaller,
+    reason: '{file} is not in the working directory, but in {package}',
+    hint: 'Write {"directory": "{package}"} in sluice.json: Sluice then starts the app in this directory.',
   },
   {
     on: afterBuild,
