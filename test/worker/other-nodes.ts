@@ -17,6 +17,8 @@ const files = [
   'runner/contract',
   'runner/endings',
   'runner/exec',
+  'runner/exec-supervision',
+  'runner/exec-takeover',
   'runner/handoff',
   'runner/http2',
   'runner/listening',
