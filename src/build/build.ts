@@ -9,6 +9,7 @@ import { reportsDamagedCache } from './failures/damaged-cache.ts';
 import { skippedScripts } from './install/install-output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
 import { prune } from './prune/prune.ts';
+import { hideRepositoryAbove } from './repository-above.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
 
 /** Package manager that built a release, for the commands that run later in the release. */
@@ -28,6 +29,7 @@ export type { BuildContext, CommandContext } from './context.ts';
  *   `invalid_settings`; or the reason of `context.signal` on abort
  */
 export async function build(context: BuildContext): Promise<Built> {
+  await using _ = await hideRepositoryAbove(context.directory, context.isolated);
   await runHook(context, 'preBuild', undefined);
   const { manager, removeDev } = (await installAndBuild(context)) ?? {};
   await runCommands(context, manager);

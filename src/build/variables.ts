@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { usualPath } from '../system/process/run.ts';
+import { withoutRepositoryAbove } from './repository-above.ts';
 
 /** Variables of the server that builds inherit. None holds a secret of Sluice. */
 const inherited = new Set(
@@ -81,14 +82,6 @@ export function buildEnvironment(parts: {
     ...withoutRepositoryAbove(directory),
     PATH: [...path, dirname(node), app['PATH'] ?? base['PATH'] ?? usualPath].join(delimiter),
   };
-}
-
-/**
- * Returns the variable that keeps git from finding a repository above a release. Sluice in a checkout keeps releases in
- * `./.sluice`, and programs such as husky would change the hooks of the checkout.
- */
-export function withoutRepositoryAbove(directory: string): Record<string, string> {
-  return { GIT_CEILING_DIRECTORIES: dirname(directory) };
 }
 
 /**

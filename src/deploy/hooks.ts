@@ -1,5 +1,6 @@
 import { type CommandContext, runShell } from '../build/build.ts';
-import { baseEnvironment, withoutRepositoryAbove } from '../build/variables.ts';
+import { withoutRepositoryAbove } from '../build/repository-above.ts';
+import { baseEnvironment } from '../build/variables.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import type { Deployment } from './deployment.ts';
 import { generationSpec } from './spec.ts';

@@ -214,11 +214,16 @@ test('a build finds no git repository above the release, and knows its commit an
   await promisify(execFile)('git', ['init', '--quiet', parent]);
   const directory = join(parent, '.sluice/staging/1');
   await mkdir(join(directory, 'client'), { recursive: true });
-  const preBuild = 'cd client; git rev-parse --git-dir 2>&1; echo "$SLUICE_COMMIT on $SLUICE_BRANCH, CI=$CI"';
+  // As simple-git-hooks does, which searches for .git without git.
+  const install =
+    'until test -e .git; do cd ..; done; mkdir -p .git/hooks; echo exit > .git/hooks/pre-commit';
+  const preBuild = `cd client; git rev-parse --git-dir 2>&1; (${install}); echo "$SLUICE_COMMIT on $SLUICE_BRANCH, CI=$CI"`;
   const about = { SLUICE_COMMIT: 'c0ffee', SLUICE_BRANCH: 'main' };
   const { lines } = await runBuild(directory, { settings: appSettings({ hooks: { preBuild } }), about });
   assert.match(lines[1] ?? '', /^fatal: not a git repository/);
   assert.equal(lines.at(-1), 'c0ffee on main, CI=');
+  assert.ok(!(await readdir(join(parent, '.git/hooks'))).includes('pre-commit'));
+  assert.deepEqual(await readdir(directory), ['client']);
 });
 
 test('heroku-postbuild replaces build, unless the settings name a script', async (t) => {
