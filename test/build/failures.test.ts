@@ -14,6 +14,16 @@ const noCommit = 'git rm -r --cached node_modules';
 
 const installs: Row[] = [
   [
+    'npm error `npm ci` can only install packages when your package.json and package-lock.json or npm-shrinkwrap.json are in sync. Please update your lock file with `npm install` before continuing.\nnpm error Missing: @rollup/rollup-linux-x64-gnu@4.40.0 from lock file\nnpm error Missing: @rollup/rollup-win32-x64-msvc@4.40.0 from lock file',
+    'the lockfile was made on another system and lacks binaries such as @rollup/rollup-linux-x64-gnu@4.40.0',
+    reinstall,
+  ],
+  [
+    'npm error `npm ci` can only install packages when your package.json and package-lock.json or npm-shrinkwrap.json are in sync. Please update your lock file with `npm install` before continuing.\nnpm error Missing: @rollup/rollup-linux-x64-gnu@4.40.0 from lock file\nnpm error Missing: ms@2.1.3 from lock file',
+    'the lockfile does not match package.json',
+    lockfile,
+  ],
+  [
     'npm error `npm ci` can only install packages when your package.json and package-lock.json or npm-shrinkwrap.json are in sync. Please update your lock file with `npm install` before continuing.',
     'the lockfile does not match package.json',
     lockfile,
@@ -455,6 +465,11 @@ const builds: Row[] = [
 ];
 
 const boots: Row[] = [
+  [
+    'file:///app/src/server.ts:1\nSyntaxError [ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX]: TypeScript enum is not supported in strip-only mode',
+    'Node.js runs TypeScript only if it can erase the types, and enum must be transformed',
+    'node --import tsx src/server.ts',
+  ],
   [
     'SyntaxError [ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX]: TypeScript enum is not supported in strip-only mode',
     'Node.js runs TypeScript only if it can erase the types, and enum must be transformed',

@@ -10,8 +10,8 @@ import { serviceFailures, variableFailures } from './known/services.ts';
 
 /** All known failures. The first row that applies gives the reason, so the more specific rows come first. */
 export const knownFailures: KnownFailure[] = [
-  ...packageFailures,
   ...otherPlatform,
+  ...packageFailures,
   ...resourceFailures,
   ...libraries,
   ...compilation,

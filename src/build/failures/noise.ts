@@ -17,6 +17,8 @@ const noise = [
   /^\s*ELIFECYCLE\s+Command failed with exit code \d+\.$/,
   /^\s+at (?:async )?.*\bnode:/,
   /^node:internal\//,
+  // Lines of Node.js's own source, which it prints above an error.
+  /^\s+(?:triggerUncaughtException\(|throw (?:err|error|e);|throw new ERR_|this\[kHandle\] = )/,
   /^For further information see /,
 ];
 

@@ -12,6 +12,17 @@ const reinstall =
  */
 export const otherPlatform: KnownFailure[] = [
   {
+    on: ['install'],
+    pattern: /^npm (?:error|ERR!) Missing: (?<package>\S+) from lock file$/,
+    check: ({ output }) => {
+      const missing = output.filter((line) => line.includes(' Missing: '));
+      const isBinary = (line: string) => /-(?:linux|darwin|win32|android|freebsd)\b/.test(line);
+      return missing.every(isBinary) ? {} : undefined;
+    },
+    reason: 'the lockfile was made on another system and lacks binaries such as {package}',
+    hint: reinstall,
+  },
+  {
     on: everywhere,
     pattern:
       /Cannot find module (?:@|'@)(?<package>(?:rollup\/rollup|rolldown\/binding|swc\/core|next\/swc|tailwindcss\/oxide|img\/sharp|esbuild\/|biomejs\/cli|parcel\/watcher|node-rs\/|napi-rs\/|oxc-\w+\/binding|libsql\/|unrs\/resolver-binding|resvg\/resvg-js|lmdb\/lmdb|rspack\/binding|nx\/nx)[\w./-]*linux[\w-]*)/,

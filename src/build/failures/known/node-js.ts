@@ -1,9 +1,17 @@
-import type { KnownFailure } from '../diagnose.ts';
+import type { KnownFailure, Match, Values } from '../diagnose.ts';
+import { pathInRelease } from '../release-files.ts';
 
 const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 
 const loader =
-  'Compile it in the "build" script and start the JavaScript. Or run it through tsx: `npm install tsx`, and "start": "node --import tsx FILE" in sluice.json.';
+  'Compile it in the "build" script and start the JavaScript. Or run it through tsx: `npm install tsx`, and "start": "node --import tsx {file}" in sluice.json.';
+
+/** Returns the first TypeScript file of the release that the output names as `{file}`. */
+function sourceFile(match: Match): Values {
+  const named = match.output.map((line) => /^(?:file:\/\/)?(\/\S+\.[cm]?[jt]sx?):\d+$/.exec(line)?.[1]);
+  const files = named.map((path) => pathInRelease(match, path)).filter((path) => path !== undefined);
+  return { file: files[0] ?? 'FILE' };
+}
 
 /** Failures because of the language, the module system and the version of Node.js. */
 export const nodeFailures: KnownFailure[] = [
@@ -17,22 +25,25 @@ export const nodeFailures: KnownFailure[] = [
     on: everywhere,
     pattern:
       /ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX\]?: (?:TypeScript )?(?<what>.{1,80}?) (?:is|are) not supported/,
+    check: sourceFile,
     reason: 'Node.js runs TypeScript only if it can erase the types, and {what} must be transformed',
     hint: loader,
   },
   {
     on: everywhere,
     pattern: /ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX|ERR_INVALID_TYPESCRIPT_SYNTAX/,
+    check: sourceFile,
     reason: 'Node.js runs TypeScript only if it can erase the types, and this file must be transformed',
     hint: loader,
   },
   {
     on: everywhere,
     pattern: /^SyntaxError: Invalid or unexpected token/,
-    check: ({ output, at }) => {
+    check: (match) => {
+      const { output, at } = match;
       const before = output.slice(Math.max(0, at - 6), at);
       const isTypeScript = before.some((line) => /\.[cm]?ts:\d+$/.test(line));
-      return isTypeScript && before.some((line) => /^\s*@\w/.test(line)) ? {} : undefined;
+      return isTypeScript && before.some((line) => /^\s*@\w/.test(line)) ? sourceFile(match) : undefined;
     },
     reason: 'Node.js runs TypeScript only if it can erase the types, and decorators must be transformed',
     hint: loader,
@@ -40,6 +51,7 @@ export const nodeFailures: KnownFailure[] = [
   {
     on: everywhere,
     pattern: /ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING/,
+    check: sourceFile,
     reason:
       'a package in node_modules is written in TypeScript, which Node.js runs only outside node_modules',
     hint: loader,
@@ -47,14 +59,17 @@ export const nodeFailures: KnownFailure[] = [
   {
     on: everywhere,
     pattern: /Unknown file extension "(?<ending>\.\w+)"/,
+    check: sourceFile,
     reason: 'Node.js does not run files that end in {ending}',
     hint: loader,
   },
   {
     on: everywhere,
     pattern: /Cannot find module '[^']+' imported from (?<importer>\S+\.[cm]?tsx?)$/,
-    check: ({ output, at }) =>
-      /Cannot find module '[^']*\/[^'/.]+' imported/.test(output[at] ?? '') ? {} : undefined,
+    check: (match) =>
+      /Cannot find module '[^']*\/[^'/.]+' imported/.test(match.output[match.at] ?? '')
+        ? sourceFile(match)
+        : undefined,
     reason: 'an import lacks the ending .ts, which Node.js needs',
     hint: `Write the ending in each import: \`import x from './x.ts'\`. ${loader}`,
   },
