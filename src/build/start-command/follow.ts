@@ -333,14 +333,16 @@ function doneByBuild({ text }: SimpleCommand, { project, directory }: Trail): st
 
 /** Returns the script that a command such as `npm run x` names. */
 function scriptOf(text: string): string | undefined {
-  return /^(?:npm run(?:-script)?|pnpm(?: run)?|yarn(?: run)?|bun run) ([\w:.-]+)$/.exec(text)?.[1];
+  return /^(?:npm run(?:-script)?|npm(?= test$)|pnpm(?: run)?|yarn(?: run)?|bun run) ([\w:.-]+)$/.exec(
+    text,
+  )?.[1];
 }
 
 function isBuilder({ words, text, needsShell }: SimpleCommand, { project }: Trail): boolean {
   const script = scriptOf(text);
   const command = script === undefined ? undefined : project.manifest?.scripts[script];
   if (command !== undefined)
-    return /^(?:build|compile|bundle|transpile)\b/.test(script ?? '') || buildsOnly(command);
+    return /^(?:build|compile|bundle|transpile|lint|test)\b/.test(script ?? '') || buildsOnly(command);
   const [program, ...rest] = words[0] === 'npx' ? words.slice(1) : words;
   return needsShell === null && typeof program === 'string' && isIn(builders, programName(program), rest);
 }

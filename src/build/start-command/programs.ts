@@ -148,6 +148,11 @@ export const builders: Record<string, string[]> = {
   tailwindcss: ['*'],
   postcss: ['*'],
   svgo: ['*'],
+  prisma: ['generate'],
+  'graphql-codegen': ['*'],
+  jest: ['*'],
+  mocha: ['*'],
+  vitest: ['*'],
 };
 
 /** Programs of a build that write no page of a static site. */

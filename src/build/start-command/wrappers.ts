@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Word } from '../../releases/words.ts';
+import { exists } from '../../system/fs/exists.ts';
 import { NeedsShell, type Options, takeOptions, valuesOf } from './options.ts';
 import { readProcfile } from './project.ts';
 import {
@@ -138,10 +139,15 @@ export function assign(trail: Trail, word: Word): void {
   trail.env[name] = others.length === 0 ? value : [value, ...others];
 }
 
-function shell(words: Word[], _trail: Trail, source: CommandSource): Behind {
+async function shell(words: Word[], trail: Trail, source: CommandSource): Promise<Behind> {
   const [flag, text] = words;
   if (flag === undefined) throw unsupportedStart(source, 'it names no file');
   if (typeof flag !== 'string' || !/^-\w*c$/.test(flag) || typeof text !== 'string') {
+    const { root, mayBuild } = trail.project;
+    const isCertain = typeof flag === 'string' && !flag.startsWith('-') && !mayBuild;
+    if (isCertain && trail.before.length === 0 && !(await exists(join(root, trail.directory, flag)))) {
+      throw unsupportedStart(source, `${flag} does not exist`);
+    }
     throw new NeedsShell('it runs a shell script');
   }
   return { text };

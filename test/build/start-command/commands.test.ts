@@ -155,6 +155,11 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
   ],
   ['(a || true) && node server.js', server, 'first: (a || true); node server.js'],
   ['set -e; mkdir -p tmp && node server.js', server, 'first: mkdir -p tmp; node server.js'],
+  [
+    'prisma generate && npm test && node server.js',
+    { ...scripts({ test: 'x' }), ...server },
+    'node server.js',
+  ],
   ['echo start && node server.js', server, 'node server.js'],
   [
     'npm install && npm run build && node dist/a.js',

@@ -462,6 +462,7 @@ const rejected: Record<string, RegExp> = {
   'npm run gone': /package\.json has no script "gone"/,
   'node ../a.js': /\.\.\/a\.js is outside the release/,
   'cd .. && node a.js': /\.\. is outside the release/,
+  'bash start.sh': /start\.sh does not exist/,
   'nf start': /there is no file Procfile/,
   'gone --port 1': /no package in dependencies has a program "gone"/,
 };
