@@ -270,7 +270,9 @@ for (const { name, files, log, page = '/', hashed = true } of tools) {
     const { status, body } = await fetchText(port, page);
     assert.equal(status, 200);
     assert.match(body, /release/);
-    const linked = [...body.matchAll(/(?:src|href)="?([^">\s]+\.(?:js|css))/g)].map(([, path = '']) => path);
+    const linked = [...body.matchAll(/(?:src|href)="?((?!https?:)[^">\s]+\.(?:js|css))(?=[">\s])/g)].map(
+      ([, path = '']) => path,
+    );
     const answers = await Promise.all(
       linked.map((path) => fetchText(port, new URL(path, `http://x${page}`).pathname)),
     );
