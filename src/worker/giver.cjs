@@ -24,6 +24,8 @@ class Giver {
   /** true while a connection is being written, or waits */
   #isBusy = false;
   #socket;
+  /** ends the delay of the close of the connection that is being written */
+  #endDelay = () => {};
   /** time since when no connection could be put in; undefined if the last one could */
   #refusedSince = /** @type {number | undefined} */ (undefined);
 
@@ -31,28 +33,25 @@ class Giver {
   constructor(pipe) {
     const write = pipe.writeUtf8String;
     pipe.writeUtf8String = (/** @type {any} */ request, /** @type {string} */ text) => {
-      const complete = request.oncomplete;
       const handle = this.#waiting[0]?.handle;
-      const closeNow = delayClose(handle);
-      request.oncomplete = (/** @type {number} */ status) => {
-        closeNow();
-        // `request.handle` is the sent handle here. Node.js would take its owner for the socket that was written to.
-        request.handle = pipe;
-        // A socket whose write has failed is destroyed, and the descriptor with it. This one is to be written to again.
-        complete.call(request, 0);
-        this.#wrote(status === 0);
-      };
+      this.#endDelay = delayClose(handle);
+      if (request !== null) this.#intercept(request, pipe);
       // Node.js takes a handle as third argument, which a socket never passes.
-      const error = write.call(pipe, request, text, handle);
-      if (error) closeNow();
-      return error;
+      const result = write.call(pipe, request, text, handle);
+      // Node.js 26.9 and 24.22 create the request in the call and return it. A number is an error, as in other versions.
+      if (typeof result === 'object') this.#intercept(result, pipe);
+      else if (result !== 0) this.#endDelay();
+      return result;
     };
     this.#socket = new Socket(
       /** @type {any} */ ({ handle: pipe, readable: false, writable: true, manualStart: true }),
     );
     this.#socket.unref();
     // The pipe is closed; `#next` checks for that.
-    this.#socket.on('error', () => this.#next());
+    this.#socket.on('error', () => {
+      this.#endDelay();
+      this.#next();
+    });
   }
 
   /** @param {Given} given */
@@ -63,6 +62,28 @@ class Giver {
 
   get isIdle() {
     return this.#waiting.length === 0;
+  }
+
+  /**
+   * Handles the end of a write before Node.js does.
+   * @param {any} request
+   * @param {any} pipe
+   */
+  #intercept(request, pipe) {
+    // Node.js sets it before the write, or after.
+    let complete = request.oncomplete;
+    const completed = (/** @type {number} */ status) => {
+      this.#endDelay();
+      // `request.handle` is the sent handle here. Node.js would take its owner for the socket that was written to.
+      request.handle = pipe;
+      // A socket whose write has failed is destroyed, and the descriptor with it. This one is to be written to again.
+      complete.call(request, 0);
+      this.#wrote(status === 0);
+    };
+    const set = (/** @type {(status: number) => void} */ next) => {
+      complete = next;
+    };
+    Object.defineProperty(request, 'oncomplete', { get: () => completed, set });
   }
 
   #next() {
