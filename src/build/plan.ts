@@ -7,7 +7,7 @@ import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version
 import { readNodeRequests } from './node-version/requests.ts';
 import { otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
 import { decideStart, type StartDecision, startDirectory } from './start-command/start-plan.ts';
-import { resolveWorkers, type WorkerCount } from './start-command/workers.ts';
+import { checkAffinity, resolveWorkers, type WorkerCount } from './start-command/workers.ts';
 import type { StaticSite } from './static-site/find.ts';
 import { unreadFilesNotices } from './unread-files.ts';
 
@@ -68,6 +68,7 @@ export async function planDeploy(
   const workers =
     (settings.workers === 'auto' ? fixed : undefined) ??
     (await resolveWorkers(settings, directory, cores, startsIn));
+  checkAffinity(settings, command?.target.kind === 'shell', workers.count);
   const { preBuild } = settings.hooks;
   const build = preBuild === undefined ? await planBuild(directory, settings, startsIn) : undefined;
   const notices = [

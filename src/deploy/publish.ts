@@ -2,8 +2,8 @@ import { shareFiles } from '../apps/files.ts';
 import type { Built } from '../build/build.ts';
 import { type DeployPlan, oneForSite, oneInExecMode } from '../build/plan.ts';
 import { completeBackground, completeStart, type StartDecision } from '../build/start-command/start-plan.ts';
+import { checkAffinity } from '../build/start-command/workers.ts';
 import type { AppSettings } from '../config/app-settings.ts';
-import { AppError } from '../errors/app-error.ts';
 import { directorySize } from '../releases/disk.ts';
 import type { BackgroundPlan, ReleaseRecord, RunPlan } from '../releases/release.ts';
 import { counted } from '../system/text/format.ts';
@@ -20,7 +20,7 @@ export async function publish(
   const { environment, number, tree } = deployment;
   const { settings } = plan;
   const start = await planStart(deployment, plan);
-  if (start.exec !== undefined && settings.affinity !== undefined) throw affinityNeedsFile();
+  checkAffinity(settings, start.exec !== undefined, start.workers);
   const background = await planBackground(deployment, settings, plan.start);
   await share(deployment, settings.shared);
   // Before files of other releases are linked: they take no space of their own.
@@ -46,16 +46,6 @@ async function planStart(
   deployment.log(`${description}, in ${counted(count, 'worker')}`);
   if (reason !== null) deployment.log(reason);
   return { ...start, workers: count };
-}
-
-function affinityNeedsFile(): AppError {
-  return new AppError(
-    'unsupported_start',
-    '"affinity" needs a start command that Sluice resolves to a file',
-    {
-      hint: 'In sluice.json, set "start" to "node FILE", or remove "affinity" and set "workers" to 1.',
-    },
-  );
 }
 
 /** Returns the number of workers of a start for which `auto` is always one worker. */

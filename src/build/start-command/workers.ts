@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { packagesOf } from '../../config/workspaces.ts';
+import { AppError } from '../../errors/app-error.ts';
 import { changesCachedPages } from './next-cache.ts';
 import { sqliteSchema } from './prisma-schema.ts';
 import { stateInSources } from './state-in-sources.ts';
@@ -31,6 +32,18 @@ export async function resolveWorkers(
   if (obstacle === undefined) return { count: cores, reason: null };
   const { why, remedy } = obstacle;
   return { count: 1, reason: `1 worker, not ${cores}: ${why}. ${remedy}` };
+}
+
+/** @throws AppError `unsupported_start` if several workers in exec mode shall have clients of their own: they share a socket */
+export function checkAffinity(
+  { affinity }: Pick<AppSettings, 'affinity'>,
+  isExec: boolean,
+  workers: number,
+): void {
+  if (affinity === undefined || !isExec || workers === 1) return;
+  const message = '"affinity" needs a start command that Sluice can run without a shell';
+  const hint = 'In sluice.json, set "start" to "node FILE", or set "workers" to 1.';
+  throw new AppError('unsupported_start', message, { hint });
 }
 
 interface Obstacle {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { resolveWorkers } from '../../../src/build/start-command/workers.ts';
+import { checkAffinity, resolveWorkers } from '../../../src/build/start-command/workers.ts';
 import { appSettings, writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
@@ -168,4 +168,15 @@ test('"auto" is one worker with "overlap": false', async (t) => {
 
 test('one core needs no reason', async (t) => {
   assert.deepEqual(await auto(t, 'sqlite3', 1), { count: 1, reason: null });
+});
+
+test('several workers in exec mode cannot have clients of their own, and the error says so before the build', () => {
+  const settings = appSettings({ affinity: 'client' });
+  assert.throws(() => checkAffinity(settings, true, 2), {
+    code: 'unsupported_start',
+    hint: /"workers" to 1/,
+  });
+  checkAffinity(settings, true, 1);
+  checkAffinity(settings, false, 2);
+  checkAffinity(appSettings(), true, 2);
 });
