@@ -9,7 +9,7 @@ import { describeError } from '../system/log/log.ts';
 import { signalProcess } from '../system/process/processes.ts';
 import { spawn } from '../system/process/run.ts';
 import type { Cgroup } from './cgroups/cgroup.ts';
-import { type Exit, endProcess, killOnError } from './exit.ts';
+import { type Exit, endProcess, killOnError, signalOfLeftovers } from './exit.ts';
 import { describeLeftovers, endLeftovers, jobMark } from './jobs/leftovers.ts';
 import type { Outputs } from './output/outputs.ts';
 import type { ProcessOutput } from './output/process-output.ts';
@@ -60,6 +60,8 @@ export interface ProcessOptions {
   output: Pick<ProcessOutput, 'end' | 'note' | 'processEnded' | 'everything' | 'lastLines' | 'isBlocked'>;
   records: Pick<ProcessRecords, 'noteRetired' | 'noteMembers' | 'remove'>;
   spec: Pick<GenerationSpec, 'stopSignal' | 'killTimeout'>;
+  /** true for the shell of an exec worker */
+  isShell?: boolean;
   log(message: string): void;
   /** figures of the process, if other processes count, too */
   figures?: ProcessFigures;
@@ -104,7 +106,7 @@ export async function startProcess<Options extends StartOptions>(
       records.add(kind, spec.key, pid, { mark, ...record });
     });
     output.capture();
-    const signal = spec.stopSignal ?? undefined;
+    const signal = options.program === undefined ? 'SIGTERM' : signalOfLeftovers(spec.stopSignal);
     const end = (killTimeout: number) => endLeftovers({ pid, mark, user, signal }, killTimeout);
     return { ...context, ...options, child, pid, exited: exitOf(child, group), output, endLeftovers: end };
   } catch (error) {
@@ -169,8 +171,9 @@ export class AppProcess {
   }
 
   async #stop(): Promise<void> {
-    const { killTimeout, stopSignal } = this.#options.spec;
-    const options = { signal: stopSignal ?? 'SIGTERM', killTimeout, gone: this.exited };
+    const { isShell, spec } = this.#options;
+    const { killTimeout, stopSignal } = spec;
+    const options = { signal: stopSignal ?? 'SIGTERM', isShell, killTimeout, gone: this.exited };
     const why = await endProcess(this.pid, options, this.#signal);
     if (why !== undefined) await this.#logEnd(why);
   }

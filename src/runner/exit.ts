@@ -24,6 +24,8 @@ export function describeShortage({ of, limit }: Shortage): string {
 
 interface EndOptions {
   signal: NodeJS.Signals;
+  /** true for a shell that runs a command: see `receiverOf` */
+  isShell?: boolean | undefined;
   /** ms until SIGKILL */
   killTimeout: number;
   /** fulfilled when the process is gone */
@@ -36,10 +38,10 @@ interface EndOptions {
  */
 export async function endProcess(
   pid: number,
-  { signal, killTimeout, gone }: EndOptions,
+  { signal, isShell = false, killTimeout, gone }: EndOptions,
   send = signalProcess,
 ): Promise<string | undefined> {
-  if (!send(pid, signal)) return undefined;
+  if (!send(receiverOf(pid, signal, isShell), signal)) return undefined;
   let killed = false;
   const timer = setTimeout(() => {
     killed = send(-pid, 'SIGKILL');
@@ -48,6 +50,23 @@ export async function endProcess(
   clearTimeout(timer);
   if (!killed) return undefined;
   return `was killed: it had not ended ${formatDuration(killTimeout)} after ${signal} ("killTimeout")`;
+}
+
+/**
+ * Returns the receiver of a stop signal. A shell that waits for a program ignores SIGINT and SIGQUIT, because a terminal sends
+ * these signals to the whole group. So they go to the group of a shell.
+ */
+export function receiverOf(pid: number, signal: NodeJS.Signals, isShell: boolean): number {
+  return isShell && isOfTerminal(signal) ? -pid : pid;
+}
+
+/** Returns the signal for processes that a shell leaves: its own, unless they have got that signal as its group. */
+export function signalOfLeftovers(signal: NodeJS.Signals | null): NodeJS.Signals {
+  return signal === null || isOfTerminal(signal) ? 'SIGTERM' : signal;
+}
+
+function isOfTerminal(signal: NodeJS.Signals): boolean {
+  return signal === 'SIGINT' || signal === 'SIGQUIT';
 }
 
 /** Calls `started` for a process that was just started. If `started` throws, kills the process and its session. */

@@ -28,21 +28,26 @@ test('a process of a command that dies is started again by the command, and its 
   );
 });
 
-test('a stop lets the processes of a command shut down in order, and none remains', async (t) => {
-  const runner = await TestRunner.start(t);
-  const bye = `process.on("SIGTERM", () => { console.log("bye"); process.exit(); }); require(${appFile('plain.cjs')})`;
-  const spec = execSpec(runner, `sleep 1000 & node -e '${bye}'; true`);
-  await runner.release(spec);
-  const [{ pid = 0 } = {}] = await workersOf(runner);
-  const all = [pid, ...descendantsOf(pid)];
-  assert.equal(all.length, 3);
-  await runner.client.call('stop', { key: spec.key });
-  assert.deepEqual(
-    all.filter((each) => processStartTime(each) !== undefined),
-    [],
-  );
-  assert.equal((await appLog(spec.log.directory)).filter(({ text }) => text === 'bye').length, 1);
-});
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  const tier = signal === 'SIGTERM' ? '' : ' (thorough)';
+  test(`${signal} lets the processes of a command shut down in order, and none remains${tier}`, async (t) => {
+    const runner = await TestRunner.start(t);
+    const bye = `process.on("${signal}", () => { console.log("bye"); process.exit(); }); require(${appFile('plain.cjs')})`;
+    const spec = execSpec(runner, `sleep 1000 & node -e '${bye}'; true`, { stopSignal: signal });
+    await runner.release(spec);
+    const [{ pid = 0 } = {}] = await workersOf(runner);
+    const all = [pid, ...descendantsOf(pid)];
+    assert.equal(all.length, 3);
+    await runner.client.call('stop', { key: spec.key });
+    assert.deepEqual(
+      all.filter((each) => processStartTime(each) !== undefined),
+      [],
+    );
+    const printed = (await appLog(spec.log.directory)).map(({ text }) => text);
+    assert.equal(printed.filter((text) => text === 'bye').length, 1);
+    assert.ok(!printed.some((text) => text.includes('killTimeout')), printed.join('\n'));
+  });
+}
 
 test('the memory of all processes of a command counts, and a worker beyond its limit is replaced (thorough)', async (t) => {
   const runner = await TestRunner.start(t);

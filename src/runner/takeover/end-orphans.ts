@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { processStartTime, signalProcess } from '../../system/process/processes.ts';
 import { formatDuration } from '../../system/text/format.ts';
+import { receiverOf } from '../exit.ts';
 import { type Orphans, reportsWithin } from './orphans.ts';
 import { bootClock, type ProcessRecord, type ProcessRecords } from './process-records.ts';
 
@@ -60,7 +61,7 @@ async function endOrphan(
     if (endedAt === undefined && record !== undefined && orphans.isDrained(record)) {
       // The processes of an exec worker do not end by themselves: its command would start them again.
       endedAt = now;
-      signalProcess(pid, stopSignal);
+      signalProcess(receiverOf(pid, stopSignal, true), stopSignal);
     }
     const why =
       endedAt === undefined
