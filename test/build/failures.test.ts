@@ -168,6 +168,21 @@ const installs: Row[] = [
 
   // node-gyp, make and compilers
   [
+    'gyp ERR! stack Error: Can\'t find Python executable "python", you can set the PYTHON env variable.',
+    'an old node-gyp needs Python 2, which Debian and Ubuntu no longer have',
+    'Update the package',
+  ],
+  [
+    'npm error gyp info spawn make\nnpm error ../../nan/nan_callbacks.h:55:23: error: ‘AccessorSignature’ is not a member of ‘v8’\nnpm error gyp ERR! build error',
+    'the source of a native addon is too old for this version of Node.js',
+    '"engines": {"node": "20"}',
+  ],
+  [
+    'npm error Package pixman-1 was not found in the pkg-config search path.\nnpm error gyp ERR! configure error',
+    'a native addon needs pixman-1, which is missing on the server',
+    'libcairo2-dev',
+  ],
+  [
     'gyp ERR! find Python \ngyp ERR! find Python Python is not set from command line or npm configuration',
     'a native addon is compiled, and Python is missing on the server',
     'apt-get install python3',

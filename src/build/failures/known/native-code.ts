@@ -117,7 +117,14 @@ export const compilation: KnownFailure[] = [
   },
   {
     on: commands,
-    pattern: /gyp ERR! find Python|Could not find any Python installation|Can't find Python executable/,
+    pattern: /Can't find Python executable|gyp ERR! .*\bpython2\b/,
+    check: ({ output }) => (output.some((line) => line.includes('node-sass')) ? undefined : {}),
+    reason: 'an old node-gyp needs Python 2, which Debian and Ubuntu no longer have',
+    hint: 'Update the package that is built, which the log names, and commit the lockfile.',
+  },
+  {
+    on: commands,
+    pattern: /gyp ERR! find Python|Could not find any Python installation/,
     reason: 'a native addon is compiled, and Python is missing on the server',
     hint: 'Install Python on the server (Debian: `apt-get install python3 build-essential`).',
   },
