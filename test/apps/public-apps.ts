@@ -1,0 +1,89 @@
+/** Public app at a fixed commit. */
+export interface PublicApp {
+  /** `OWNER/NAME` on GitHub */
+  repository: string;
+  commit: string;
+  /** answers that show that the app works, by path */
+  answers?: Record<string, RegExp>;
+  /** last lines of the push if the app cannot run as it is: the next step */
+  refusal?: RegExp;
+}
+
+/** Popular self-hosted apps, starters and examples of many kinds. None of them is changed or configured. */
+export const publicApps: PublicApp[] = [
+  {
+    repository: 'socketio/chat-example',
+    commit: '3c7903c2d0aaaa660edaf5d0b07375fe00224011',
+    answers: { '/': /Socket\.IO chat/, '/socket.io/?EIO=4&transport=polling': /"sid":/ },
+  },
+  {
+    repository: 'Rob--W/cors-anywhere',
+    commit: '70aaa22b3f9ad30c8566024bf25484fd1ed9bda9',
+    answers: { '/': /enables cross-origin requests/ },
+  },
+  {
+    repository: 'gabrielecirulli/2048',
+    commit: '478b6ec346e3787f589e4af751378d06ded4cbbc',
+    answers: { '/': /<title>2048</, '/js/application.js': /GameManager/ },
+  },
+  {
+    repository: '11ty/eleventy-base-blog',
+    commit: 'e37a55c4c4705d7881929de5242ec50448b5eb0b',
+    answers: { '/': /<title>Eleventy Base Blog/, '/blog/': /Archive|Posts/ },
+  },
+  {
+    repository: 'cracker0dks/whiteboard',
+    commit: '49c9cfd9ee00ee530e74655617c986969d8e7adb',
+    answers: { '/': /<title>Whiteboard</ },
+  },
+  {
+    repository: 'nestjs/typescript-starter',
+    commit: 'c4d9330f5513eda0fb5df594f6b34a11fde1a934',
+    answers: { '/': /^Hello World!$/ },
+  },
+  {
+    repository: 'h5bp/html5-boilerplate',
+    commit: 'b7e31d67f4cf83e23d51f4decc73618bf8bd77ba',
+    answers: { '/': /style\.css/ },
+  },
+  {
+    repository: 'mutoe/vue3-realworld-example-app',
+    commit: '6dbfbe9d03df96e7c264ea55674529550a2664cc',
+    answers: { '/': /<title>Conduit</ },
+  },
+  {
+    repository: 'typicode/jsonplaceholder',
+    commit: '7ae4432ac3f60e7226a899c25e04826207d07098',
+    answers: { '/todos/1': /delectus aut autem/ },
+  },
+  {
+    repository: 'schlagmichdoch/PairDrop',
+    commit: '31ec776fb304fd7ddf0eeffba41b1631f712887b',
+    answers: { '/': /PairDrop/ },
+  },
+  {
+    repository: 'render-examples/express-hello-world',
+    commit: '59bb07278c918ac8798e2532b4251f7c34e365f5',
+    answers: { '/': /Hello from Render/ },
+  },
+  {
+    repository: 'Azure-Samples/nodejs-docs-hello-world',
+    commit: 'ab8695145fc34326f6b31b5d55eef4f7e22e7f18',
+    answers: { '/': /Hello/ },
+  },
+  {
+    repository: 'butlerx/wetty',
+    commit: '374593d8b5465a841d150f276d520a4e27632789',
+    answers: { '/wetty': /WeTTY/ },
+  },
+  {
+    repository: 'thedevs-network/kutt',
+    commit: 'fc832d7e7243d5472714e17abfe84b908901e1a7',
+    refusal: /^ *Set the value: sluice env set kutt JWT_SECRET=/m,
+  },
+  {
+    repository: 'hagopj13/node-express-boilerplate',
+    commit: '179ae84efec61b14206d0305d941daed6c6d07f9',
+    refusal: /^ *Set the value: sluice env set node-express-boilerplate MONGODB_URL=/m,
+  },
+];
