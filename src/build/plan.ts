@@ -45,8 +45,7 @@ export const oneInExecMode: WorkerCount = {
 /** Number of workers that `auto` is for a static site. */
 export const oneForSite: WorkerCount = {
   count: 1,
-  reason:
-    '1 worker, because a static site takes little of a processor. For more, set "workers" in sluice.json.',
+  reason: '1 worker, because a static site needs little CPU. For more, set "workers" in sluice.json.',
 };
 
 /**

@@ -20,7 +20,7 @@ const build = optionalGroup({
     ),
   ),
   prune: setting(
-    'Remove packages that only devDependencies need after the build. Packages whose programs run later, such as in `start`, stay.',
+    'After the build, remove packages that only devDependencies need. Packages whose programs run later, such as in `start`, stay.',
     v.boolean(),
     true,
   ),

@@ -106,11 +106,11 @@ test('init writes settings with comments that change no decision, and replaces n
   await mkdir(join(directory, 'uploads'));
   const before = (await cli(['check', directory])).stdout.split('\n').slice(1);
   const { code, stdout } = await cli(['init'], { cwd: directory });
-  assert.deepEqual([code, stdout], [0, `${directory}/sluice.json is written: all settings have comments\n`]);
+  assert.deepEqual([code, stdout], [0, `wrote ${directory}/sluice.json: all settings have comments\n`]);
   const text = await readFile(join(directory, 'sluice.json'), 'utf8');
   assert.match(
     text,
-    /\/\/ Command that starts the app\. Without this setting, the app starts with server\.js/,
+    /\/\/ Command that starts the app\. Without this setting: the app starts with server\.js/,
   );
   assert.match(text, /\/\/ "hooks": \{"preSwitch": "npx knex migrate:latest"\},/);
   assert.match(text, /\/\/ "shared": \["uploads"\],/);

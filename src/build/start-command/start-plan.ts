@@ -75,7 +75,7 @@ export function startDirectory({ candidates: [first] }: StartDecision, settings:
 
 /** Describes what is known of a start before the build, for people: `starts with dist/server.js ("start" in package.json)`. */
 export function describeDecision({ candidates: [first] }: StartDecision): string {
-  if (first === undefined) return 'only the build can show how the app starts';
+  if (first === undefined) return 'starts with a file that the build writes';
   const { rule, command, directory, files, site } = first;
   if (site !== undefined) {
     const [output = '.'] = site.directories;

@@ -28,7 +28,7 @@ async function check(directory: string | undefined, options: CheckOptions): Prom
 async function init(directory: string | undefined, options: CheckOptions): Promise<void> {
   const { writeSettings } = await import('../preview/write-settings.ts');
   const found = await previewOf(directory, options);
-  await show(options, writeSettings(found), ({ path }) => `${path} is written: all settings have comments`);
+  await show(options, writeSettings(found), ({ path }) => `wrote ${path}: all settings have comments`);
 }
 
 async function previewOf(directory: string | undefined, { app }: CheckOptions): Promise<Preview> {

@@ -13,7 +13,8 @@ export function registerNodeCommands(program: Command): void {
   subcommand(node, 'list', 'List installed versions, and the releases that each is kept for').action(
     listing('/v1/node', describeNodes),
   );
-  const update = 'Move all apps, or one, to the newest patch of their Node.js, without losing a request';
+  const update =
+    'Move all apps, or one, to the newest version of the same major of Node.js, without losing a request';
   appSubcommand(node, 'update [app]', update).action(updateNodes);
 }
 

@@ -40,7 +40,5 @@ export function previewRows({
 }
 
 function workersText(setting: Preview['settings']['workers'], count: number): string {
-  return typeof setting === 'number' && setting > 0
-    ? String(count)
-    : `one per core (${count} on this machine)`;
+  return typeof setting === 'number' ? String(count) : `one per core (${count} on this machine)`;
 }

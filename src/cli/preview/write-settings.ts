@@ -58,7 +58,7 @@ async function linesOf(directory: string, found: Preview): Promise<Line[]> {
   const data = (await readdir(directory)).filter((name) => written.test(name));
   return [
     {
-      comment: `Command that starts the app. Without this setting, the app ${start}.`,
+      comment: `Command that starts the app. Without this setting: the app ${start}.`,
       ...{ setting: 'start', value: 'node server.js', active: false },
     },
     {

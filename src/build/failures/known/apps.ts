@@ -100,7 +100,7 @@ export const appFailures: KnownFailure[] = [
     pattern: /EADDRINUSE(?:: address already in use)?(?: \S*?:?(?<port>\d+)$)?/,
     check: ({ groups }) => ({ which: groups['port'] === undefined ? 'a port' : `port ${groups['port']}` }),
     reason: 'the app opens {which}, which is in use',
-    hint: 'Let the app listen on process.env.PORT only. If it opens a second port, give it a free one; if it starts workers itself (node:cluster), use "workers" in sluice.json instead.',
+    hint: 'Let the app listen on process.env.PORT only. If it opens a second port, give it a free one.',
   },
   {
     on: ['boot'],
