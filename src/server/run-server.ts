@@ -6,7 +6,7 @@ import { createSshApi } from '../api/git/ssh.ts';
 import { portReservation } from '../apps/assigned-ports.ts';
 import { RunnerClient } from '../apps/runner-client.ts';
 import { version } from '../config/installed.ts';
-import { checkRunDirectory, Paths } from '../config/paths.ts';
+import { checkRunDirectory, type EnvironmentId, Paths } from '../config/paths.ts';
 import { loadServerSettings, type ServerSettings } from '../config/server-settings.ts';
 import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -93,7 +93,7 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const passed = takePassedSockets();
   const edge = new Edge({
     ...{ paths, settings, log },
-    hasAffinity: (id) => hasAffinity(new ReleaseStore(id, paths.environment(id))),
+    hasAffinity: (id) => hasAffinity(id, paths, log),
     released: () => void reservePorts(),
   });
   await edge.load();
@@ -158,11 +158,17 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   await control?.end(runner, signal);
 }
 
-/** Returns true if the live release sends each client to the same worker. */
-async function hasAffinity(store: ReleaseStore): Promise<boolean> {
-  const active = await store.active();
-  const release = active === null ? undefined : await store.get(active.release);
-  return release?.run?.settings.affinity === 'client';
+/** Returns true if the live release sends each client to the same worker. A damaged record must not hold up all domains. */
+async function hasAffinity(id: EnvironmentId, paths: Paths, log: Log): Promise<boolean> {
+  try {
+    const store = new ReleaseStore(id, paths.environment(id));
+    const active = await store.active();
+    const release = active === null ? undefined : await store.get(active.release);
+    return release?.run?.settings.affinity === 'client';
+  } catch (error) {
+    log.error('live release not read for its domains', { ...id, error });
+    return false;
+  }
 }
 
 /** Returns the address at which the API listens or will listen; undefined if the system picks the port. */
