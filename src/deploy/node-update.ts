@@ -11,8 +11,8 @@ export interface NodeUpdate {
   /** version before; null if an early version of Sluice has not recorded it */
   from: string | null;
   to: string;
-  /** `switched`: the app runs on the new version. `kept`: it gets the new version at its next start. `unchanged`: it has the newest */
-  outcome: 'switched' | 'kept' | 'unchanged';
+  /** `switched`: the app runs on the new version. `pending`: it gets the new version at its next start. `unchanged`: it has the newest */
+  outcome: 'switched' | 'pending' | 'unchanged';
 }
 
 /** Longest age of the list of versions for an update, in ms: one update of many apps reads the list once. */
@@ -39,7 +39,7 @@ export async function updateNode(environment: Environment, signal: AbortSignal):
   const isSwitched = await applyChange(environment, change, signal);
   // Workers that still drain use the former version.
   if (from !== null) await touchNode(appliance.paths.tools, from);
-  return { from, to: node.version, outcome: isSwitched ? 'switched' : 'kept' };
+  return { from, to: node.version, outcome: isSwitched ? 'switched' : 'pending' };
 }
 
 /** Returns the Node.js to which a release may move; undefined if there is none. */

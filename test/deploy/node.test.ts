@@ -263,7 +263,7 @@ test('an update of a stopped app takes effect at its next start, and a failed on
 
   await server.service.changeRunState('stop', shop, 'test');
   const { outcome } = await server.service.updateNode(shop, 'test');
-  assert.equal(outcome, 'kept');
+  assert.equal(outcome, 'pending');
   await server.service.changeRunState('start', shop, 'test');
   assert.equal(nameOf(spec().node), '22.2.0');
 });

@@ -83,6 +83,6 @@ function report(result: Result): void {
 const texts: Record<UpdatedNode['outcome'], (name: string, update: UpdatedNode) => string> = {
   switched: (name, { from, to }) =>
     `${name} runs on Node.js ${to}${from === null ? '' : ` instead of ${from}`}`,
-  kept: (name, { to }) => `${name} gets Node.js ${to} at its next start`,
+  pending: (name, { to }) => `${name} gets Node.js ${to} at its next start`,
   unchanged: (name, { to }) => `${name} keeps Node.js ${to}`,
 };
