@@ -33,7 +33,7 @@ test('a build script without its exec bit is named, with the command that sets i
   assert.equal(error.hint, 'Set its exec bit and commit: `git update-index --chmod=+x scripts/build.sh`.');
 });
 
-test('a build script with the line ends of Windows is named', async (t) => {
+test('a build script with Windows line endings is named', async (t) => {
   const text = 'set -e\r\nif true; then\r\n  echo building\r\nfi\r\n';
   const files = { 'sh.sh': `#!/bin/sh\r\n${text}`, 'env.sh': `#!/usr/bin/env bash\r\n${text}` };
   for (const [build, file] of [
@@ -43,7 +43,7 @@ test('a build script with the line ends of Windows is named', async (t) => {
     ['bash ./env.sh', 'env.sh'],
   ] as const) {
     const error = await failingBuild(t, build, files, Object.keys(files));
-    assert.match(error.message, new RegExp(`: ${file} has the line ends of Windows \\(CRLF\\)`), build);
+    assert.match(error.message, new RegExp(`: ${file} has Windows line endings \\(CRLF\\)`), build);
     assert.match(error.hint, new RegExp(`sed -i "s/\\\\r\\$//" ${file}`), build);
   }
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { totalmem } from 'node:os';
 import { test } from 'node:test';
 import { diagnose, type Occasion, quoted } from '../../src/build/failures/diagnose.ts';
 import { isWorthQuoting } from '../../src/build/failures/noise.ts';
@@ -101,7 +102,7 @@ const installs: Row[] = [
   [
     'npm error code EBADENGINE',
     'a package requires another version of Node.js or of the package manager',
-    '"devEngines"',
+    'Correct "engines" or "devEngines" in package.json',
   ],
   [
     'npm error notsup Unsupported platform for fsevents@2.3.3: wanted {"os":"darwin"} (current: {"os":"linux","cpu":"x64"})',
@@ -125,11 +126,11 @@ const installs: Row[] = [
     'the browser of Puppeteer could not be downloaded',
     'sluice env set shop PUPPETEER_SKIP_DOWNLOAD=1',
   ],
-  ['npm error code ENOSPC', 'the disk is full', 'keepReleases'],
+  ['npm error code ENOSPC', 'the disk is full', 'du -xm / | sort -n | tail'],
   [
     "npm error EROFS: read-only file system, mkdir '/home/x/node_modules'",
     'a file system is read-only',
-    'findmnt',
+    'Let the command write to the release or to TMPDIR',
   ],
   [
     'npm error code CERT_NOT_YET_VALID',
@@ -158,7 +159,12 @@ const installs: Row[] = [
   ],
   ['npm error code EAI_AGAIN', 'the name of a registry was not found', 'resolv.conf'],
   ['npm error code ENETUNREACH', 'this server has no route to a registry', 'ip route'],
-  ['npm error code E429', 'the registry limits the number of requests', 'some minutes'],
+  [
+    'npm error code EINTEGRITY',
+    'a package does not match its checksum in the lockfile',
+    'write the lockfile again and commit it: `rm -rf node_modules package-lock.json && npm install`',
+  ],
+  ['npm error code E429', 'the rate limit of the registry is reached', 'some minutes'],
   ['npm error code ECONNREFUSED', 'a registry does not answer, or closes the connection', 'Try again'],
   [
     ' ERR_PNPM_META_FETCH_FAIL  GET https://npm.example/ms: request failed',
@@ -259,12 +265,16 @@ const builds: Row[] = [
   [
     'FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory',
     'memory ran out',
-    'sluice env set shop NODE_OPTIONS=--max-old-space-size=4096',
+    `sluice env set shop NODE_OPTIONS=--max-old-space-size=${Math.floor((totalmem() / 1024 ** 2) * 0.75)}`,
   ],
   ['Next.js build worker exited with code: null and signal: SIGKILL', 'most likely memory ran out', 'dmesg'],
-  ['sh: 1: tsc: not found', 'a program is missing', 'npm install --save-dev typescript'],
-  ['bash: line 1: vite: command not found', 'a program is missing', 'npm install --save-dev vite'],
-  ['command not found: astro', 'a program is missing', 'npm install --save-dev astro'],
+  ['sh: 1: tsc: not found', 'the program tsc is not installed', 'npm install --save-dev typescript'],
+  [
+    'bash: line 1: vite: command not found',
+    'the program vite is not installed',
+    'npm install --save-dev vite',
+  ],
+  ['command not found: astro', 'the program astro is not installed', 'npm install --save-dev astro'],
   ['sh: 1: zip: not found', 'the program zip is missing on the server', 'apt-get install zip'],
   ['Error: spawn ffmpeg ENOENT', 'the program ffmpeg is missing on the server', 'apt-get install ffmpeg'],
   [
@@ -306,9 +316,9 @@ const builds: Row[] = [
   [
     "Type error: Property 'x' does not exist on type 'y'.",
     'TypeScript found errors',
-    'the file and the line',
+    'Run `npm run build` on your machine',
   ],
-  ['✖ 3 problems (2 errors, 1 warning)', 'ESLint found errors', 'the file and the line'],
+  ['✖ 3 problems (2 errors, 1 warning)', 'ESLint found errors', 'Run `npm run build` on your machine'],
   [
     "Error: Cannot find module 'C:\\Users\\ann\\x.js'",
     'the release has files with a path of the Windows machine that made them',
@@ -430,22 +440,22 @@ const builds: Row[] = [
   ],
 
   // Modules and types
-  ["Error: Cannot find module './Config'", 'a module is missing', 'capital letters'],
-  ["Module not found: Can't resolve './Config'", 'a module is missing', 'capital letters'],
+  ["Error: Cannot find module './Config'", 'the import of ./Config finds no file', 'case-sensitive'],
+  ["Module not found: Can't resolve './Config'", 'the import of ./Config finds no file', 'case-sensitive'],
   [
     "src/app.ts(1,19): error TS2307: Cannot find module 'express' or its corresponding type declarations.",
-    'a module is missing',
-    'npm install express',
+    'express is not installed',
+    'Run `npm install express` and commit',
   ],
   [
     '[vite]: Rollup failed to resolve import "@acme/ui/button" from "/app/src/main.ts".',
-    'a module is missing',
-    'npm install @acme/ui',
+    '@acme/ui is not installed',
+    'Run `npm install @acme/ui` and commit',
   ],
   [
     "src/main.ts(3,7): error TS2322: Type 'string' is not assignable to type 'number'.",
     'TypeScript found errors',
-    'the file and the line',
+    'Run `npm run build` on your machine',
   ],
   [
     "error TS2688: Cannot find type definition file for 'node'.",
@@ -460,7 +470,7 @@ const builds: Row[] = [
   [
     'Treating warnings as errors because process.env.CI = true.',
     'the build treats warnings as errors, because the variable CI is set',
-    'sluice env set shop CI=false',
+    'Set CI to false: sluice env set shop CI=false',
   ],
   [
     "[Error: Could not find a production build in the '.next' directory. Try building your app with 'next build' before starting the production server.",
@@ -502,12 +512,12 @@ const boots: Row[] = [
   ],
   [
     'TypeError [ERR_UNKNOWN_FILE_EXTENSION]: Unknown file extension ".tsx" for /app/y.tsx',
-    'Node.js does not run files that end in .tsx',
+    'Node.js does not run files with the file extension .tsx',
     'node --import tsx',
   ],
   [
     "Error [ERR_MODULE_NOT_FOUND]: Cannot find module '/app/src/db' imported from /app/src/index.ts",
-    'an import lacks the ending .ts, which Node.js needs',
+    'an import lacks the file extension .ts, which Node.js needs',
     'node --import tsx',
   ],
   [
@@ -517,7 +527,7 @@ const boots: Row[] = [
   ],
   [
     "Error [ERR_UNSUPPORTED_DIR_IMPORT]: Directory import '/app/dist/lib' is not supported resolving ES modules imported from /app/dist/index.js",
-    'an import names a directory, or lacks the ending .js, which ES modules need',
+    'an import names a directory, or lacks the file extension .js, which ES modules need',
     './lib/index.js',
   ],
   [
@@ -557,12 +567,8 @@ const boots: Row[] = [
   ],
 
   // Modules and files
-  [
-    "Error: Cannot find module 'express'",
-    'a package is missing',
-    'express is not installed in the release. Add it to "dependencies"',
-  ],
-  ["Error: Cannot find module '/app/server.js'", 'a file is missing', 'server.js is not in the release'],
+  ["Error: Cannot find module 'express'", 'express is not installed', 'Run `npm install express` and commit'],
+  ["Error: Cannot find module '/app/server.js'", 'server.js is not in the release', 'Commit server.js'],
   [
     "Error: Cannot find module '/app/dist/main.js'",
     'dist/main.js, which the build must create, is not in the release',
@@ -590,12 +596,12 @@ const boots: Row[] = [
   ],
   [
     "Error: EACCES: permission denied, mkdir '/data'",
-    'the app may not write /data, or it does not exist',
+    'the app is not allowed to write /data, or /data does not exist',
     '"shared"',
   ],
   [
     "Error: EACCES: permission denied, open '/app/cache/x.json'",
-    'the app may not write cache/x.json',
+    'the app is not allowed to write cache/x.json',
     '"shared"',
   ],
   [
@@ -603,7 +609,11 @@ const boots: Row[] = [
     'the app writes to a read-only file system',
     '"shared"',
   ],
-  ['Error: listen EACCES: permission denied 0.0.0.0:80', 'the app may not open port 80', 'process.env.PORT'],
+  [
+    'Error: listen EACCES: permission denied 0.0.0.0:80',
+    'the app is not allowed to open port 80',
+    'process.env.PORT',
+  ],
   [
     'Error: listen EADDRINUSE: address already in use :::3000',
     'the app opens port 3000, which is in use',
@@ -841,7 +851,7 @@ test('lines that package managers and Node.js add to every failure are not quote
   ]);
 });
 
-test('a script is named that has no exec bit, line ends of Windows, or is missing', async (t) => {
+test('a script is named that has no exec bit, Windows line endings, or is missing', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, {
     'scripts/build.sh': '#!/bin/sh\necho built\n',
@@ -860,27 +870,27 @@ test('a script is named that has no exec bit, line ends of Windows, or is missin
     ],
     [
       'sh: 1: ./scripts/windows.sh: not found',
-      'scripts/windows.sh has the line ends of Windows (CRLF), which no shell of Linux understands',
+      'scripts/windows.sh has Windows line endings (CRLF), which Linux shells do not understand',
       'sed -i "s/\\r$//" scripts/windows.sh',
     ],
     [
       'scripts/windows.sh: 2: set: Illegal option -',
-      'scripts/windows.sh has the line ends of Windows (CRLF), which no shell of Linux understands',
+      'scripts/windows.sh has Windows line endings (CRLF), which Linux shells do not understand',
       'scripts/windows.sh',
     ],
     [
       ': invalid option\nscripts/windows.sh: line 8: syntax error: unexpected end of file',
-      'scripts/windows.sh has the line ends of Windows (CRLF), which no shell of Linux understands',
+      'scripts/windows.sh has Windows line endings (CRLF), which Linux shells do not understand',
       'scripts/windows.sh',
     ],
     [
       '> ./scripts/windows.sh\n/usr/bin/env: ‘bash\\r’: No such file or directory',
-      'scripts/windows.sh has the line ends of Windows (CRLF), which no shell of Linux understands',
+      'scripts/windows.sh has Windows line endings (CRLF), which Linux shells do not understand',
       'scripts/windows.sh',
     ],
     [
       '/usr/bin/env: ‘bash\\r’: No such file or directory',
-      'a script has the line ends of Windows (CRLF), which no shell of Linux understands',
+      'a script has Windows line endings (CRLF), which Linux shells do not understand',
       'git add --renormalize',
     ],
     ['sh: 1: ./scripts/none.sh: not found', 'scripts/none.sh is not in the release', '.gitignore'],
@@ -909,7 +919,7 @@ test('a variable that the committed .env has is set from this file', async (t) =
   assert.equal(other?.hint, 'Set the value: sluice env set shop FAREWELL=…');
 });
 
-test('a module that differs from its file in capital letters is named', async (t) => {
+test('a module that differs from its file in case is named', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'src/config.ts': '', 'src/app.ts': '' });
   const rows = [
@@ -923,7 +933,7 @@ test('a module that differs from its file in capital letters is named', async (t
     const found = await diagnoseIn(directory, 'build', output.split('\n'));
     assert.match(
       found?.reason ?? '',
-      /the import of src\/Config(?:\.ts)? and the file src\/config\.ts differ in capital letters/,
+      /the import of src\/Config(?:\.ts)? and the file src\/config\.ts differ in case; Linux file names are case-sensitive/,
       output,
     );
   }
@@ -969,10 +979,7 @@ test('a dev dependency that was removed after the build is named', async (t) => 
   assert.equal(boot?.reason, '@acme/ui is a dev dependency, which Sluice removes after the build');
   assert.match(boot?.hint ?? '', /Move @acme\/ui to "dependencies".*"build": \{"prune": false\}/);
   const hook = await diagnoseIn(directory, 'hook', ['/bin/sh: 1: tsc: not found']);
-  assert.equal(
-    hook?.reason,
-    'a program is missing: typescript is a dev dependency, which Sluice removes after the build',
-  );
+  assert.equal(hook?.reason, 'typescript is a dev dependency, which Sluice removes after the build');
   const output = await diagnoseIn(directory, 'boot', [
     `Error: Cannot find module '${directory}/dist/main.js'`,
   ]);

@@ -66,8 +66,9 @@ const broken: Broken[] = [
     files: running(`require('no-such-package')`),
     code: 'boot_exited',
     step: 'boot',
-    message: /before it listened: a package is missing\n(?:.|\n)*Cannot find module 'no-such-package'/,
-    hint: /^no-such-package is not installed in the release/,
+    message:
+      /before it listened: no-such-package is not installed\n(?:.|\n)*Cannot find module 'no-such-package'/,
+    hint: /^Run `npm install no-such-package` and commit package\.json with the lockfile\.$/,
   },
   {
     name: 'TypeScript that Node.js cannot run',

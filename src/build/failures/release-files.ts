@@ -8,7 +8,7 @@ import type { Match, Values } from './diagnose.ts';
 
 /** Checks of rows that look at the files of the release. None follows a link out of the release. */
 
-/** Number of bytes of a script that are searched for line ends. */
+/** Number of bytes of a script that are searched for line endings. */
 const headBytes = 4096;
 /** Number of lines of a stack trace that are searched. */
 const maxStackLines = 12;
@@ -48,12 +48,12 @@ export async function isBesideCaller(match: Match): Promise<Values | undefined> 
   return undefined;
 }
 
-/** Applies if `{file}` is a script with line ends of Windows. */
+/** Applies if `{file}` is a script with Windows line endings. */
 export async function hasWindowsLines(match: Match): Promise<Values | undefined> {
   return windowsFile(match, match.groups['file'] ?? '');
 }
 
-/** Applies if the command, or a command that the package manager has printed, names a script with line ends of Windows. */
+/** Applies if the command, or a command that the package manager has printed, names a script with Windows line endings. */
 export async function runsWindowsLines(match: Match): Promise<Values | undefined> {
   const printed = match.output.filter((line) => /^[>$] /.test(line)).slice(-10);
   const words = [match.command, ...printed].flatMap((line) => line.split(/[\s"';&|]+/));
@@ -113,10 +113,10 @@ const packagesOfPrograms: Record<string, string> = {
   quasar: '@quasar/app-vite',
 };
 
-/** Returns the package that has a program, as `{package}`. */
+/** Returns `{program}`, and the package that has this program as `{package}`. */
 export function packageOfProgram({ groups }: Match): Values {
   const program = groups['program'] ?? '';
-  return { package: packagesOfPrograms[program] ?? program };
+  return { program, package: packagesOfPrograms[program] ?? program };
 }
 
 /** Returns the path of a module that the build must create as `{file}`, and advice as `{advice}`. */
@@ -136,7 +136,7 @@ export async function buildOutput(match: Match): Promise<Values | undefined> {
 }
 
 /**
- * Applies if the release has a missing module under a name with other capital letters: as `{wanted}` and `{actual}`. File
+ * Applies if the release has a missing module under a name that differs in case: as `{wanted}` and `{actual}`. File
  * systems of macOS and Windows ignore the difference.
  */
 export async function hasOtherCase(match: Match): Promise<Values | undefined> {
@@ -158,7 +158,7 @@ function importerIn({ output, at }: Match): string | undefined {
   return output.slice(at + 1, at + 4).flatMap((line) => /^\s*- (\/\S+)$/.exec(line)?.[1] ?? [])[0];
 }
 
-/** Returns the path that differs from `wanted` in capital letters only; undefined if there is none, or `wanted` exists. */
+/** Returns the path that differs from `wanted` in case only; undefined if there is none, or `wanted` exists. */
 async function actualPath(directory: string, wanted: string): Promise<string | undefined> {
   let at = '';
   let differs = false;
@@ -173,7 +173,7 @@ async function actualPath(directory: string, wanted: string): Promise<string | u
   return differs ? at : undefined;
 }
 
-/** Returns the entry with a name, else one with other capital letters; the last part of a module may lack its ending. */
+/** Returns the entry with a name, else one that differs in case; the last part of a module may lack its file extension. */
 async function likeName(directory: string, name: string, isLast: boolean): Promise<string | undefined> {
   let found: string | undefined;
   let read = 0;
@@ -188,7 +188,7 @@ async function likeName(directory: string, name: string, isLast: boolean): Promi
 }
 
 /** Returns the name of the package of a module: `@acme/ui/button` → `@acme/ui`. */
-function packageOf(module: string): string {
+export function packageOf(module: string): string {
   return module.split('/', module.startsWith('@') ? 2 : 1).join('/');
 }
 

@@ -92,7 +92,7 @@ async function findLockfiles(directory: string): Promise<typeof lockfiles> {
 const maxLockfileBytes = 64 * 1024 ** 2;
 
 async function readLockfile(directory: string, name: string): Promise<Lockfile> {
-  const hint = `A lockfile is a file of at most ${formatBytes(maxLockfileBytes)}.`;
+  const hint = `Commit the lockfile as a file of at most ${formatBytes(maxLockfileBytes)}.`;
   try {
     return { name, content: await readAppText(join(directory, name), directory, maxLockfileBytes) };
   } catch (error) {

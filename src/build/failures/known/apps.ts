@@ -21,7 +21,7 @@ export const appFailures: KnownFailure[] = [
     on: ['build'],
     pattern: /Treating warnings as errors because process\.env\.CI = true/,
     reason: 'the build treats warnings as errors, because the variable CI is set',
-    hint: 'Unset it: sluice env set {app} CI=false',
+    hint: 'Set CI to false: sluice env set {app} CI=false',
   },
   {
     on: everywhere,
@@ -50,13 +50,13 @@ export const appFailures: KnownFailure[] = [
     on: ['build'],
     pattern: /error TS\d+:|^Type error: /,
     reason: 'TypeScript found errors',
-    hint: 'The build log names the file and the line of each error.',
+    hint: 'Run `npm run build` on your machine, and fix the errors it lists.',
   },
   {
     on: ['build'],
     pattern: /^✖ \d+ problems? \([1-9]\d* errors?/,
     reason: 'ESLint found errors',
-    hint: 'The build log names the file and the line of each error.',
+    hint: 'Run `npm run build` on your machine, and fix the errors it lists.',
   },
   {
     on: ['boot'],
@@ -105,7 +105,7 @@ export const appFailures: KnownFailure[] = [
   {
     on: ['boot'],
     pattern: /listen EACCES: permission denied \S*?:?(?<port>\d+)$/,
-    reason: 'the app may not open port {port}',
+    reason: 'the app is not allowed to open port {port}',
     hint: 'Let the app listen on process.env.PORT. `sluice domains add` serves it on ports 80 and 443.',
   },
   {
@@ -116,14 +116,14 @@ export const appFailures: KnownFailure[] = [
       const file = pathInRelease(match, match.groups['path']);
       return file === undefined ? undefined : { file };
     },
-    reason: 'the app may not write {file}',
+    reason: 'the app is not allowed to write {file}',
     hint: 'Add the file or its directory to "shared" in sluice.json: the app may write there, and the data survives a deploy.',
   },
   {
     on: ['boot'],
     pattern:
       /(?:EACCES: permission denied|EPERM: operation not permitted|ENOENT: no such file or directory), (?:mkdir|open|copyfile|rename|unlink|rmdir|symlink|chmod|utime|access|write|scandir) '(?<path>\/[^']+)'/,
-    reason: 'the app may not write {path}, or it does not exist',
+    reason: 'the app is not allowed to write {path}, or {path} does not exist',
     hint: 'Point the app at a directory in its release, such as ./data, with its variable or its settings, and add "data" to "shared" in sluice.json.',
   },
 ];

@@ -1,7 +1,11 @@
+import { totalmem } from 'node:os';
 import type { KnownFailure } from '../diagnose.ts';
 
 const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 const commands = ['install', 'build', 'hook'] as const;
+
+/** Returns three quarters of the machine's memory, in MB. */
+const mostMemory = () => ({ megabytes: String(Math.floor((totalmem() / 1024 ** 2) * 0.75)) });
 
 /** Failures because of the disk or the memory. */
 export const resourceFailures: KnownFailure[] = [
@@ -15,13 +19,13 @@ export const resourceFailures: KnownFailure[] = [
     on: everywhere,
     pattern: /\bENOSPC\b|no space left on device/i,
     reason: 'the disk is full',
-    hint: 'Free disk space, or lower "keepReleases" of apps with many releases.',
+    hint: 'Free disk space on the server: `du -xm / | sort -n | tail` lists the largest directories.',
   },
   {
     on: commands,
     pattern: /\bEROFS\b|read-only file system/i,
     reason: 'a file system is read-only',
-    hint: 'A build may write to its release, its cache and its TMPDIR. On the server, `findmnt -O ro` lists read-only file systems.',
+    hint: 'Let the command write to the release or to TMPDIR. On the server, `findmnt -O ro` lists the read-only file systems.',
   },
   {
     on: ['boot'],
@@ -32,14 +36,16 @@ export const resourceFailures: KnownFailure[] = [
   {
     on: commands,
     pattern: /JavaScript heap out of memory|\bENOMEM\b|ERR_WORKER_OUT_OF_MEMORY/,
+    check: mostMemory,
     reason: 'memory ran out',
-    hint: 'Give Node.js more with `sluice env set {app} NODE_OPTIONS=--max-old-space-size=4096`, or build elsewhere and upload the result.',
+    hint: 'Give Node.js most of the memory: `sluice env set {app} NODE_OPTIONS=--max-old-space-size={megabytes}`. Or build elsewhere and upload the result.',
   },
   {
     on: ['boot'],
     pattern: /JavaScript heap out of memory|\bENOMEM\b|ERR_WORKER_OUT_OF_MEMORY/,
+    check: mostMemory,
     reason: 'memory ran out',
-    hint: 'Give Node.js more with `sluice env set {app} NODE_OPTIONS=--max-old-space-size=4096`, and set "workers" to 1 if the machine has little memory.',
+    hint: 'Run one worker with most of the memory: set "workers" to 1 in sluice.json, and `sluice env set {app} NODE_OPTIONS=--max-old-space-size={megabytes}`.',
   },
   {
     on: commands,
@@ -79,7 +85,7 @@ export const networkFailures: KnownFailure[] = [
   {
     on: ['install'],
     pattern: /npm (?:error|ERR!) code E429|\b429 Too Many Requests/,
-    reason: 'the registry limits the number of requests',
+    reason: 'the rate limit of the registry is reached',
     hint: 'Deploy again in some minutes.',
   },
   {

@@ -4,6 +4,7 @@ import {
   hasOtherCase,
   isBesideCaller,
   isDevDependency,
+  packageOf,
   pathInRelease,
 } from '../release-files.ts';
 
@@ -39,8 +40,9 @@ export const moduleFailures: KnownFailure[] = [
         },
       });
     },
-    reason: 'the import of {wanted} and the file {actual} differ in capital letters, which count on Linux',
-    hint: 'Write {actual} in the import. To rename the file instead: `git mv {actual} {wanted}`, with its ending.',
+    reason:
+      'the import of {wanted} and the file {actual} differ in case; Linux file names are case-sensitive',
+    hint: 'Write {actual} in the import. To rename the file instead: `git mv {actual} {wanted}`, with its file extension.',
   },
   {
     on: everywhere,
@@ -71,10 +73,14 @@ export const moduleFailures: KnownFailure[] = [
     hint: 'Move {package} to "dependencies" in package.json, or keep dev dependencies with "build": {"prune": false} in sluice.json.',
   },
   {
-    on: afterBuild,
-    pattern: /Cannot find (?:module|package) '(?<module>@?[\w][^']*)'/,
-    reason: 'a package is missing',
-    hint: '{module} is not installed in the release. Add it to "dependencies" in package.json, and commit the lockfile.',
+    on: everywhere,
+    pattern:
+      /Cannot find (?:module|package) ['"](?<module>@?\w[^'"]*)['"]|Can't resolve '(?<module2>@?\w[^']*)'|Could not resolve "(?<module3>@?\w[^"]*)"|failed to resolve import "(?<module4>@?\w[^"]*)"/,
+    check: ({ groups: { module, module2, module3, module4 } }) => ({
+      package: packageOf(module ?? module2 ?? module3 ?? module4 ?? ''),
+    }),
+    reason: '{package} is not installed',
+    hint: 'Run `npm install {package}` and commit package.json with the lockfile.',
   },
   {
     on: afterBuild,
@@ -92,8 +98,8 @@ export const moduleFailures: KnownFailure[] = [
       const { module = '' } = match.groups;
       return { file: (module.startsWith('/') ? pathInRelease(match, module) : undefined) ?? module };
     },
-    reason: 'a file is missing',
-    hint: '{file} is not in the release. Check whether .gitignore excludes it, or whether the build must create it.',
+    reason: '{file} is not in the release',
+    hint: 'Commit {file}, which .gitignore may exclude, or let the "build" script create the file.',
   },
   {
     on: afterBuild,
@@ -121,19 +127,9 @@ export const moduleFailures: KnownFailure[] = [
   {
     on: ['build', 'install'],
     pattern:
-      /Cannot find (?:module|package) ['"](?<module>@?\w[^'"]*)['"]|Can't resolve '(?<module2>@?\w[^']*)'|Could not resolve "(?<module3>@?\w[^"]*)"|failed to resolve import "(?<module4>@?\w[^"]*)"/,
-    check: ({ groups }) => {
-      const { module, module2, module3, module4 } = groups;
-      const name = module ?? module2 ?? module3 ?? module4 ?? '';
-      return { package: name.split('/', name.startsWith('@') ? 2 : 1).join('/') };
-    },
-    reason: 'a module is missing',
-    hint: 'Add the package and commit package.json with the lockfile: `npm install {package}`.',
-  },
-  {
-    on: ['build', 'install'],
-    pattern: /Cannot find (?:module|package) |ERR_MODULE_NOT_FOUND|Module not found: |Could not resolve "/,
-    reason: 'a module is missing',
-    hint: 'Check whether .gitignore excludes the file, and compare the capital letters of its path.',
+      /(?:Module not found: (?:Error: )?)?(?:Cannot find (?:module|package)|Can't resolve|Could not resolve) ['"](?<module>[^'"]{1,200})['"]|ERR_MODULE_NOT_FOUND|Module not found: /,
+    check: ({ groups: { module = 'a module' } }) => ({ module }),
+    reason: 'the import of {module} finds no file',
+    hint: 'Compare the import with the files in git: .gitignore may exclude the file, and Linux file names are case-sensitive.',
   },
 ];

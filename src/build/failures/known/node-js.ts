@@ -58,9 +58,9 @@ export const nodeFailures: KnownFailure[] = [
   },
   {
     on: everywhere,
-    pattern: /Unknown file extension "(?<ending>\.\w+)"/,
+    pattern: /Unknown file extension "(?<extension>\.\w+)"/,
     check: sourceFile,
-    reason: 'Node.js does not run files that end in {ending}',
+    reason: 'Node.js does not run files with the file extension {extension}',
     hint: loader,
   },
   {
@@ -70,8 +70,8 @@ export const nodeFailures: KnownFailure[] = [
       /Cannot find module '[^']*\/[^'/.]+' imported/.test(match.output[match.at] ?? '')
         ? sourceFile(match)
         : undefined,
-    reason: 'an import lacks the ending .ts, which Node.js needs',
-    hint: `Write the ending in each import: \`import x from './x.ts'\`. ${loader}`,
+    reason: 'an import lacks the file extension .ts, which Node.js needs',
+    hint: `Write the file extension in each import: \`import x from './x.ts'\`. ${loader}`,
   },
   {
     on: everywhere,
@@ -84,7 +84,7 @@ export const nodeFailures: KnownFailure[] = [
   {
     on: everywhere,
     pattern: /ERR_UNSUPPORTED_DIR_IMPORT|Did you mean to import ["'][^"']+\.js["']/,
-    reason: 'an import names a directory, or lacks the ending .js, which ES modules need',
+    reason: 'an import names a directory, or lacks the file extension .js, which ES modules need',
     hint: 'Write the whole path, such as `./lib/index.js`, in each import. With TypeScript, set "module": "nodenext" in tsconfig.json to find them all.',
   },
   {

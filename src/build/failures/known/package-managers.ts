@@ -71,7 +71,7 @@ export const packageFailures: KnownFailure[] = [
     on,
     pattern: /npm (?:error|ERR!) code EINTEGRITY|ERR_PNPM_TARBALL_INTEGRITY|YN0018|Integrity check failed/,
     reason: 'a package does not match its checksum in the lockfile',
-    hint: 'The package may have been published again, or the registry changes packages. If you trust the package, write the lockfile again.',
+    hint: 'The package may have been published again. If you trust the package, write the lockfile again and commit it: `rm -rf node_modules package-lock.json && npm install`.',
   },
   {
     on,
@@ -86,7 +86,7 @@ export const packageFailures: KnownFailure[] = [
     pattern:
       /npm (?:error|ERR!) code (?:EBADENGINE|EBADDEVENGINES)|ERR_PNPM_UNSUPPORTED_ENGINE|The engine "\w+" is incompatible/,
     reason: 'a package requires another version of Node.js or of the package manager',
-    hint: 'Check "engines" and "devEngines" in package.json and in the package that the log names.',
+    hint: 'Correct "engines" or "devEngines" in package.json if they ask for the version. Otherwise run `npm update PACKAGE` with the package that the log names, and commit the lockfile.',
   },
   {
     on,

@@ -116,19 +116,19 @@ export const programFailures: KnownFailure[] = [
       /^[^\s:]+: (?:(?:line )?\d+: )?(?<file>[^\s:]+): (?:not found|cannot execute: required file not found)$|^(?<script>[^\s:]+): (?:line )?\d+: /,
     check: (match) =>
       hasWindowsLines({ ...match, groups: { file: match.groups['file'] ?? match.groups['script'] ?? '' } }),
-    reason: '{file} has the line ends of Windows (CRLF), which no shell of Linux understands',
+    reason: '{file} has Windows line endings (CRLF), which Linux shells do not understand',
   },
   {
     ...windowsLines,
     pattern:
       /(?:\\r|\^M|\r).{0,3}: (?:No such file|bad interpreter|command not found)|^: (?:not found|bad interpreter)/,
     check: runsWindowsLines,
-    reason: '{file} has the line ends of Windows (CRLF), which no shell of Linux understands',
+    reason: '{file} has Windows line endings (CRLF), which Linux shells do not understand',
   },
   {
     ...windowsLines,
     pattern: /(?:\\r|\^M|\r).{0,3}: (?:No such file|bad interpreter|command not found)/,
-    reason: 'a script has the line ends of Windows (CRLF), which no shell of Linux understands',
+    reason: 'a script has Windows line endings (CRLF), which Linux shells do not understand',
     hint: 'Add the line `*.sh text eol=lf` to .gitattributes, run `git add --renormalize .`, and commit.',
   },
   {
@@ -185,7 +185,7 @@ export const programFailures: KnownFailure[] = [
     on: ['hook', 'boot'],
     pattern: notFound,
     check: (match) => isDevProgram({ ...match, groups: { program: program(match.groups) } }),
-    reason: 'a program is missing: {package} is a dev dependency, which Sluice removes after the build',
+    reason: '{package} is a dev dependency, which Sluice removes after the build',
     hint: 'Move {package} to "dependencies" in package.json, or keep dev dependencies with "build": {"prune": false} in sluice.json.',
   },
   {
@@ -203,8 +203,8 @@ export const programFailures: KnownFailure[] = [
     on: everywhere,
     pattern: notFound,
     check: (match) => packageOfProgram({ ...match, groups: { program: program(match.groups) } }),
-    reason: 'a program is missing',
-    hint: 'Add its package to the app and commit the lockfile: `npm install --save-dev {package}`. Or install the program on the server.',
+    reason: 'the program {program} is not installed',
+    hint: 'Run `npm install --save-dev {package}` and commit the lockfile, or install {program} on the server.',
   },
   {
     on: everywhere,

@@ -110,7 +110,7 @@ export const serviceFailures: KnownFailure[] = [
 
 /** Names of variables in the output of a library that checks variables. */
 const variableName = /(?<![\w.$/-])([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|PORT|SECRET|TOKEN|DOMAIN|HOST)(?![\w(])/g;
-/** Words in capitals that are no variables. */
+/** Words in capitals that are not variables. */
 const noVariables = /^(?:ERR_|MODULE_|UNABLE_|ELIFECYCLE)/;
 /** Number of lines that may list variables. */
 const listed = 40;
@@ -124,11 +124,11 @@ function variablesBelow({ output, at }: Match): Values | undefined {
 
 function variablesInLine({ output, at }: Match): Values | undefined {
   const [line = ''] = output.slice(at, at + 1);
-  // Names of constants in the code are no variables of the environment.
+  // Names of constants in the code are not variables of the environment.
   return /ReferenceError|no-undef/.test(line) ? undefined : variablesIn([line]);
 }
 
-/** Words of one part in capitals that are no variables. */
+/** Words of one part in capitals that are not variables. */
 const words =
   /^(?:URL|URI|JSON|HTML|HTTP|HTTPS|API|JWT|SQL|XML|CSS|CORS|CSRF|TLS|SSL|UUID|GET|POST|PUT|DELETE|YAML|DOM|NULL|ERROR|WARN|INFO|DEBUG|FATAL)$/;
 
