@@ -248,7 +248,9 @@ test('an app cannot read or change files of another app or of Sluice', {
         );
       }
       assert.equal(isolated.runner.signalCode, null);
-      const ended = (await appLog(own.logs)).filter(({ text }) => text.includes('wrote into the channel'));
+      const ended = (await appLog(own.logs)).filter(({ text }) =>
+        text.includes("wrote into Sluice's channel"),
+      );
       assert.equal(ended.length, said.length);
     },
   );

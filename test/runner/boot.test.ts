@@ -35,12 +35,18 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
     code: 'settle_exited',
     message: /listened, and then ended with exit status 1\n(?:.|\n)*before the second one listens/,
   },
-  cluster: { code: 'boot_cluster', message: /starts processes with node:cluster/ },
-  'cluster-none': { code: 'boot_cluster', message: /starts processes with node:cluster/ },
-  'cluster-sticky': { code: 'boot_cluster', message: /starts processes with node:cluster/ },
+  cluster: { code: 'boot_cluster', message: /^the app listens in the primary process of node:cluster/ },
+  'cluster-none': {
+    code: 'boot_cluster',
+    message: /^the app listens in the primary process of node:cluster/,
+  },
+  'cluster-sticky': {
+    code: 'boot_cluster',
+    message: /^the app listens in the primary process of node:cluster/,
+  },
   'cluster-late': {
     code: 'boot_cluster',
-    message: /starts processes with node:cluster/,
+    message: /^the app listens in the primary process of node:cluster/,
     settings: { settleTime: '10s' },
   },
   'not-ready': {

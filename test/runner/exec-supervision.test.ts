@@ -66,7 +66,7 @@ test('a worker of which a process hangs, or none listens any more, is replaced (
   await runner.release(spec);
   for (const [path, reason] of [
     ['/stuck', /has not turned its event loop for/],
-    ['/end', /has had no process that listens for/],
+    ['/end', /no process has listened for/],
   ] as const) {
     const [{ pid = 0 } = {}] = await workersOf(runner);
     await fetchText(runner.port, path);

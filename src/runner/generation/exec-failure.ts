@@ -96,7 +96,7 @@ interface Foreign extends Program {
   port: number;
 }
 
-/** Finds the processes of a worker that listen and are no members. */
+/** Finds the processes of a worker that listen and are not members. */
 async function foreignListeners(worker: WorkerHandle, port?: number): Promise<Foreign[]> {
   const found = (await listListeners(port, treeOf(worker))) ?? [];
   // Members have copies of the runner's socket, which listens if another release is live.

@@ -376,7 +376,7 @@ function faultOf(
   // A worker may wait for a log that cannot be written. A new worker would wait as well.
   if (isSilent && !worker.output.isBlocked(now)) {
     if (worker.members?.listens === false)
-      return `has had no process that listens for ${formatDuration(silentFor)} ("stuckTimeout")`;
+      return `no process has listened for ${formatDuration(silentFor)} ("stuckTimeout")`;
     return `has not turned its event loop for ${formatDuration(silentFor)} ("stuckTimeout")`;
   }
   return undefined;

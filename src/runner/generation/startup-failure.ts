@@ -34,15 +34,16 @@ export function neverListened(worker: WorkerHandle, spec: GenerationSpec): Promi
   return failure(worker, 'boot_timeout', `${fault} within ${formatDuration(bootTimeout)}`, { hint });
 }
 
-/** Returns the error for an app that uses node:cluster: switches, drains and checks do not reach its child processes. */
-export function forked(worker: WorkerHandle, { script, exec }: GenerationSpec): Promise<AppError> {
+/**
+ * Returns the error for an app that listens in the primary process of node:cluster. Outside exec mode, the server catches this
+ * error, and boots the app in exec mode.
+ */
+export function forked(worker: WorkerHandle, { script }: GenerationSpec): Promise<AppError> {
   const hint = script.includes('/.output/server/')
     ? 'Build with the preset node_server (NITRO_PRESET=node_server); "workers" in sluice.json sets the number of processes.'
     : 'Start the file that listens, without node:cluster; "workers" in sluice.json sets the number of processes. Many servers have a setting for one process, such as WEB_CONCURRENCY=1.';
   const message =
-    exec === undefined
-      ? 'the app starts processes with node:cluster, and Sluice cannot check those processes'
-      : 'the app listens in the primary process of node:cluster, and Sluice cannot check the processes that get its connections';
+    'the app listens in the primary process of node:cluster, and Sluice cannot check the processes that get its connections';
   return failure(worker, 'boot_cluster', message, { hint });
 }
 
@@ -68,7 +69,7 @@ function maskedStart(body: string, { log }: GenerationSpec): string[] {
 
 /** Returns the error for an app that ends after it has listened. */
 export function unsettled(worker: WorkerHandle, spec: GenerationSpec, exit: Exit): Promise<AppError> {
-  const hint = `A new worker must live for ${formatDuration(spec.settleTime)} ("settleTime") before it gets traffic.`;
+  const hint = `Read the last lines that the app printed. A new worker must run for ${formatDuration(spec.settleTime)} ("settleTime") before it gets traffic.`;
   const message = `the app listened, and then ${describeExit(exit)}`;
   return failure(worker, 'settle_exited', message, { hint: exit.code === 0 ? endedByItself : hint });
 }
@@ -103,7 +104,7 @@ export async function failure(
 
 /** Hint for an app that ends without an error. */
 const endedByItself =
-  'The app ended without an error, as if its work was done. Some programs end when their standard input ends, and the input of an app is empty. Many of them have a flag or a variable that prevents this.';
+  'Let the app run until SIGTERM. If the program ends because its standard input is empty, set the flag or the variable of the program that prevents this.';
 
 /** Hint for an app that ends without an error and without output: most often its file only exports the app. */
 function neverStarted({ directory, script }: GenerationSpec): string {

@@ -89,7 +89,7 @@ export class WorkerHandle extends AppProcess {
     const message = (received: FromWorker) => this.#receive(received);
     const refused = (why: 'wrote' | 'many' = 'wrote') => {
       if (why === 'many') return this.log(`has more than ${mostMembers} processes that listen`);
-      this.log('wrote into the channel between it and Sluice, and is ended');
+      this.log("wrote into Sluice's channel; Sluice ends the worker");
       this.kill();
     };
     if (typeof channel === 'function') {
