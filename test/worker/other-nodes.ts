@@ -7,7 +7,7 @@ import { median } from '../../bench/support.ts';
 import { bootstrapTimes } from '../../bench/worker.ts';
 import { oldestNode } from '../../src/build/node-version/known.ts';
 
-/** Oldest version that apps get, and the newest of each line with long-term support without a known fault. */
+/** Oldest version that apps get, and the newest of each LTS line without a known fault. */
 const supported = [oldestNode, '18', '20', '22', '24.21', '26'];
 /** Tests of the bootstrap in apps. */
 const files = [

@@ -31,7 +31,7 @@ type Ranged = NodeRequest & { range: NodeRange };
 
 /**
  * Chooses the Node.js of an app: Sluice's own if the app asks for none or accepts it, otherwise the newest version that the app
- * accepts. The first request decides; further ones narrow the choice where they can. Prefers lines with long-term support, and
+ * accepts. The first request decides; further ones narrow the choice where they can. Prefers LTS lines, and
  * avoids versions with known faults unless the app accepts no other. An app that accepts only older versions than there are gets
  * the oldest line.
  * @throws AppError `unsupported_node_version`
@@ -124,7 +124,7 @@ function prefer(
   const isBetter = [
     (version: string) => version === own,
     (version: string) => faultOf(version) === undefined,
-    // Lines with long-term support.
+    // LTS lines.
     (version: string) => majorOf(version) % 2 === 0,
   ];
   const best = isBetter.reduce((some, isGood) => {

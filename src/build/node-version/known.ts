@@ -1,7 +1,7 @@
-/** Oldest Node.js that runs apps: the first version of its line with long-term support, and the oldest that pnpm 10 and yarn 4 run on. */
+/** Oldest Node.js that runs apps: the first LTS version of its line, and the oldest that pnpm 10 and yarn 4 run on. */
 export const oldestNode = '18.12.0';
 
-/** Code names of lines with long-term support, for requests such as `lts/iron`. */
+/** Code names of LTS lines, for requests such as `lts/iron`. */
 export const codeNames: Readonly<Record<string, number>> = {
   argon: 4,
   boron: 6,

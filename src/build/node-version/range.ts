@@ -21,7 +21,7 @@ const newest = new Set(['', 'x', 'node', 'latest', 'current', 'stable', 'unstabl
 
 /**
  * Parses a request for Node.js: a version such as `v20.11.1`, a range such as `20.x` or `>=18 <23`, a word of a version manager
- * such as `node`, `lts/*` or `lts/iron`. `lts/*` allows every line with long-term support. Returns undefined for any other text.
+ * such as `node`, `lts/*` or `lts/iron`. `lts/*` allows every LTS line. Returns undefined for any other text.
  */
 export function parseRange(text: string): NodeRange | undefined {
   if (text.length > maxLength) return undefined;
@@ -53,7 +53,7 @@ function toRange(text: string): Range | undefined {
   }
 }
 
-/** Returns the range of all lines with long-term support, or of the line `back` lines before the newest one. */
+/** Returns the range of all LTS lines, or of the line `back` lines before the newest one. */
 function longTerm(back?: number): Range | undefined {
   const lines = Object.values(codeNames).map((line) => `${line}.x`);
   const text = back === undefined ? lines.join(' || ') : lines.at(-1 - back);

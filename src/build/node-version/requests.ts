@@ -9,7 +9,7 @@ import { packageRequests } from './packages.ts';
 /**
  * Returns the requests of an app for a Node.js. The first one has precedence: the setting `node`, `.nvmrc`, `.node-version`,
  * `.tool-versions`, `volta` and `engines` in package.json, `devEngines`. For a member of a workspace, those of the member come
- * before those at the top. Packages that fail on newer versions come last.
+ * before those in the workspace root. Packages that fail on newer versions come last.
  * @param tree directory of the release, in which `settings.directory` is the app
  * @throws AppError `invalid_settings`
  */
@@ -24,7 +24,7 @@ export async function readNodeRequests(
   const ofPackages = await packageRequests(tree, manifest);
   if (directory === '') return [...ofSetting, ...ofApp, ...ofPackages];
   const ofTop = await requestsIn(tree, await readManifest(tree));
-  const atTop = ofTop.map(({ from, text }) => ({ from: `${from} at the top`, text }));
+  const atTop = ofTop.map(({ from, text }) => ({ from: `${from} in the workspace root`, text }));
   return [...ofSetting, ...ofApp, ...atTop, ...ofPackages];
 }
 

@@ -38,7 +38,7 @@ test('an app that accepts the Node.js of Sluice gets it, and the list of version
   }
 });
 
-test('other requests get the newest version that they allow, of a line with long-term support if there is one', async () => {
+test('other requests get the newest version that they allow, of an LTS line if there is one', async () => {
   const expected = {
     22: '22.23.5',
     v22: '22.23.5',

@@ -47,7 +47,7 @@ test('a member of a workspace comes before the top', async (t) => {
   const files = { '.nvmrc': '22', 'web/package.json': { engines: { node: '>=20' } }, 'other/.nvmrc': '18' };
   assert.deepEqual(await requestsOf(t, files, { directory: 'web' }), [
     '"engines" in package.json: >=20',
-    '.nvmrc at the top: 22',
+    '.nvmrc in the workspace root: 22',
   ]);
 });
 
