@@ -5,7 +5,7 @@ import { directoryPath, relativePath } from './sources.ts';
 const site = group({
   directory: setting('Directory of the files.', directoryPath, '.'),
   spa: setting(
-    'Answer navigations to paths without a file with index.html, for an app that reads the path in the browser. Default: true for tools and frameworks of such apps.',
+    'Serve index.html for paths without a file (client-side routing). Default: true for tools and frameworks of such apps.',
     v.boolean(),
   ),
 });
