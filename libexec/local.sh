@@ -44,7 +44,7 @@ install_and_start() {
 }
 
 # Installs the packages in package-lock.json, one of which has the Node.js of Sluice. npm writes
-# node_modules/.package-lock.json last, so a newer lock file has changed since.
+# node_modules/.package-lock.json last, so a newer lockfile has changed since.
 install_packages() {
   if "$node" --version >/dev/null 2>&1 && [ ! "$root/package-lock.json" -nt "$root/node_modules/.package-lock.json" ]; then
     say "packages: already installed"

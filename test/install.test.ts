@@ -269,7 +269,7 @@ test('install.sh explains failures of programs, without the password of a proxy'
 
 /**
  * A checkout of its own, on ports of its own. Its node_modules holds links to the packages that are there, and is
- * newer than the lock file: as npm leaves it. No npm is sure to have made a .bin/node in it.
+ * newer than the lockfile: as npm leaves it. No npm is sure to have made a .bin/node in it.
  */
 async function checkout(t: TestContext) {
   const root = await mkdtemp(join(tmpdir(), 'sluice-test-'));

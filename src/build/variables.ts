@@ -45,7 +45,7 @@ const buildDefaults = {
   // npm 7 to 12 read this variable; other package managers have theirs in managers.ts. pnpm removes `npm_…` from the variables of
   // scripts, but no capital letters.
   NPM_CONFIG_INCLUDE: 'dev',
-  // A release is no clone: these programs install git hooks, or fail without a repository.
+  // A release is not a clone: these programs install git hooks, or fail without a repository.
   HUSKY: '0',
   LEFTHOOK: '0',
   SKIP_INSTALL_SIMPLE_GIT_HOOKS: '1',
