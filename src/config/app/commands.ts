@@ -107,7 +107,7 @@ type Job = v.InferOutput<typeof job>;
 
 /** Scheduled jobs. Parsed to the parameters of the runner; each has a name. */
 export const cron = setting(
-  'Scheduled commands and requests, at most 100. See docs/processes.md.',
+  'Scheduled commands and requests, at most 100. See docs/schedules.md.',
   v.pipe(
     v.array(job),
     v.maxLength(maxJobs, `at most ${maxJobs} jobs`),

@@ -35,7 +35,7 @@ function isInside(path: string): boolean {
 }
 
 export const root = setting(
-  'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings. A member of a workspace stays in its workspace, which becomes the release.',
+  'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings. A member of a workspace stays in its workspace, which becomes the release. See docs/monorepos.md.',
   v.union(
     [relativePath, v.record(v.string(), relativePath)],
     'a directory such as "server", or one for each app: {"shop": "apps/shop"}',
@@ -43,7 +43,7 @@ export const root = setting(
 );
 
 export const directory = setting(
-  'Directory of the app inside the release, such as `apps/web`. Its package.json has the start command. Commands run in this directory, and all paths in the settings are relative to it. See docs/start.md.',
+  'Directory of the app inside the release, such as `apps/web`. Its package.json has the start command. Commands run in this directory, and all paths in the settings are relative to it. See docs/monorepos.md.',
   relativePath,
 );
 
