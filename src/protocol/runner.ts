@@ -49,7 +49,7 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
 
 /** Command that starts the app in a process of its own: exec mode. */
 export interface ExecCommand {
-  /** run by `/bin/sh -c` in the directory of the release */
+  /** run by `/bin/sh -c` in the app's directory: the release, or `directory` in it */
   command: string;
   /** clause on why the command is not a file that Node.js can run, such as `it runs the shell script ./start.sh` */
   reason: string;
