@@ -104,7 +104,7 @@ export async function failure(
 
 /** Hint for an app that ends without an error. */
 const endedByItself =
-  'Let the app run until SIGTERM. If the program ends because its standard input is empty, set the flag or the variable of the program that prevents this.';
+  'Let the app run until SIGTERM. Some programs end when their standard input ends, and the input of an app is empty: set the flag or the variable that prevents this.';
 
 /** Hint for an app that ends without an error and without output: most often its file only exports the app. */
 function neverStarted({ directory, script }: GenerationSpec): string {
