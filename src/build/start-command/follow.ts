@@ -1,30 +1,25 @@
-import { join, normalize, relative } from 'node:path';
-import { expandWord, type Word } from '../../releases/words.ts';
+import { join } from 'node:path';
+import type { Word } from '../../releases/words.ts';
 import { managers } from './managers.ts';
 import { monorepoTools } from './monorepo-tools.ts';
 import { type NodeCommand, parseNode, parseRuntime, runtimes } from './node-arguments.ts';
 import { NeedsShell } from './options.ts';
 import { processManagers } from './process-managers.ts';
 import {
-  builders,
   developmentCommands,
   isIn,
   otherLanguages,
+  programName,
   startsOthers,
   systemPrograms,
 } from './programs.ts';
-import { manifestFor, type Project, readEnvFile } from './project.ts';
+import { manifestFor, type Project } from './project.ts';
+import { withWords } from './quote.ts';
 import { servingScript } from './serving-script.ts';
-import { type CommandLine, parseCommandLine, type SimpleCommand } from './shell.ts';
-import {
-  addNotice,
-  type CommandSource,
-  changeDirectory,
-  newTrail,
-  type Trail,
-  unsupportedStart,
-} from './trail.ts';
-import { assign, type Behind, type Wrapper, wrappers } from './wrappers.ts';
+import { commandsOf, parseCommandLine } from './shell.ts';
+import { divideSteps, takeStep } from './steps.ts';
+import { addNotice, type CommandSource, newTrail, type Trail, unsupportedStart } from './trail.ts';
+import { type Behind, type Wrapper, wrappers } from './wrappers.ts';
 
 /**
  * What a command comes to: a file for Node.js, a file that names its own interpreter, a program of a package, or a command that
@@ -37,11 +32,15 @@ export type Target =
 /** Command behind a start command: Sluice has followed scripts, and seen through other programs. */
 export interface FoundCommand
   extends CommandSource,
-    Omit<Trail, 'project' | 'fromScript' | 'scripts' | 'keep'> {
+    Omit<Trail, 'project' | 'fromScript' | 'scripts' | 'keep' | 'steps'> {
   target: Target;
   nodeArgs: Word[];
   args: Word[];
   keep: string[];
+  /** shell commands that run once before the workers start */
+  before: string[];
+  /** shell commands that belong to the build */
+  builds: string[];
   /** the command as written, for a shell */
   shell: string;
 }
@@ -82,15 +81,16 @@ export async function followScript(project: Project, name: string): Promise<Foun
   return finish(await runScript(name, { text: `npm run ${name}`, from: 'Sluice' }, trail, 0), trail);
 }
 
-function finish(found: Found, { project, fromScript, scripts, keep, ...trail }: Trail): FoundCommand {
-  return { ...found, ...trail, keep: [...keep] };
+function finish(found: Found, { project, fromScript, scripts, keep, steps, ...trail }: Trail): FoundCommand {
+  const { before, builds, keep: ofSteps } = divideSteps(steps);
+  return { ...found, ...trail, before, builds, keep: [...keep, ...ofSteps] };
 }
 
 async function follow(source: CommandSource, trail: Trail, depth: number): Promise<Found> {
   if (depth > maxDepth) throw unsupportedStart(source, `it leads through more than ${maxDepth} commands`);
-  const line = parseCommandLine(source.text);
+  const line = parseCommandLine(source.text, trail.project.cache.lines);
   if (line.fault !== null) throw unsupportedStart(source, line.fault);
-  for (const command of line.before) await runBefore(command, source, trail);
+  for (const command of line.before) await takeStep(command, source, trail);
   const { last } = line;
   const inShell = (reason: string): Found => ({
     ...source,
@@ -167,11 +167,6 @@ function targetOf({ nodeArgs, file, args }: NodeCommand): Pick<Found, 'target' |
   return { target: { kind: 'file', name: file }, nodeArgs, args };
 }
 
-/** Returns the name of a program without the directories in which it usually is. */
-function programName(word: string): string {
-  return word.replace(/^(?:(?:\.\/)?node_modules\/\.bin\/|\/usr(?:\/local)?\/bin\/|\/bin\/)/, '');
-}
-
 /** @throws AppError `unsupported_start` for a program that is certainly not Node.js */
 function rejectOthers(name: string, source: CommandSource, { manifest }: Project): void {
   const base = name.replace(/^\.\//, '');
@@ -192,7 +187,7 @@ async function runBehind(behind: Behind, source: CommandSource, trail: Trail, le
   if ('words' in behind) return await run(behind.words, source, trail, { ...level, depth });
   if ('script' in behind) return await runScript(behind.script, source, trail, depth, behind.args);
   const { text, from = source.from, args = [] } = behind;
-  return withArguments(await follow({ text, from }, trail, depth), args);
+  return await follow({ text: withWords(text, args), from }, trail, depth);
 }
 
 /** Follows a script of package.json, as `npm run` does, with its `pre` script. */
@@ -207,7 +202,8 @@ async function runScript(
   const text = found?.manifest.scripts[name];
   if (found === undefined || text === undefined) {
     // npm starts this file if there is no script.
-    if (name === 'start') return await follow({ text: 'node server.js', from: source.from }, trail, depth);
+    if (name === 'start')
+      return await follow({ text: withWords('node server.js', args), from: source.from }, trail, depth);
     throw unsupportedStart(
       source,
       `package.json has no script "${name}"`,
@@ -221,11 +217,15 @@ async function runScript(
   const { scripts } = found.manifest;
   const [pre, post] = [`pre${name}`, `post${name}`];
   if (scripts[pre] !== undefined) {
+    // It runs in a shell of its own.
+    const { directory, env, defaults } = trail;
+    Object.assign(trail, { env: { ...env }, defaults: { ...defaults } });
     const from = sourceIn(trail, pre, found.directory);
-    const line = parseCommandLine(scripts[pre]);
+    const line = parseCommandLine(scripts[pre], trail.project.cache.lines);
     if (line.fault === null) {
-      for (const command of commandsOf(line)) await runBefore(command, { text: scripts[pre], from }, trail);
+      for (const command of commandsOf(line)) await takeStep(command, { text: scripts[pre], from }, trail);
     }
+    Object.assign(trail, { directory, env, defaults });
   }
   if (scripts[post] !== undefined) {
     addNotice(trail, {
@@ -234,10 +234,8 @@ async function runScript(
       hint: 'Set the hook "postSwitch" in sluice.json for work that follows the switch.',
     });
   }
-  return withArguments(
-    await follow({ text, from: sourceIn(trail, name, found.directory) }, trail, depth),
-    args,
-  );
+  const from = sourceIn(trail, name, found.directory);
+  return await follow({ text: withWords(text, args), from }, trail, depth);
 }
 
 /** Returns the name of a script in a directory of the release, for messages. */
@@ -245,128 +243,9 @@ function sourceIn({ fromScript }: Trail, script: string, directory: string): str
   return fromScript(script).replace('package.json', join(directory, 'package.json'));
 }
 
-function commandsOf({ before, last }: CommandLine): CommandLine['before'] {
-  return [...before, { ...last, mayFail: false }];
-}
-
 function scriptsHint(scripts: Record<string, string> = {}): string {
   const names = Object.keys(scripts);
   return names.length === 0
     ? 'Add the script to package.json, or name a file in sluice.json, as in {"start": "node server.js"}.'
     : `Scripts of package.json: ${names.join(', ')}. Name one in sluice.json, as in {"start": "npm run ${names[0]}"}.`;
-}
-
-function withArguments(found: Found, args: Word[]): Found {
-  if (args.length === 0) return found;
-  const shell = [found.shell, ...args.map(quoteWord)].join(' ');
-  return { ...found, args: [...found.args, ...args], shell };
-}
-
-/** Returns a word as a shell reads it. */
-function quoteWord(word: Word): string {
-  if (typeof word === 'string') return quote(word);
-  return `"${word.map((part) => (typeof part === 'string' ? part.replaceAll(/["\\$`]/g, '\\$&') : `\${${part.variable}:-${part.default ?? ''}}`)).join('')}"`;
-}
-
-function quote(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-/** Commands that change the shell, or that change nothing that matters to the app. */
-const quiet = new Set(['set', 'true', ':', 'echo', 'clear', 'cls', 'printf', 'umask', 'ulimit']);
-
-/** Commands of package managers that install the dependencies. */
-const installs =
-  /^(?:npm (?:ci|i|install)|pnpm (?:i|install)|yarn(?: install)?|bun (?:i|install))(?: -\S+)*$/;
-
-/** Handles a command that precedes the start: it runs once, in the build or before the workers start. */
-async function runBefore(
-  command: CommandLine['before'][number],
-  source: CommandSource,
-  trail: Trail,
-): Promise<void> {
-  const { words, assignments, text, mayFail } = command;
-  for (const [name, value] of assignments) if (words.length === 0) trail.env[name] = value;
-  const [program, ...rest] = words;
-  if (command.needsShell === null) {
-    if (program === undefined) return;
-    if (program === 'cd' && typeof rest[0] === 'string') return changeDirectory(trail, rest[0], source);
-    if (program === 'export' || program === 'set' || program === 'SET') {
-      for (const word of rest) assign(trail, word);
-      return;
-    }
-    if ((program === '.' || program === 'source') && typeof rest[0] === 'string') {
-      const file = normalize(join(trail.directory, rest[0]));
-      Object.assign(trail.env, (await readEnvFile(trail.project, file)) ?? {});
-      delete trail.env['PORT'];
-      return;
-    }
-    if (typeof program === 'string' && quiet.has(program)) return;
-  }
-  // Commands of a deploy run in the directory of the app.
-  const directory = relative(trail.project.settings.directory || '.', trail.directory);
-  const place = directory === '' ? '' : `cd ${quote(directory)} && `;
-  const run = `${place}${mayFail ? `{ ${text}; } || true` : text}`;
-  const doneBy = doneByBuild(command, trail);
-  if (doneBy !== null) {
-    addNotice(trail, {
-      code: 'start_step_skipped',
-      message: `Sluice does not run \`${text}\` of ${source.from} again, because ${doneBy}`,
-      hint: 'Remove the command from the start command.',
-    });
-  } else if (isBuilder(command, trail)) trail.builds.push(run);
-  else {
-    if (typeof program === 'string') keepPrograms(program, rest, trail);
-    trail.before.push(run);
-  }
-}
-
-/** Returns a clause if the install or the build has done the work of a command. */
-function doneByBuild({ text }: SimpleCommand, { project, directory }: Trail): string | null {
-  if (directory !== project.app) return null;
-  if (installs.test(text)) return 'it installs the dependencies';
-  const { buildScript, manifest } = project;
-  if (buildScript === undefined) return null;
-  const isBuild = scriptOf(text) === buildScript || manifest?.scripts[buildScript] === text;
-  return isBuild ? `the build runs "${buildScript}" in package.json` : null;
-}
-
-/** Returns the script that a command such as `npm run x` names. */
-function scriptOf(text: string): string | undefined {
-  return /^(?:npm run(?:-script)?|npm(?= test$)|pnpm(?: run)?|yarn(?: run)?|bun run) ([\w:.-]+)$/.exec(
-    text,
-  )?.[1];
-}
-
-function isBuilder({ words, text, needsShell }: SimpleCommand, { project }: Trail): boolean {
-  const script = scriptOf(text);
-  const command = script === undefined ? undefined : project.manifest?.scripts[script];
-  if (command !== undefined)
-    return /^(?:build|compile|bundle|transpile|lint|test)\b/.test(script ?? '') || buildsOnly(command);
-  const [program, ...rest] = words[0] === 'npx' ? words.slice(1) : words;
-  return needsShell === null && typeof program === 'string' && isIn(builders, programName(program), rest);
-}
-
-/** Returns true if a script of package.json has only programs that build. */
-function buildsOnly(text: string): boolean {
-  const line = parseCommandLine(text);
-  return commandsOf(line).every(({ words: [program, ...rest], needsShell }) => {
-    return needsShell === null && typeof program === 'string' && isIn(builders, programName(program), rest);
-  });
-}
-
-/** Keeps the program of a command that runs in the finished release. */
-function keepPrograms(program: string, rest: Word[], { keep }: Trail): void {
-  const name = ['npx', 'pnpm', 'yarn', 'bunx'].includes(program) ? rest.find(isName) : program;
-  if (typeof name !== 'string' || Object.hasOwn(seenThrough, name) || name.startsWith('node')) return;
-  if (!name.includes('/')) keep.add(programName(name));
-}
-
-function isName(word: Word): boolean {
-  return typeof word === 'string' && !word.startsWith('-') && word !== 'exec' && word !== 'run';
-}
-
-/** Returns a word for a message, with variables as written. */
-export function wordText(word: Word): string {
-  return expandWord(word, {});
 }

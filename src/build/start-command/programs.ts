@@ -112,11 +112,15 @@ export const developmentCommands: Record<string, string[]> = {
 export const builders: Record<string, string[]> = {
   tsc: ['*'],
   'tsc-alias': ['*'],
+  'lb-tsc': ['*'],
   tsup: ['*'],
   tsdown: ['*'],
   swc: ['*'],
   babel: ['*'],
   esbuild: ['*'],
+  browserify: ['*'],
+  gulp: ['*'],
+  grunt: ['*'],
   rollup: ['*'],
   webpack: ['', 'build', 'bundle'],
   'webpack-cli': ['', 'build'],
@@ -131,6 +135,10 @@ export const builders: Record<string, string[]> = {
   remix: ['build', 'vite:build'],
   'react-router': ['build'],
   'react-scripts': ['build'],
+  craco: ['build'],
+  rsbuild: ['build'],
+  quasar: ['build'],
+  ember: ['build'],
   'vue-cli-service': ['build'],
   ng: ['build'],
   gatsby: ['build'],
@@ -140,11 +148,11 @@ export const builders: Record<string, string[]> = {
   pkgroll: ['*'],
   copyfiles: ['*'],
   cpx: ['*'],
-  rimraf: ['*'],
   eslint: ['*'],
   biome: ['*'],
   prettier: ['*'],
   sass: ['*'],
+  lessc: ['*'],
   tailwindcss: ['*'],
   postcss: ['*'],
   svgo: ['*'],
@@ -154,6 +162,11 @@ export const builders: Record<string, string[]> = {
   mocha: ['*'],
   vitest: ['*'],
 };
+
+/** Returns the name of a program without the directories in which it usually is. */
+export function programName(word: string): string {
+  return word.replace(/^(?:(?:\.\/)?node_modules\/\.bin\/|\/usr(?:\/local)?\/bin\/|\/bin\/)/, '');
+}
 
 /** Programs of a build that write no page of a static site. */
 export const compilers = new Set(

@@ -11,6 +11,8 @@ import {
 import { isWorkspace, parentsOf, workspaceOf } from '../../config/workspaces.ts';
 import { hasCode } from '../../errors/app-error.ts';
 import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+import type { CommandLine } from './shell.ts';
+import type { Work } from './steps.ts';
 
 /** Files of an app, before or after its build. */
 export interface Project {
@@ -28,6 +30,12 @@ export interface Project {
   buildScript: string | undefined;
   /** true if the install or the build may still write files of the app */
   mayBuild: boolean;
+  /** what Sluice has read of the app: an app may name the same script very often */
+  cache: {
+    lines: Map<string, CommandLine>;
+    works: Map<string, Work>;
+    manifests: Map<string, Promise<{ manifest: Manifest; directory: string } | undefined>>;
+  };
 }
 
 /** Limit of a text file such as `.env` or `Procfile`, in bytes. */
@@ -54,7 +62,8 @@ export async function readProject(
   const mayInstall = hasWorkspace || (manifest !== undefined && hasInstallScript(manifest));
   const hooks = settings.hooks.preBuild ?? settings.hooks.postBuild;
   const mayBuild = !isBuilt && (buildScript !== undefined || mayInstall || hooks !== undefined);
-  return { root, app, settings, isBuilt, hasWorkspace, manifest, buildScript, mayBuild };
+  const cache = { lines: new Map(), works: new Map(), manifests: new Map() };
+  return { root, app, settings, isBuilt, hasWorkspace, manifest, buildScript, mayBuild, cache };
 }
 
 function buildScriptOf({ build }: AppSettings, { scripts }: Manifest): string | undefined {
@@ -73,8 +82,17 @@ function hasInstallScript({ scripts }: Manifest): boolean {
  * @returns the manifest with its directory, relative to the release; undefined if there is none
  * @throws AppError `invalid_settings`
  */
-export async function manifestFor(
-  { root }: Project,
+export function manifestFor(
+  { root, cache }: Project,
+  directory: string,
+): Promise<{ manifest: Manifest; directory: string } | undefined> {
+  const found = cache.manifests.get(directory) ?? findManifest(root, directory);
+  cache.manifests.set(directory, found);
+  return found;
+}
+
+async function findManifest(
+  root: string,
   directory: string,
 ): Promise<{ manifest: Manifest; directory: string } | undefined> {
   for (const at of parentsOf(directory)) {

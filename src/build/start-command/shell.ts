@@ -18,8 +18,8 @@ export interface CommandLine {
   fault: string | null;
 }
 
-/** Limit of the length of a command, in characters. */
-const maxLength = 16_384;
+/** Limits of a command line: its length in characters, and the number of its commands. */
+const limits = { length: 16_384, commands: 200 };
 
 /** Words that begin a construct of several commands, which Sluice leaves to a shell. */
 const reserved = new Set('if then while until for case function select { } ! [['.split(' '));
@@ -27,9 +27,21 @@ const reserved = new Set('if then while until for case function select { } ! [['
 /**
  * Parses a command line of a POSIX shell, in time proportional to its length: its author may be hostile. The result has the exact
  * meaning of the line, or `needsShell` is set.
+ * @param known lines that have been parsed before, by text
  */
-export function parseCommandLine(text: string): CommandLine {
-  if (text.length > maxLength) return broken(text, `it has more than ${maxLength} characters`);
+export function parseCommandLine(text: string, known?: Map<string, CommandLine>): CommandLine {
+  const line = known?.get(text) ?? parse(text);
+  known?.set(text, line);
+  return line;
+}
+
+/** Returns all commands of a line. */
+export function commandsOf({ before, last }: CommandLine): CommandLine['before'] {
+  return [...before, { ...last, mayFail: false }];
+}
+
+function parse(text: string): CommandLine {
+  if (text.length > limits.length) return broken(text, `it has more than ${limits.length} characters`);
   const scanner = new Scanner(text);
   const commands: { command: SimpleCommand; operator: string }[] = [];
   while (true) {
@@ -43,6 +55,8 @@ export function parseCommandLine(text: string): CommandLine {
     const isTerminator = operator === ';' || operator === '\n' || operator === '';
     if (isEmpty && !isTerminator) return broken(text, `it has no command before ${quote(operator)}`);
     if (!isEmpty) commands.push({ command, operator });
+    if (commands.length > limits.commands)
+      return broken(text, `it has more than ${limits.commands} commands`);
     if (operator === '') break;
   }
   return assemble(text, commands);
@@ -72,7 +86,8 @@ function assemble(text: string, commands: { command: SimpleCommand; operator: st
     const isCondition = previous === '||' && leading[at]?.operator === '&&';
     if (isCondition) return onlyShell(text, 'it contains "||"');
     const rest = commands.slice(at + 1).map(({ command, operator }) => `${command.text} ${operator}`);
-    const joined = { text: rest.join(' ').trim(), assignments: [], words: [] };
+    const { words = [] } = commands[at + 1]?.command ?? {};
+    const joined = { text: rest.join(' ').trim(), assignments: [], words };
     const why = `it contains ${quote(previous)}`;
     return {
       before: joinChoices(leading.slice(0, at + 1)),

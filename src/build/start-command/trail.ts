@@ -3,6 +3,7 @@ import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import type { Word } from '../../releases/words.ts';
 import { type Project, readEnvFile, staysInside } from './project.ts';
+import type { Step } from './steps.ts';
 
 /** Text of a command, and its source for messages, such as `"start" in package.json`. */
 export interface CommandSource {
@@ -20,10 +21,8 @@ export interface Trail {
   env: Record<string, Word>;
   /** variables of env files; those of the app take precedence */
   defaults: Record<string, string>;
-  /** shell commands that run once before the workers start */
-  before: string[];
-  /** shell commands that belong to the build */
-  builds: string[];
+  /** commands that precede the start */
+  steps: Step[];
   /** names of packages and programs that the app needs when it runs */
   keep: Set<string>;
   notices: Notice[];
@@ -39,12 +38,12 @@ export interface Trail {
 
 export function newTrail(project: Project, fromScript: Trail['fromScript']): Trail {
   return {
-    ...{ project, fromScript, directory: project.app, env: {}, defaults: {}, before: [], builds: [] },
+    ...{ project, fromScript, directory: project.app, env: {}, defaults: {}, steps: [] },
     ...{ keep: new Set(), notices: [], development: null, isWatched: true, scripts: [], mayDownload: false },
   };
 }
 
-/** Returns the error for a command that Sluice cannot run; its hint lists the commands that Sluice can run. */
+/** Returns the error for a command that Sluice cannot run. By default, its hint is to name a file. */
 export function unsupportedStart({ text, from }: CommandSource, why: string, hint?: string): AppError {
   return new AppError('unsupported_start', `${from} is \`${text}\`: ${why}`, {
     hint: hint ?? 'Name the file of the app in sluice.json, as in {"start": "node server.js"}.',

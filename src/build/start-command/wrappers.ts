@@ -145,7 +145,7 @@ async function shell(words: Word[], trail: Trail, source: CommandSource): Promis
   if (typeof flag !== 'string' || !/^-\w*c$/.test(flag) || typeof text !== 'string') {
     const { root, mayBuild } = trail.project;
     const isCertain = typeof flag === 'string' && !flag.startsWith('-') && !mayBuild;
-    if (isCertain && trail.before.length === 0 && !(await exists(join(root, trail.directory, flag)))) {
+    if (isCertain && trail.steps.length === 0 && !(await exists(join(root, trail.directory, flag)))) {
       throw unsupportedStart(source, `${flag} does not exist`);
     }
     throw new NeedsShell('it runs a shell script');

@@ -219,6 +219,17 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     { ...scripts({ all: 'node server.js | cat' }), ...server },
     "sh: node server.js | cat 'a b'",
   ],
+  // arguments belong to the command before Sluice reads it
+  [
+    'npm run ts src/index.ts',
+    { ...scripts({ ts: 'ts-node' }), 'src/index.ts': js },
+    'node --require ts-node/register src/index.ts',
+  ],
+  [
+    'npm run run -- --port $PORT "a b"',
+    { ...scripts({ run: 'node server.js' }), ...server },
+    'node server.js --port ${PORT} "a b"',
+  ],
   // programs of packages
   ['next start -p $PORT', bin('next'), 'node node_modules/next/cli.js start -p ${PORT}'],
   ['npx --yes next@15 start', bin('next'), 'node node_modules/next/cli.js start'],
@@ -266,6 +277,17 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
   ['nodemon --watch src -e js,ts server.js -x', server, 'node server.js -x'],
   ['nodemon', { ...scripts({}, { main: 'server.js' }), ...server }, 'node server.js'],
   ['nodemon --exec "tsx server.ts"', { 'server.ts': js }, 'node --import tsx server.ts'],
+  [
+    'nodemon --exec ts-node src/index.ts',
+    { 'src/index.ts': js },
+    'node --require ts-node/register src/index.ts',
+  ],
+  ['nodemon -x tsx src/index.ts', { 'src/index.ts': js }, 'node --import tsx src/index.ts'],
+  [
+    'nodemon --exec "node --loader ts-node/esm" src/index.ts',
+    { 'src/index.ts': js },
+    'node --loader ts-node/esm src/index.ts',
+  ],
   [
     'nodemon src/index.ts',
     { ...scripts({}, { devDependencies: { 'ts-node': '10' } }), 'src/index.ts': js },
