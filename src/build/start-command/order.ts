@@ -2,7 +2,7 @@ import { join, relative } from 'node:path';
 import { isWorkspace, type Member } from '../../config/workspaces.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
-import { findPlainSite, findStaticSite, type StaticSite } from '../static-site/find.ts';
+import { findPlainSite, findStaticSite, isSiteSource, type StaticSite } from '../static-site/find.ts';
 import { type FoundCommand, followCommand, followScript } from './follow.ts';
 import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { membersAround, membersHint } from './members.ts';
@@ -191,7 +191,9 @@ async function conventional(project: Project): Promise<Candidate[]> {
       );
     }
   }
-  const file = await firstFile(join(root, app), conventionalFiles);
+  const isSource = await isSiteSource(join(root, app), manifest);
+  const files = conventionalFiles.filter((name) => !isSource || !name.startsWith('src/'));
+  const file = await firstFile(join(root, app), files);
   if (file !== undefined) candidates.push(ofFiles(project, `the file ${file}`, [file]));
   return candidates;
 }

@@ -179,8 +179,9 @@ export function isIn(table: Record<string, string[]>, program: string, words: un
   if (!Object.hasOwn(table, program)) return false;
   const subcommands = table[program] ?? [];
   const first = words.find((word) => typeof word === 'string' && !word.startsWith('-'));
-  // A number is the value of an option such as `--port 3000`.
-  const command = typeof first === 'string' && words[0] === first && !/^\d+$/.test(first) ? first : '';
+  // Behind options, another word may be the value of one, as in `--port 3000`.
+  const isCommand = words[0] === first || subcommands.includes(`${first}`);
+  const command = typeof first === 'string' && isCommand && !/^\d+$/.test(first) ? first : '';
   return (
     ['*', command].some((name) => subcommands.includes(name)) ||
     words.some((word) => subcommands.includes(`${word}`) && `${word}`.startsWith('-'))

@@ -42,6 +42,12 @@ export async function findStaticSite(
   return { from: tool.name, directories: tool.directories, isNamed: false, spa: tool.spa };
 }
 
+/** Returns true if the sources of an app are those of a site, which a build tool reads. */
+export async function isSiteSource(directory: string, manifest: Manifest | undefined): Promise<boolean> {
+  if (manifest === undefined || hasServerPackage(manifest)) return false;
+  return (await findTool(directory, manifest)) !== undefined;
+}
+
 /**
  * Returns the site of an app that has nothing else to run. Call it again after a build, which may write the site.
  * @returns undefined if there is no index.html in a usual place now
@@ -81,16 +87,33 @@ function hasServerPackage(manifest: Manifest | undefined): boolean {
   return Object.keys(manifest?.dependencies ?? {}).some((name) => serverPackages.has(name));
 }
 
-/** Limits of the search in scripts: their number, their length in characters, and the depth of scripts that run scripts. */
-const limits = { scripts: 300, length: 4096, depth: 5 };
+/** Limits of the search in scripts: their number, length in characters, depth of scripts that run scripts, and number of those that run together. */
+const limits = { scripts: 300, length: 4096, depth: 5, together: 8 };
 
-/** Returns true if a script ends with a server of files, such as the one of a build tool for previews. */
+/** Returns true if a script ends with a server of files, such as the one of a build tool for previews, or starts nothing. */
 function servesFiles(name: string, scripts: Manifest['scripts'], servers: RegExp, depth = 0): boolean {
   const last = commandsOf(scripts[name] ?? '').at(-1) ?? '';
   const next = /^(?:npm|pnpm|yarn|bun) (?:run |run-script )?([\w:.-]+)$/.exec(last)?.[1];
   if (next !== undefined && Object.hasOwn(scripts, next))
     return depth < limits.depth && servesFiles(next, scripts, servers, depth + 1);
-  return servers.test(last) || fileServers.test(last);
+  const together = /^(?:run-p|npm-run-all (?:-p|--parallel)) ([\w:. -]+)$/.exec(last)?.[1]?.split(' ') ?? [];
+  const serves = (script: string) => servesFiles(script, scripts, servers, limits.depth);
+  if (together.length > 0 && together.length <= limits.together && depth < limits.depth)
+    return together.some(serves) && together.every((script) => serves(script) || isWatcher(scripts[script]));
+  const command = last.replace(optionsFirst, '$1');
+  return [last, command].some((each) => servers.test(each) || fileServers.test(each) || noStart.test(each));
+}
+
+/** Options between a program and its subcommand, as in `react-scripts --openssl-legacy-provider start`. */
+const optionsFirst = /^(\S+)(?: -[\w-]+)+(?= [a-z])/;
+
+/** Commands that start nothing: a script `start` may only say what to run instead. */
+export const noStart = /^(?:echo|exit|true|false)\b/;
+
+/** Returns true for a script that only writes files when others change. */
+function isWatcher(script = ''): boolean {
+  const last = commandsOf(script).at(-1) ?? '';
+  return /\bwatch\b| -w\b/.test(last) && !/^(?:node|nodemon|tsx|ts-node\S*|nest|bun|deno) /.test(last);
 }
 
 /** Returns the commands of a script, without variables and wrappers. */
@@ -100,10 +123,18 @@ function commandsOf(script: string): string[] {
     .split(/&&|\|\||[;|&\n]/)
     .map((command) => {
       const words = command.split(/\s+/).filter((word) => word !== '');
-      const at = words.findIndex((word) => !/^\w+=|^(?:cross-env|env|exec|npx|dotenv|--)$/.test(word));
-      return at === -1 ? '' : words.slice(at).join(' ');
+      let at = 0;
+      while (wrapper.test(words[at] ?? '') || (at > 0 && words[at]?.startsWith('-')))
+        at += withValue.test(words[at] ?? '') && words[at + 1] !== '--' ? 2 : 1;
+      return words.slice(at).join(' ');
     });
 }
+
+/** Words before a command: variables, wrappers and their files. */
+const wrapper = /^\w+=|^(?:cross-env|env|env-cmd|exec|npx|dotenv|--|(?:\S*\/)?\.env[\w.-]*)$/;
+
+/** Options of wrappers whose value is the next word. */
+const withValue = /^(?:-[cefrvp]|--file|--rc-file|--environments|--package)$/;
 
 /** Build tool of an app, with the directories that the app's configuration names. */
 type FoundTool = Pick<StaticTool, 'name' | 'servers' | 'directories'> & { spa: boolean };

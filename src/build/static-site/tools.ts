@@ -151,6 +151,14 @@ export const staticTools: StaticTool[] = [
     servers: /^(?:react-scripts|react-app-rewired|craco) start\b/,
   },
   {
+    // As `react-scripts eject` leaves it.
+    name: 'Create React App',
+    packages: ['react-dev-utils'],
+    directories: ['build'],
+    spa: true,
+    servers: /^node (?:\.\/)?scripts\/start\b/,
+  },
+  {
     name: 'Angular',
     packages: ['@angular/cli', '@angular/build', '@angular-devkit/build-angular'],
     directories: ['dist/*/browser', 'dist/browser', 'dist/*', 'dist'],

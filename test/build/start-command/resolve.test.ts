@@ -239,6 +239,14 @@ test('"main" or "bin" that the build does not write is replaced by a file that e
   assert.equal(await script({}), 'index.js');
 });
 
+test('the sources of a site start nothing, those of a server do', async (t) => {
+  const files = { 'src/index.js': '', Procfile: 'jobs: node jobs.js', 'dist/index.html': '' };
+  const vite = { scripts: { build: 'vite build', start: 'gulp watch' }, devDependencies: { vite: '7' } };
+  assert.equal((await resolve(t, { ...files, 'package.json': vite })).static?.directory, 'dist');
+  const both = { ...vite, dependencies: { express: '5' } };
+  assert.equal((await resolve(t, { ...files, 'package.json': both })).script, 'src/index.js');
+});
+
 test('any other start script takes precedence over start:prod', async (t) => {
   const scripts = { start: 'node a.js', 'start:prod': 'node b.js' };
   const { script, notices } = await resolve(t, { 'package.json': { scripts }, 'a.js': '', 'b.js': '' });

@@ -69,6 +69,33 @@ const sites: [what: string, files: Files, built: string[], log: string][] = [
     ['build'],
     'serves build as a single-page app (Create React App)',
   ],
+  ...[
+    'react-scripts --openssl-legacy-provider start',
+    'env-cmd -f .env react-scripts start',
+    'dotenv -e .env -- react-scripts start',
+    'dotenv -e .env react-scripts start',
+    'npx env-cmd .env.local react-scripts start',
+    'npm-run-all -p watch-css start-js',
+    "echo 'Run npm run dev.' && exit 1",
+  ].map((start): (typeof sites)[number] => [
+    `Create React App with \`${start}\``,
+    {
+      ...app('react-scripts', {
+        start,
+        'watch-css': 'npm run build-css && node-sass-chokidar src -o src --watch',
+        'start-js': 'react-scripts start',
+      }),
+      'src/index.js': '',
+    },
+    ['build'],
+    'serves build as a single-page app (Create React App)',
+  ]),
+  [
+    'Create React App after its eject',
+    { ...app('react-dev-utils webpack', { start: 'node scripts/start.js' }), 'src/index.js': '' },
+    ['build'],
+    'serves build as a single-page app (Create React App)',
+  ],
   [
     'CRACO',
     app('@craco/craco react-scripts', { start: 'cross-env PORT=3000 craco start' }),
@@ -226,6 +253,7 @@ const express = { dependencies: { express: '*' } };
 const servers: [what: string, files: Files][] = [
   ['a start command', app('vite', { start: 'node server.mjs' })],
   ['a start command after a build', app('vite', { start: 'npm run build && node .' })],
+  ['a site and a server', app('vite', { start: 'run-p site api', site: 'vite', api: 'node api.js --watch' })],
   ['two programs', app('vite', { start: 'vite preview & node api.js' })],
   ['a command for production', app('vite', { start: 'vite', 'start:prod': 'node api.js' })],
   ['a setting', { ...app('vite'), 'sluice.json': { start: 'node api.js' } }],
