@@ -4,7 +4,7 @@ import { managers } from './managers.ts';
 import { monorepoTools } from './monorepo-tools.ts';
 import { type NodeCommand, parseNode, parseRuntime, runtimes } from './node-arguments.ts';
 import { NeedsShell } from './options.ts';
-import { processManagers } from './process-managers.ts';
+import { processManagers, watchers } from './process-managers.ts';
 import {
   developmentCommands,
   isIn,
@@ -99,7 +99,10 @@ async function follow(source: CommandSource, trail: Trail, depth: number): Promi
     args: [],
     shell: last.text,
   });
-  if (last.needsShell !== null) return inShell(last.needsShell);
+  if (last.needsShell !== null) {
+    noteDevelopment(last.words, source, trail);
+    return inShell(last.needsShell);
+  }
   const before = {
     ...trail,
     env: { ...trail.env },
@@ -145,10 +148,7 @@ async function run(words: Word[], source: CommandSource, trail: Trail, level: Le
   const wrapper = Object.hasOwn(seenThrough, name) ? seenThrough[name] : undefined;
   if (wrapper !== undefined) return await runBehind(await wrapper(rest, trail, source), source, trail, level);
   rejectOthers(name, source, trail.project);
-  if (isIn(developmentCommands, name, rest)) {
-    trail.development = source.text;
-    trail.isWatched = false;
-  }
+  noteDevelopment(words, source, trail);
   const reason =
     startsOthers[name] ?? (systemPrograms.has(name) ? `${name} is not a Node.js program` : undefined);
   if (reason !== undefined && Object.hasOwn(startsOthers, name)) trail.keep.add(name);
@@ -156,6 +156,24 @@ async function run(words: Word[], source: CommandSource, trail: Trail, level: Le
   const kind = name.includes('/') || /\.[cm]?[jt]s$/.test(name) ? 'executable' : 'bin';
   if (kind === 'bin') trail.keep.add(name);
   return { ...source, target: { kind, name }, nodeArgs: [], args: rest, shell };
+}
+
+/** Notes that a command is for development, also if only a shell can run it. */
+function noteDevelopment(words: Word[], { text }: CommandSource, trail: Trail): void {
+  const [program, ...rest] = words.slice(words.findIndex((word) => !isPrefix(word)));
+  if (typeof program !== 'string') return;
+  const name = programName(program);
+  const isWatcher = watchers.has(name) || (name === 'tsx' && rest[0] === 'watch');
+  if (!isWatcher && !isIn(developmentCommands, name, rest)) return;
+  trail.development = text;
+  trail.isWatched &&= isWatcher;
+}
+
+/** Returns true for a word before the program of a command. */
+function isPrefix(word: Word): boolean {
+  return (
+    typeof word === 'string' && (word === 'npx' || Object.hasOwn(wrappers, word) || /^\w+=|^-/.test(word))
+  );
 }
 
 function watching(trail: Trail, { text }: CommandSource): Trail {

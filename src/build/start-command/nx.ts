@@ -4,6 +4,7 @@ import { parseSettings, readJsonSettings } from '../../config/settings-file.ts';
 import type { Word } from '../../releases/words.ts';
 import { enterMember, membersAround } from './members.ts';
 import { NeedsShell, sortWords } from './options.ts';
+import { developmentCommands, isIn } from './programs.ts';
 import { staysInside } from './project.ts';
 import { selectMembers } from './select-members.ts';
 import { type CommandSource, changeDirectory, type Trail, unsupportedStart } from './trail.ts';
@@ -98,7 +99,11 @@ function behindTarget(
     if (options?.cwd !== undefined) changeDirectory(trail, options.cwd, source);
     return { text: command, from: `"${name}" in ${join(place, 'project.json')}`, args };
   }
-  if (!nodeExecutor.test(executor)) throw new NeedsShell(`nx runs the target "${name}" with ${executor}`);
+  if (!nodeExecutor.test(executor)) {
+    if (isIn(developmentCommands, 'nx', [name]))
+      Object.assign(trail, { development: source.text, isWatched: false });
+    throw new NeedsShell(`nx runs the target "${name}" with ${executor}`);
+  }
   const [, buildName = 'build'] = options?.buildTarget?.split(':') ?? [];
   const built = Object.hasOwn(targets, buildName) ? targets[buildName]?.options : undefined;
   const file = built?.outputFileName ?? `${parse(built?.main ?? 'main').name}.js`;

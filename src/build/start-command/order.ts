@@ -8,6 +8,7 @@ import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { membersAround, membersHint } from './members.ts';
 import { firstFile, resolveFile } from './program.ts';
 import { type Project, readProcfile, readProject, relativeTo, staysInside } from './project.ts';
+import { startsNothing } from './shell.ts';
 import { noteOtherProcesses } from './wrappers.ts';
 
 /** Start that a rule has found. Before the build, its file may not exist yet. */
@@ -66,7 +67,9 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
     const found = take(rule, await followCommand(project, processes['web'], rule), otherProcesses(processes));
     if (found !== undefined) return [found];
   }
-  if (scripts['start'] !== undefined) {
+  if (scripts['start'] !== undefined && startsNothing(scripts['start'])) {
+    because = ', because "start" in package.json starts nothing';
+  } else if (scripts['start'] !== undefined) {
     const found = take('"start" in package.json', await followScript(project, 'start'));
     if (found !== undefined) return [found];
   }
@@ -98,15 +101,16 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
 
 /**
  * Returns what may start the only member of a workspace that has a start, for a workspace whose top has none. Members that serve
- * files count only if no other member has a start.
+ * files count only if no other member has a start command, and other members with a "main" only if there is nothing else.
  * @throws AppError `nothing_to_run` if several members have a start
  */
 async function onlyMember(project: Project): Promise<Candidate[]> {
   const { members, workspace } = await membersAround(project, project.app);
   if (workspace !== relativeTo(project.app) || !isFirst(project)) return [];
   const found: { member: Member; candidates: Candidate[] }[] = [];
-  for (const member of members.filter(mayStart)) {
-    const inMember = await projectIn(project, join(workspace, member.directory));
+  const likely = members.filter(mayStart).sort((a, b) => Number(hasStart(b)) - Number(hasStart(a)));
+  for (const member of likely.slice(0, maxMembers)) {
+    const inMember = await projectIn(project, join(workspace, member.directory), workspace);
     const candidates = await findCandidates(inMember).catch((error: unknown) => {
       // A member in another language is not the app.
       if (error instanceof AppError && error.code === 'unsupported_start') return [];
@@ -114,8 +118,11 @@ async function onlyMember(project: Project): Promise<Candidate[]> {
     });
     if (candidates.length > 0) found.push({ member, candidates });
   }
-  const servers = found.filter(({ candidates: [first] }) => first?.site === undefined);
-  const starting = servers.length > 0 ? servers : found;
+  // A library has a "main" and a build, as some servers have.
+  const isServer = ({ member, candidates: [first] }: (typeof found)[number]) =>
+    first?.site === undefined && (first?.command != null || frameworkOf(member.manifest) !== undefined);
+  const kinds = [found.filter(isServer), found.filter(({ candidates: [first] }) => first?.site), found];
+  const starting = kinds.find((kind) => kind.length > 0) ?? [];
   const [only, ...others] = starting;
   if (only === undefined) return [];
   if (others.length > 0) {
@@ -133,9 +140,15 @@ async function onlyMember(project: Project): Promise<Candidate[]> {
   }));
 }
 
-function mayStart({ manifest }: Member): boolean {
-  const { scripts } = manifest;
-  return ['start', ...productionScripts, 'build'].some((name) => scripts[name] !== undefined);
+/** Limit of the members that Sluice looks at. */
+const maxMembers = 100;
+
+function mayStart(member: Member): boolean {
+  return hasStart(member) || member.manifest.scripts['build'] !== undefined;
+}
+
+function hasStart({ manifest: { scripts } }: Member): boolean {
+  return ['start', ...productionScripts].some((name) => scripts[name] !== undefined);
 }
 
 /** Returns true if no other package has led to the package of a project. */
@@ -144,8 +157,12 @@ function isFirst({ app, settings }: Project): boolean {
 }
 
 /** Returns another package of the release as a project. */
-function projectIn({ root, settings, isBuilt }: Project, directory: string): Promise<Project> {
-  return readProject(root, settings, isBuilt, directory);
+function projectIn(
+  { root, settings, isBuilt }: Project,
+  directory: string,
+  workspace?: string,
+): Promise<Project> {
+  return readProject(root, settings, isBuilt, directory, workspace);
 }
 
 /** Returns the site of an app that has nothing else to run now. */

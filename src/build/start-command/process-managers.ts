@@ -135,6 +135,9 @@ export async function readEcosystem(
   return { apps, isCertain };
 }
 
+/** Programs that start the app again when a file changes. */
+export const watchers = new Set(['nodemon', 'node-dev', 'supervisor', 'ts-node-dev', 'tsnd']);
+
 /** @param program that runs the file that the watcher names */
 function watcher(program: string, withValue: string): Wrapper {
   return (words, trail, source) => {

@@ -45,6 +45,7 @@ const maxTextBytes = 256 * 1024;
  * Reads what the start of an app depends on.
  * @param isBuilt true if the app is installed and built
  * @param app directory of the app, relative to the release, if it is not the one of the settings
+ * @param ofWorkspace directory of the workspace with the app, if it is known: a search takes time
  * @throws AppError `invalid_settings`
  */
 export async function readProject(
@@ -52,9 +53,10 @@ export async function readProject(
   settings: AppSettings,
   isBuilt: boolean,
   app = settings.directory || '.',
+  ofWorkspace?: string,
 ): Promise<Project> {
   const manifest = await readManifest(root, app);
-  const workspace = await workspaceOf(root, relativeTo(app));
+  const workspace = ofWorkspace ?? (await workspaceOf(root, relativeTo(app)));
   const top = workspace === undefined ? undefined : await readManifest(root, workspace);
   const hasWorkspace = workspace !== undefined || (await isWorkspace(join(root, app)));
   const buildScript =

@@ -40,6 +40,19 @@ export function commandsOf({ before, last }: CommandLine): CommandLine['before']
   return [...before, { ...last, mayFail: false }];
 }
 
+/** Returns true for a line that only says what to run instead, such as `echo "Run npm run dev." && exit 1`. */
+export function startsNothing(text: string): boolean {
+  const {
+    words: [program],
+    needsShell,
+  } = parse(text).last;
+  return (
+    needsShell === null &&
+    typeof program === 'string' &&
+    ['echo', 'exit', 'true', 'false', ':'].includes(program)
+  );
+}
+
 function parse(text: string): CommandLine {
   if (text.length > limits.length) return broken(text, `it has more than ${limits.length} characters`);
   const scanner = new Scanner(text);

@@ -11,7 +11,7 @@ import { type Candidate, findCandidates, plainSite } from './order.ts';
 import { checkTarget, firstFile, resolveFile, resolveTarget } from './program.ts';
 import { compilers } from './programs.ts';
 import { type Project, readProject, relativeTo, staysInside } from './project.ts';
-import { parseCommandLine } from './shell.ts';
+import { parseCommandLine, startsNothing } from './shell.ts';
 
 /** Start of an app as far as its files show it before the install and the build. */
 export interface StartDecision {
@@ -159,7 +159,7 @@ async function nothingFound(project: Project, candidates: Candidate[]) {
   ) {
     tried.push(`${main} ("main" in package.json)`);
   }
-  return await nothingToRun(project, tried, script ?? null);
+  return await nothingToRun(project, tried, script === undefined || startsNothing(script) ? null : script);
 }
 
 /** Returns the start of a candidate; undefined if none of its files exists. */

@@ -36,6 +36,12 @@ export const wrappers: Record<string, Wrapper> = {
   tini: prefix('-e -p'),
   'dumb-init': prefix('-r --rewrite'),
   catchsegv: prefix(),
+  authbind: prefix('--depth'),
+  stdbuf: prefix('-i -o -e --input --output --error'),
+  sudo: (words, trail, source) =>
+    assignments(takeOptions(words, '-u --user -g --group -p --prompt -C -h -r -t -T').rest, trail, source),
+  /** The first word is the mask of processors; `-c` only changes its form. */
+  taskset: (words) => ({ words: takeOptions(words).rest.slice(1) }),
   'cross-env': assignments,
   corepack: prefix(),
   env(words, trail, source) {

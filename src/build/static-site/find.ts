@@ -108,7 +108,7 @@ function servesFiles(name: string, scripts: Manifest['scripts'], servers: RegExp
 const optionsFirst = /^(\S+)(?: -[\w-]+)+(?= [a-z])/;
 
 /** Commands that start nothing: a script `start` may only say what to run instead. */
-export const noStart = /^(?:echo|exit|true|false)\b/;
+const noStart = /^(?:echo|exit|true|false)\b/;
 
 /** Returns true for a script that only writes files when others change. */
 function isWatcher(script = ''): boolean {

@@ -84,6 +84,10 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
   ['node server.ts', { 'server.ts': js }, 'node server.ts'],
   ['./bin/www', { 'bin/www': '#!/usr/bin/env node\n' }, 'node bin/www'],
   ['nodejs server.js', server, 'node server.js'],
+  ['sudo -u app A=1 node server.js', server, 'A=1 node server.js'],
+  ['authbind --deep node server.js', server, 'node server.js'],
+  ['taskset -c 0,1 node server.js', server, 'node server.js'],
+  ['stdbuf -oL node server.js', server, 'node server.js'],
   // variables
   ['NODE_ENV=production node server.js', server, 'NODE_ENV=production node server.js'],
   ['PORT=3000 node server.js', server, 'node server.js'],
@@ -177,6 +181,7 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     server,
     'first: node migrate.js; sh: node server.js | pino-pretty',
   ],
+  ['echo y | node server.js', server, 'sh: echo y | node server.js'],
   ['node a.js & node b.js', {}, 'sh: node a.js & node b.js'],
   ['node server.js > out.log', server, 'sh: node server.js > out.log'],
   ['node $(cat main.txt)', {}, 'sh: node $(cat main.txt)'],

@@ -193,6 +193,26 @@ test('a development command is left out for a production script, with the reason
   assert.equal(ruleOf(plan), `"start:prod" in package.json, because ${why}`);
 });
 
+test('a development command is left out for a production script, also if only a shell can run it', async (t) => {
+  const starts = [
+    'nodemon --watch src/**/*.ts --exec ts-node src/index.ts',
+    'NODE_ENV=x npx nodemon server.js | pino-pretty',
+    'cross-env A=1 webpack serve --config config/*.js',
+    'nx serve web',
+  ];
+  const targets = { serve: { executor: '@nx/vite:dev-server' } };
+  const files = { 'app.js': '', 'apps/web/project.json': { name: 'web', targets } };
+  for (const start of starts) {
+    const scripts = { start, 'start:prod': 'node app.js' };
+    assert.equal((await resolve(t, { ...files, 'package.json': { scripts } })).script, 'app.js', start);
+    const { exec } = await resolve(t, { ...files, 'package.json': { scripts } }, appSettings({ start }));
+    assert.equal(exec?.command, start);
+  }
+  const scripts = { start: 'nodemon src/*.js', build: 'x' };
+  const alone = await resolve(t, { 'package.json': { scripts } });
+  assert.equal(alone.exec?.command, 'nodemon src/*.js');
+});
+
 test('a file that only the build output has is found there', async (t) => {
   const scripts = { start: 'node bin/server.js', build: 'node ace build' };
   const files = { 'package.json': { scripts }, 'bin/server.ts': '' };
@@ -245,6 +265,23 @@ test('the sources of a site start nothing, those of a server do', async (t) => {
   assert.equal((await resolve(t, { ...files, 'package.json': vite })).static?.directory, 'dist');
   const both = { ...vite, dependencies: { express: '5' } };
   assert.equal((await resolve(t, { ...files, 'package.json': both })).script, 'src/index.js');
+});
+
+test('a start script that starts nothing counts as absent', async (t) => {
+  for (const start of [
+    'echo "no start" && exit 1',
+    "echo 'please run this from the root directory'",
+    'true',
+  ]) {
+    const scripts = { start, 'start:prod': 'node app.js' };
+    const plan = await resolve(t, { 'package.json': { scripts }, 'app.js': '' });
+    assert.deepEqual([plan.script, plan.before], ['app.js', undefined]);
+    assert.match(ruleOf(plan) ?? '', /because "start" in package\.json starts nothing$/);
+    await assert.rejects(resolve(t, { 'package.json': { scripts: { start } } }), {
+      code: 'nothing_to_run',
+      message: /no start command/,
+    });
+  }
 });
 
 test('any other start script takes precedence over start:prod', async (t) => {

@@ -159,6 +159,33 @@ test('the only member with a start is the app, also beside a member that serves 
   assert.deepEqual(await planOf(t, files), { ...api, args: [], env: {}, exec: undefined });
 });
 
+test('a library with a build is not the app', async (t) => {
+  const library = { main: 'dist/index.js', scripts: { build: 'tsup' } };
+  const expected = { ...api, args: [], env: {}, exec: undefined };
+  const files = members({ api: start, 'a-library': library }, { 'apps/api/server.js': '' });
+  assert.deepEqual(await planOf(t, files), expected);
+  const main = { 'apps/api/package.json': { name: 'api', main: 'server.js', scripts: { build: 'x' } } };
+  assert.deepEqual(await planOf(t, { ...files, ...main, 'apps/a-library/package.json': {} }), {
+    ...{ script: 'apps/api/server.js', at: 'apps/api', args: [], env: {}, exec: undefined },
+  });
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, members({ 'a-library': library, web: vite }));
+  const { candidates } = await decideStart(directory, appSettings());
+  assert.equal(candidates[0]?.directory, 'apps/web');
+});
+
+test('a workspace of very many members is decided in little time', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const hostile = { scripts: { build: `"${'a'.repeat(10_000)}"`, 'start:prod': 'npm run build && x' } };
+  const names = Array.from({ length: 1500 }, (_, at) => [`m${at}`, hostile]);
+  await writeTree(directory, members(Object.fromEntries(names)));
+  const from = performance.now();
+  await assert.rejects(decideStart(directory, appSettings()), { code: 'nothing_to_run' });
+  // It takes 3 s on a busy machine.
+  t.diagnostic(`${performance.now() - from} ms`);
+  assert.ok(performance.now() - from < 30_000);
+});
+
 test('if several members have a start, the error names the line that selects one', async (t) => {
   const files = members({ api: start, admin: start, lib: {} });
   await assert.rejects(planOf(t, files), {
