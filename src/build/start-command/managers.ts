@@ -32,7 +32,8 @@ async function npm(words: Word[], trail: Trail, source: CommandSource): Promise<
   const [name = undefined, ...args] = runs || executes ? after.rest : ['start', ...after.rest];
   const more = executes ? undefined : takeOptions(args, ofNpm);
   const given = [before, after, ...(more === undefined ? [] : [more])];
-  if (typeof name !== 'string' && !executes) throw unsupportedStart(source, notAScript('npm'));
+  if (typeof name === 'object' && !executes) throw new NeedsShell('a variable names the script');
+  if (name === undefined && !executes) throw unsupportedStart(source, notAScript('npm'));
   await enter(given, trail, source, executes ? undefined : `${name}`, {
     directory: ['--prefix', '-C'],
     member: ['-w', '--workspace'],
@@ -185,6 +186,7 @@ async function scriptOrProgram(
 }
 
 function named([name, ...args]: (Word | undefined)[], source: CommandSource, manager: string): Behind {
+  if (typeof name === 'object') throw new NeedsShell('a variable names the script');
   if (typeof name !== 'string' || name.startsWith('-')) throw unsupportedStart(source, notAScript(manager));
   const rest = args as Word[];
   return { script: name, args: rest[0] === '--' ? rest.slice(1) : rest };

@@ -48,6 +48,7 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
   const site = await findStaticSite(join(project.root, project.app), manifest, settings);
   if (site !== undefined) return [ofSite(project, site)];
   const scripts = manifest?.scripts ?? {};
+  const production = productionScripts.filter((name) => scripts[name] !== undefined);
   let because = scripts['start'] === undefined ? ', because there is no "start"' : '';
   const watched: Candidate[] = [];
   let inMember: string | undefined;
@@ -70,11 +71,15 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
   if (scripts['start'] !== undefined && startsNothing(scripts['start'])) {
     because = ', because "start" in package.json starts nothing';
   } else if (scripts['start'] !== undefined) {
-    const found = take('"start" in package.json', await followScript(project, 'start'));
-    if (found !== undefined) return [found];
+    const found = await followScript(project, 'start').catch((error: unknown) => {
+      if (production.length === 0 || !isUnsupported(error)) throw error;
+      because = `, because ${error.message}`;
+    });
+    const candidate = found && take('"start" in package.json', found);
+    if (candidate !== undefined) return [candidate];
   }
   const afterStart = because;
-  for (const name of productionScripts.filter((name) => scripts[name] !== undefined)) {
+  for (const name of production) {
     const found = take(`"${name}" in package.json${afterStart}`, await followScript(project, name));
     if (found !== undefined) return [found];
   }
@@ -113,7 +118,7 @@ async function onlyMember(project: Project): Promise<Candidate[]> {
     const inMember = await projectIn(project, join(workspace, member.directory), workspace);
     const candidates = await findCandidates(inMember).catch((error: unknown) => {
       // A member in another language is not the app.
-      if (error instanceof AppError && error.code === 'unsupported_start') return [];
+      if (isUnsupported(error)) return [];
       throw error;
     });
     if (candidates.length > 0) found.push({ member, candidates });
@@ -138,6 +143,10 @@ async function onlyMember(project: Project): Promise<Candidate[]> {
     ...candidate,
     rule: `${candidate.rule} of ${name}, the only member of the workspace with a start`,
   }));
+}
+
+function isUnsupported(error: unknown): error is AppError {
+  return error instanceof AppError && error.code === 'unsupported_start';
 }
 
 /** Limit of the members that Sluice looks at. */

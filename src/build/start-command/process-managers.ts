@@ -118,7 +118,7 @@ export async function readEcosystem(
   path: string,
 ): Promise<{ apps: EcosystemApp[]; isCertain: boolean }> {
   const text = (await readText(project, path)) ?? '';
-  const uncommented = text.replaceAll(/^\s*\/\/.*$/gm, '');
+  const uncommented = text.replaceAll(/^[ \t]*\/\/.*$/gm, '');
   const literal = (name: string) =>
     [...uncommented.matchAll(new RegExp(`\\b${name}['"]?\\s*:\\s*(?:'([^'\\n]*)'|"([^"\\n]*)")`, 'g'))].map(
       ([, single, double]) => single ?? double ?? '',

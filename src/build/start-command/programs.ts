@@ -35,9 +35,9 @@ export const startsOthers: Record<string, string> = {
   ...reasons('starts several processes', 'concurrently npm-run-all npm-run-all2 run-p run-s wireit'),
   ...reasons(
     'starts a script in another process',
-    'ultra wsrun babel-node start-server-and-test nps madrun redrun better-npm-run bnr scripty npm-watch',
+    'ultra wsrun babel-node start-server-and-test nps madrun redrun better-npm-run bnr scripty npm-watch run-script-os run-os yarpm yarn-or-npm',
   ),
-  ...reasons('starts processes of its own', 'egg-scripts node-foreman strongloop slc'),
+  ...reasons('starts processes of its own', 'egg-scripts node-foreman strongloop slc probot'),
 };
 
 /**

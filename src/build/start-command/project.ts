@@ -161,8 +161,9 @@ export async function readProcfile(
   const text = await readText(project, path);
   if (text === undefined) return undefined;
   const entries = text.split('\n').flatMap((line) => {
-    const [, name, command] = /^([\w-]+)\s*:\s*(.*\S)\s*$/.exec(line) ?? [];
-    return name === undefined || command === undefined ? [] : [[name, command] as const];
+    const at = line.indexOf(':');
+    const [name, command] = [line.slice(0, Math.max(at, 0)).trimEnd(), line.slice(at + 1).trim()];
+    return /^[\w-]+$/.test(name) && command !== '' ? [[name, command] as const] : [];
   });
   return Object.fromEntries(entries);
 }

@@ -49,12 +49,15 @@ export async function decideStart(directory: string, settings: AppSettings): Pro
   if (first === undefined && !(await mayWriteStart(project))) throw await nothingFound(project, candidates);
   if (first?.command) await checkTarget(project, first.command);
   if (first?.site && !project.mayBuild) await placeStaticSite(join(directory, first.directory), first.site);
-  const commands = [...(first?.command ? [first.command] : []), ...background.map(({ command }) => command)];
+  const ofBackground = background.map(({ command }) => command);
+  const commands = [...(first?.command ? [first.command] : []), ...ofBackground];
+  // The build decides which candidate starts the app.
+  const possible = [...candidates.flatMap(({ command }) => command ?? []), ...ofBackground];
   return {
     candidates,
     background,
     builds: [...new Set(commands.flatMap(({ builds }) => builds))],
-    keep: [...new Set(commands.flatMap(({ keep }) => keep))],
+    keep: [...new Set(possible.flatMap(({ keep }) => keep))],
     notices: [
       ...(first === undefined ? [] : noticesOf(first)),
       ...background.flatMap(({ command }) => command.notices),

@@ -224,6 +224,9 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     { ...scripts({ all: 'node server.js | cat' }), ...server },
     "sh: node server.js | cat 'a b'",
   ],
+  ['npm run start:$NODE_ENV', {}, 'sh: npm run start:$NODE_ENV'],
+  ['yarn start:${NODE_ENV:-production}', {}, 'sh: yarn start:${NODE_ENV:-production}'],
+  ['pnpm run start:$NODE_ENV', {}, 'sh: pnpm run start:$NODE_ENV'],
   // arguments belong to the command before Sluice reads it
   [
     'npm run ts src/index.ts',
@@ -256,6 +259,8 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
   ['concurrently "node a.js" "node b.js"', {}, 'sh: concurrently "node a.js" "node b.js"'],
   ['cross-env A=1 npm-run-all migrate serve', {}, 'sh: cross-env A=1 npm-run-all migrate serve'],
   ['turbo run start', {}, 'sh: turbo run start'],
+  ['run-script-os', bin('run-script-os'), 'sh: run-script-os'],
+  ['probot run ./app.js', bin('probot'), 'sh: probot run ./app.js'],
   ['per-env', { ...scripts({ 'start:production': 'node server.js' }), ...server }, 'node server.js'],
   // process managers and watchers
   [

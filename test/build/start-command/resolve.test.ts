@@ -250,6 +250,16 @@ test('a command that only watches files starts the app without the watcher, if n
   assert.equal((await resolve(t, { ...files, 'package.json': nest })).script, 'dist/main.js');
 });
 
+test('programs of all candidates stay, because the build decides', async (t) => {
+  const manifest = {
+    scripts: { start: 'ts-node-dev app.ts', build: 'x' },
+    dependencies: { '@nestjs/core': '11' },
+  };
+  const { keep, candidates } = await decideStart(await tree(t, { 'package.json': manifest }), appSettings());
+  assert.equal(candidates[0]?.command, null);
+  assert.deepEqual(keep, ['ts-node', 'typescript']);
+});
+
 test('"main" or "bin" that the build does not write is replaced by a file that exists', async (t) => {
   const scripts = { build: 'tsc' };
   const files = { 'package.json': { main: 'dist/a', bin: 'dist/b.js', scripts }, 'index.js': '' };
@@ -265,6 +275,18 @@ test('the sources of a site start nothing, those of a server do', async (t) => {
   assert.equal((await resolve(t, { ...files, 'package.json': vite })).static?.directory, 'dist');
   const both = { ...vite, dependencies: { express: '5' } };
   assert.equal((await resolve(t, { ...files, 'package.json': both })).script, 'src/index.js');
+});
+
+test('a start script that Sluice cannot run is left out for one for production, with the reason', async (t) => {
+  for (const start of ['electron .', 'docker-compose up']) {
+    const scripts = { start, 'start:prod': 'node app.js' };
+    const plan = await resolve(t, { 'package.json': { scripts }, 'app.js': '' });
+    assert.equal(plan.script, 'app.js');
+    assert.match(
+      ruleOf(plan) ?? '',
+      /^"start:prod" in package\.json, because "start" in package\.json is `.*runs/,
+    );
+  }
 });
 
 test('a start script that starts nothing counts as absent', async (t) => {
@@ -534,6 +556,24 @@ test('a hostile start command is decided in little time', async (t) => {
     });
     const took = performance.now() - from;
     assert.ok(took < 1000, `${part}: ${took} ms`);
+  }
+});
+
+test('hostile files of process managers are read in little time', async (t) => {
+  const spaces = ' '.repeat(250_000);
+  const files: [start: string, files: object][] = [
+    ['node a.js', { Procfile: `web:${spaces}` }],
+    ['node a.js', { Procfile: `web${spaces}` }],
+    ['pm2 start ecosystem.config.js', { 'ecosystem.config.js': '\n'.repeat(250_000) }],
+    ['pm2 start ecosystem.config.js', { 'ecosystem.config.js': `script${spaces}` }],
+  ];
+  for (const [start, more] of files) {
+    const directory = await tree(t, { 'package.json': { scripts: { start } }, 'a.js': '', ...more });
+    const from = performance.now();
+    await decideStart(directory, appSettings()).catch((error: unknown) => {
+      if (!(error instanceof AppError)) throw error;
+    });
+    assert.ok(performance.now() - from < 2000, `${Object.keys(more)}: ${performance.now() - from} ms`);
   }
 });
 
