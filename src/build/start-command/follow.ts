@@ -15,6 +15,7 @@ import {
 } from './programs.ts';
 import { manifestFor, type Project } from './project.ts';
 import { withWords } from './quote.ts';
+import { scriptRunners } from './script-runners.ts';
 import { servingScript } from './serving-script.ts';
 import { commandsOf, parseCommandLine } from './shell.ts';
 import { divideSteps, takeStep } from './steps.ts';
@@ -55,6 +56,7 @@ const seenThrough: Record<string, Wrapper> = {
   ...processManagers,
   ...managers,
   ...monorepoTools,
+  ...scriptRunners,
 };
 
 /**

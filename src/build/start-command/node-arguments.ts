@@ -1,5 +1,8 @@
 import type { Word } from '../../releases/words.ts';
+import { chooseNode } from '../node-version/choose.ts';
+import { readNodeRequests } from '../node-version/requests.ts';
 import { NeedsShell, takeOptions, valuesOf } from './options.ts';
+import type { Project } from './project.ts';
 import { addEnvFiles, type CommandSource, type Trail, unsupportedStart } from './trail.ts';
 
 /** Arguments of Node.js and the file that it runs. */
@@ -14,7 +17,8 @@ const optionsWithValue =
   `-r --require --import --loader --experimental-loader -C --conditions --env-file --env-file-if-exists
  --title --icu-data-dir --openssl-config --max-http-header-size --inspect-port --disable-warning --unhandled-rejections
  --dns-result-order --diagnostic-dir --redirect-warnings --report-dir --report-directory --report-filename --secure-heap
- --tls-cipher-list --trace-event-categories --localstorage-file --watch-path --run`.replaceAll('\n', ' ');
+ --tls-cipher-list --trace-event-categories --localstorage-file --watch-path
+ --experimental-default-type --run`.replaceAll('\n', ' ');
 
 /** Options of Node.js that load a package, which must stay installed. */
 const loaders = ['-r', '--require', '--import', '--loader', '--experimental-loader'];
@@ -50,20 +54,37 @@ export async function parseNode(
   const [file, ...args] = options.rest;
   if (file === undefined) throw unsupportedStart(source, 'it names no file');
   if (typeof file !== 'string') throw new NeedsShell('a variable names the file');
-  return { nodeArgs: withoutSeen(options.written), file, args };
+  return { nodeArgs: await withoutSeen(options.written, trail.project), file, args };
 }
 
-/** Options for features that newer versions of Node.js always have: these versions reject the options. */
-const alwaysOn = /^--harmony[-_](?:top[-_]level[-_]await|optional[-_]chaining|nullish)$/;
+/** Options for features that Node.js 18 and later always have: newer versions reject the options. */
+const alwaysOn =
+  /^--harmony-(?:top-level-await|optional-chaining|nullish|class-fields|private-methods|weak-refs|import-assertions|bigint|dynamic-import)$|^--experimental-import-assertions$|^--no-?use-idle-notification$/;
 
-/** Removes the options that Sluice has seen through, with their values, and those without an effect. */
-function withoutSeen(written: string[]): string[] {
-  const isSeen = (option = '') =>
+/** Options that older versions of Node.js know, and that Sluice's own rejects. */
+const removed =
+  /^--(?:experimental-(?:network-imports|default-type|transform-types)|no-experimental-(?:fetch|global-webcrypto))$/;
+
+/** Removes the options that Sluice has seen through, with their values, and those that the app's Node.js rejects. */
+async function withoutSeen(written: string[], { settings, root }: Project): Promise<string[]> {
+  const nameOf = (option: string) => option.replaceAll('_', '-').split('=', 1)[0] ?? '';
+  const isRejected =
+    written.some((option) => removed.test(nameOf(option))) && (await runsOnOwn(root, settings));
+  const isSeen = (option: string) =>
     watchOptions.test(option) ||
-    alwaysOn.test(option) ||
-    envFileOptions.includes(option.split('=', 1)[0] ?? '');
-  const takesNext = (option = '') => option === '--watch-path' || envFileOptions.includes(option);
+    alwaysOn.test(nameOf(option)) ||
+    (isRejected && removed.test(nameOf(option))) ||
+    envFileOptions.includes(nameOf(option));
+  const takesNext = (option = '') =>
+    ['--watch-path', ...envFileOptions].includes(option) ||
+    (isRejected && option === '--experimental-default-type');
   return written.filter((option, at) => !isSeen(option) && !takesNext(written[at - 1]));
+}
+
+/** Returns true if an app runs on Sluice's own version of Node.js. */
+async function runsOnOwn(root: string, { node, directory = '' }: Project['settings']): Promise<boolean> {
+  const requests = await readNodeRequests(root, { node, directory });
+  return (await chooseNode(requests, { own: process.versions.node, list: async () => [] })).own;
 }
 
 /** Keeps the package of a module such as `dotenv/config`. */

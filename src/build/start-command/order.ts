@@ -46,6 +46,11 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
     return [ofCommand(from, await followCommand(project, settings.start, from))];
   }
   const site = await findStaticSite(join(project.root, project.app), manifest, settings);
+  if (site?.server !== undefined) {
+    const { from, server } = site;
+    const rule = `program of ${from}, because the build has written a server`;
+    return [ofSite(project, site), ofCommand(rule, await followCommand(project, server.command, from))];
+  }
   if (site !== undefined) return [ofSite(project, site)];
   const scripts = manifest?.scripts ?? {};
   const production = productionScripts.filter((name) => scripts[name] !== undefined);

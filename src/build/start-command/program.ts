@@ -6,6 +6,7 @@ import { AppError, hasCode } from '../../errors/app-error.ts';
 import type { ExecCommand } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { openAppFile } from '../../system/fs/read-file.ts';
+import { buildHint, compileScript } from '../compile-script.ts';
 import type { FoundCommand } from './follow.ts';
 import { manifestFor, type Project, staysInside } from './project.ts';
 import { unsupportedStart } from './trail.ts';
@@ -86,15 +87,12 @@ function requireInside(command: FoundCommand, name: string): void {
   }
 }
 
-/** Scripts that compile an app, in projects without a script `build`. */
-const compileScripts = /^(?:compile|tsc|transpile|bundle|build[:-].*)$/;
-
 function fileMissing({ manifest, buildScript }: Project, { from }: FoundCommand, path: string): AppError {
-  const compiles = Object.keys(manifest?.scripts ?? {}).find((name) => compileScripts.test(name));
+  const compiles = compileScript(manifest);
   const isOutput = /^(?:dist|build|out|lib|\.output)\//.test(normalize(path));
   const hint =
     buildScript === undefined && compiles !== undefined && isOutput
-      ? `Let Sluice build the app: write {"build": {"command": "${compiles}"}} in sluice.json.`
+      ? buildHint(compiles)
       : 'Check that the build writes this file, and that .gitignore does not exclude it from the upload.';
   return new AppError('nothing_to_run', `${from} runs ${path}, which does not exist`, { hint });
 }

@@ -3,6 +3,7 @@ import type { AppSettings } from '../../config/app-settings.ts';
 import { isWorkspace } from '../../config/workspaces.ts';
 import type { ExecCommand, Notice } from '../../protocol/runner.ts';
 import type { BackgroundPlan, ProgramPlan, RunPlan } from '../../releases/release.ts';
+import { exists } from '../../system/fs/exists.ts';
 import { describeSite, placeStaticSite } from '../static-site/place.ts';
 import { type FoundCommand, followCommand } from './follow.ts';
 import { frameworkOf, hasWhatItNeeds } from './frameworks.ts';
@@ -172,7 +173,11 @@ async function planOf(
 ): Promise<Omit<StartPlan, 'notices' | 'before'> | undefined> {
   const none = { script: '', args: [], nodeArgs: [], env: {} };
   if (site !== undefined) {
-    const placed = await placeStaticSite(join(project.root, at), site);
+    const tree = join(project.root, at);
+    const placed = await placeStaticSite(tree, site).catch(async (error: unknown) => {
+      if (site.server === undefined || !(await exists(join(tree, site.server.file)))) throw error;
+    });
+    if (placed === undefined) return undefined;
     const plan = { ...placed, directory: join(at, placed.directory) };
     return { ...none, static: plan, description: describeSite(site, plan) };
   }

@@ -1,6 +1,7 @@
 import { join, normalize } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
-import type { Manifest } from '../../config/package-manifest.ts';
+import { defaultBuildScripts, type Manifest } from '../../config/package-manifest.ts';
+import { compileScript } from '../compile-script.ts';
 import { indexName, isFile, textOf } from './files.ts';
 import {
   clientPackages,
@@ -21,6 +22,10 @@ export interface StaticSite {
   isNamed: boolean;
   /** true if navigations to paths without a file get index.html */
   spa: boolean;
+  /** file of a build that has written a server and no site, and the command that starts this server */
+  server?: StaticTool['server'];
+  /** script that may build the site, if the build runs none */
+  script?: string | undefined;
 }
 
 /**
@@ -39,7 +44,13 @@ export async function findStaticSite(
     return { from: 'the setting "static"', directories: [name], isNamed: true, spa };
   }
   if (tool === undefined || (await hasServer(directory, manifest as Manifest, tool))) return undefined;
-  return { from: tool.name, directories: tool.directories, isNamed: false, spa: tool.spa };
+  const { name: from, directories, spa, server } = tool;
+  const script = buildsNothing(settings, manifest as Manifest) ? compileScript(manifest) : undefined;
+  return { from, directories, isNamed: false, spa, ...(server && { server }), ...(script && { script }) };
+}
+
+function buildsNothing({ build }: AppSettings, { scripts }: Manifest): boolean {
+  return build.command === undefined && !defaultBuildScripts.some((name) => Object.hasOwn(scripts, name));
 }
 
 /** Returns true if the sources of an app are those of a site, which a build tool reads. */
@@ -137,7 +148,10 @@ const wrapper = /^\w+=|^(?:cross-env|env|env-cmd|exec|npx|dotenv|--|(?:\S*\/)?\.
 const withValue = /^(?:-[cefrvp]|--file|--rc-file|--environments|--package)$/;
 
 /** Build tool of an app, with the directories that the app's configuration names. */
-type FoundTool = Pick<StaticTool, 'name' | 'servers' | 'directories'> & { spa: boolean };
+type FoundTool = Pick<StaticTool, 'name' | 'servers' | 'directories'> & {
+  spa: boolean;
+  server: StaticTool['server'];
+};
 
 /** Returns the build tool of an app; undefined if there is none, or if the tool writes a server. */
 async function findTool(directory: string, manifest: Manifest): Promise<FoundTool | undefined> {
@@ -148,8 +162,8 @@ async function findTool(directory: string, manifest: Manifest): Promise<FoundToo
   if (tool.option !== undefined && (await matchIn(directory, tool.option)) === undefined) return undefined;
   const written = tool.output && (await matchIn(directory, tool.output));
   const spa = tool.spa ?? hasAny(manifest, clientPackages);
-  const { name, servers } = tool;
-  return { name, servers, spa, directories: [...outputsOf(written?.[1]), ...tool.directories] };
+  const { name, servers, server } = tool;
+  return { name, servers, server, spa, directories: [...outputsOf(written?.[1]), ...tool.directories] };
 }
 
 /** Returns the tool that a script runs, which may be installed on the machine of the developer. */

@@ -2,6 +2,7 @@ import { join, normalize } from 'node:path';
 import { AppError } from '../../errors/app-error.ts';
 import type { StaticPlan } from '../../releases/release.ts';
 import { listSome } from '../../system/text/format.ts';
+import { buildHint } from '../compile-script.ts';
 import { directoriesIn, expand, findIndexes, indexName, isDirectory, isFile, textOf } from './files.ts';
 import type { StaticSite } from './find.ts';
 import { usualOutputs } from './tools.ts';
@@ -45,11 +46,15 @@ async function findDirectory(
 /** Number of directories that an error names. */
 const maxNamed = 8;
 
-async function siteMissing(tree: string, { from, directories, isNamed }: StaticSite): Promise<AppError> {
+async function siteMissing(
+  tree: string,
+  { from, directories, isNamed, script }: StaticSite,
+): Promise<AppError> {
   const [expected = ''] = directories;
   const message = isNamed
     ? `${from} names the directory ${expected}, which does not exist`
     : `there is nothing to serve: ${from} writes ${join(expected, indexName)}, and that file does not exist`;
+  if (script !== undefined) return new AppError('nothing_to_run', message, { hint: buildHint(script) });
   const found = await findIndexes(tree);
   const [first] = found;
   const hint =

@@ -14,6 +14,8 @@ export interface StaticTool {
   unless?: string[];
   /** text in a configuration file without which the tool writes a server */
   option?: { files: string[]; pattern: RegExp };
+  /** file of a build that has written a server instead, and the command that starts this server */
+  server?: { file: string; command: string };
   /** script without which the tool writes a server */
   script?: RegExp;
   /** text in a configuration file that names the output directory: its first group */
@@ -35,6 +37,8 @@ export const staticTools: StaticTool[] = [
     directories: ['out'],
     spa: false,
     servers: /^next(?: (?:dev|start)\b|$)/,
+    // A condition may decide the option.
+    server: { file: '.next/BUILD_ID', command: 'next start' },
     option: { files: nextConfig, pattern: /\boutput\s*:\s*['"`]export['"`]/ },
     output: { files: nextConfig, pattern: /\bdistDir\s*:\s*['"`]([^'"`\n]+)['"`]/ },
   },

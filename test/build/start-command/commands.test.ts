@@ -72,6 +72,21 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     'node -r dotenv/config --import ./trace.mjs server.js',
   ],
   ['node --harmony-nullish server.js', server, 'node server.js'],
+  [
+    'node --harmony-class-fields --harmony_private_methods --harmony-weak-refs --experimental-import-assertions --nouse-idle-notification server.js',
+    server,
+    'node server.js',
+  ],
+  [
+    'node --experimental-network-imports --experimental-default-type module --experimental-transform-types --no-experimental-fetch server.js',
+    server,
+    'node server.js',
+  ],
+  [
+    'node --experimental-transform-types --experimental-default-type module server.ts',
+    { 'server.ts': js, '.nvmrc': '22' },
+    'node --experimental-transform-types --experimental-default-type module server.ts',
+  ],
   ['node -- server.js -x', server, 'node server.js -x'],
   ['node --run serve', { ...scripts({ serve: 'node server.js -s' }), ...server }, 'node server.js -s'],
   [
@@ -258,6 +273,19 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
   ['ts-node-esm src/main.ts', { 'src/main.ts': js }, 'node --loader ts-node/esm src/main.ts'],
   ['concurrently "node a.js" "node b.js"', {}, 'sh: concurrently "node a.js" "node b.js"'],
   ['cross-env A=1 npm-run-all migrate serve', {}, 'sh: cross-env A=1 npm-run-all migrate serve'],
+  [
+    'run-s build migrate serve',
+    { ...scripts({ build: 'tsc', migrate: 'knex migrate', serve: 'node server.js' }), ...server },
+    'first: npm run migrate; node server.js',
+  ],
+  [
+    'npm-run-all -s migrate serve',
+    { ...scripts({ migrate: 'node a.js', serve: 'node server.js' }), ...server },
+    'first: npm run migrate; node server.js',
+  ],
+  ['run-s migrate:* serve', { ...scripts({ serve: 'node server.js' }) }, 'sh: run-s migrate:* serve'],
+  ['run-s a b', scripts({ b: 'node server.js' }), 'sh: run-s a b'],
+  ['npm-run-all -p a b', scripts({ a: 'x', b: 'node server.js' }), 'sh: npm-run-all -p a b'],
   ['turbo run start', {}, 'sh: turbo run start'],
   ['run-script-os', bin('run-script-os'), 'sh: run-script-os'],
   ['probot run ./app.js', bin('probot'), 'sh: probot run ./app.js'],

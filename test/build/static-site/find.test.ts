@@ -189,6 +189,18 @@ const sites: [what: string, files: Files, built: string[], log: string][] = [
     'serves out (Next.js export)',
   ],
   [
+    'Next.js with an export by a condition',
+    {
+      ...app('next', { start: 'next start' }),
+      'next.config.mjs': `export default process.env.EXPORT ? { output: 'export' } : {}`,
+      'node_modules/next/package.json': { bin: { next: 'cli.js' } },
+      'node_modules/next/cli.js': '',
+      '.next/BUILD_ID': 'x',
+    },
+    [],
+    'starts with node_modules/next/cli.js (program of Next.js export, because the build has written a server)',
+  ],
+  [
     'Nuxt generate',
     app('nuxt', { build: 'nuxt generate' }),
     ['.output/public'],
@@ -304,6 +316,23 @@ test('an error before the build, if nothing can write the site', async (t) => {
     code: 'nothing_to_run',
     message: 'there is nothing to serve: Vite writes dist/index.html, and that file does not exist',
     hint: 'Set `"static": "web/site"` in sluice.json if the site is there. Directories with an index.html: web/site.',
+  });
+});
+
+test('an error for a site without a script `build` names the script that may build it', async (t) => {
+  const tree = await temporaryDirectory(t);
+  const scripts = {
+    'build:stage': 'x',
+    'build:prod': 'vue-cli-service build',
+    preview: 'x',
+    postinstall: 'x',
+  };
+  await writeTree(tree, { 'package.json': { devDependencies: { '@vue/cli-service': '4' }, scripts } });
+  const { site } = await planDeploy(tree, machine);
+  assert.ok(site);
+  await assert.rejects(placeStaticSite(tree, site), {
+    code: 'nothing_to_run',
+    hint: 'Let Sluice build the app: write {"build": {"command": "build:prod"}} in sluice.json.',
   });
 });
 
