@@ -84,8 +84,7 @@ export async function followScript(project: Project, name: string): Promise<Foun
 }
 
 function finish(found: Found, { project, fromScript, scripts, keep, steps, ...trail }: Trail): FoundCommand {
-  const { before, builds, keep: ofSteps } = divideSteps(steps);
-  return { ...found, ...trail, before, builds, keep: [...keep, ...ofSteps] };
+  return { ...found, ...trail, ...divideSteps(steps), keep: [...keep] };
 }
 
 async function follow(source: CommandSource, trail: Trail, depth: number): Promise<Found> {
@@ -103,7 +102,9 @@ async function follow(source: CommandSource, trail: Trail, depth: number): Promi
   });
   if (last.needsShell !== null) {
     noteDevelopment(last.words, source, trail);
-    return inShell(last.needsShell);
+    // A pattern most often names files to watch, which do not matter.
+    const isSeenThrough = isWatcher(last.words) && pattern.test(last.needsShell);
+    if (!isSeenThrough) return inShell(last.needsShell);
   }
   const before = {
     ...trail,
@@ -113,7 +114,12 @@ async function follow(source: CommandSource, trail: Trail, depth: number): Promi
   };
   for (const [name, value] of last.assignments) trail.env[name] = value;
   try {
-    return await run(last.words, source, trail, { depth, shell: last.text });
+    const found = await run(last.words, source, trail, { depth, shell: last.text });
+    const { target, nodeArgs, args } = found;
+    const left = 'name' in target ? [target.name, ...nodeArgs, ...args] : [];
+    if (last.needsShell !== null && left.some((word) => /[*?[]/.test(`${word}`)))
+      throw new NeedsShell(last.needsShell);
+    return found;
   } catch (error) {
     if (!(error instanceof NeedsShell)) throw error;
     // The shell runs the whole command, so what Sluice has seen through does not count.
@@ -162,14 +168,25 @@ async function run(words: Word[], source: CommandSource, trail: Trail, level: Le
 
 /** Notes that a command is for development, also if only a shell can run it. */
 function noteDevelopment(words: Word[], { text }: CommandSource, trail: Trail): void {
-  const [program, ...rest] = words.slice(words.findIndex((word) => !isPrefix(word)));
-  if (typeof program !== 'string') return;
-  const name = programName(program);
-  const isWatcher = watchers.has(name) || (name === 'tsx' && rest[0] === 'watch');
-  if (!isWatcher && !isIn(developmentCommands, name, rest)) return;
+  const [name, ...rest] = withoutPrefixes(words);
+  const watches = isWatcher(words);
+  if (!watches && !isIn(developmentCommands, `${name}`, rest)) return;
   trail.development = text;
-  trail.isWatched &&= isWatcher;
+  trail.isWatched &&= watches;
 }
+
+function isWatcher(words: Word[]): boolean {
+  const [name, command] = withoutPrefixes(words);
+  return watchers.has(`${name}`) || (name === 'tsx' && command === 'watch');
+}
+
+function withoutPrefixes(words: Word[]): Word[] {
+  const [program, ...rest] = words.slice(words.findIndex((word) => !isPrefix(word)));
+  return typeof program === 'string' ? [programName(program), ...rest] : [];
+}
+
+/** Reasons for a shell that are patterns of file names. */
+const pattern = /^it contains "[*?[]"$/;
 
 /** Returns true for a word before the program of a command. */
 function isPrefix(word: Word): boolean {

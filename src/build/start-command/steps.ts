@@ -6,7 +6,7 @@ import { manifestFor, type Project, readEnvFile, staysInside } from './project.t
 import { quote } from './quote.ts';
 import { type CommandLine, commandsOf, parseCommandLine, type SimpleCommand } from './shell.ts';
 import { addNotice, type CommandSource, changeDirectory, type Trail } from './trail.ts';
-import { assign, wrappers } from './wrappers.ts';
+import { assign } from './wrappers.ts';
 
 /**
  * What a command before the start does: it removes the output of an earlier build, repeats what the install or the build has
@@ -19,8 +19,6 @@ export interface Step {
   /** for a shell in the directory of the app */
   run: string;
   kind: Work['kind'];
-  /** names of programs that it needs */
-  keep: string[];
 }
 
 /** Commands that change the shell, or that change nothing that matters to the app. */
@@ -62,7 +60,7 @@ export async function takeStep(
       hint: 'Remove the command from the start command.',
     });
   }
-  trail.steps.push({ run, kind: work.kind, keep: programsOf(words) });
+  trail.steps.push({ run, kind: work.kind });
 }
 
 /** Commands that change data of the app: they never belong to the build. */
@@ -73,22 +71,16 @@ const ofData =
  * Divides the steps of a start: those of the build, with all that precede them, and those that run before the workers start. A
  * release is a new directory, so that a build finds no earlier output to remove.
  */
-export function divideSteps(steps: Step[]): { builds: string[]; before: string[]; keep: string[] } {
+export function divideSteps(steps: Step[]): { builds: string[]; before: string[] } {
   const lastWork = steps.findLastIndex(({ kind }) => kind === 'build' || kind === 'done');
   const lastBuild = steps.findLastIndex(({ kind }) => kind === 'build');
-  const left = steps
-    .map((step, at) => ({
-      ...step,
-      isEarly: at <= lastBuild && !(step.kind === 'other' && ofData.test(step.run)),
-      at,
-    }))
-    .filter(({ kind, at }) => kind !== 'done' && !(kind === 'clean' && at < lastWork));
-  const before = left.filter(({ isEarly }) => !isEarly);
-  return {
-    builds: left.filter(({ isEarly }) => isEarly).map(({ run }) => run),
-    before: before.map(({ run }) => run),
-    keep: before.flatMap(({ keep }) => keep),
-  };
+  const [builds, before]: [string[], string[]] = [[], []];
+  for (const [at, { kind, run }] of steps.entries()) {
+    if (kind === 'done' || (kind === 'clean' && at < lastWork)) continue;
+    const belongsToBuild = at <= lastBuild && (kind === 'build' || !ofData.test(run));
+    (belongsToBuild ? builds : before).push(run);
+  }
+  return { builds, before };
 }
 
 /** Commands that remove files. */
@@ -218,12 +210,4 @@ function withoutRunner([, ...words]: Word[]): Word[] {
     (word) => !['exec', 'run', '--'].includes(`${word}`) && !`${word}`.startsWith('-'),
   );
   return at === -1 ? [] : words.slice(at);
-}
-
-/** Returns the programs that a command needs in the finished release. */
-function programsOf(words: Word[]): string[] {
-  const [name] = runners.has(`${words[0]}`) ? withoutRunner(words) : words;
-  if (typeof name !== 'string' || name.startsWith('node') || Object.hasOwn({ ...wrappers, ...callers }, name))
-    return [];
-  return [programName(name)].filter((program) => !program.includes('/'));
 }

@@ -320,6 +320,12 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     { 'src/index.ts': js },
     'node --require ts-node/register src/index.ts',
   ],
+  [
+    'nodemon --watch src/**/*.ts --exec ts-node src/index.ts',
+    { 'src/index.ts': js },
+    'node --require ts-node/register src/index.ts',
+  ],
+  ['nodemon src/*.ts', {}, 'sh: nodemon src/*.ts'],
   ['nodemon -x tsx src/index.ts', { 'src/index.ts': js }, 'node --import tsx src/index.ts'],
   [
     'nodemon --exec "node --loader ts-node/esm" src/index.ts',

@@ -193,9 +193,15 @@ test('a development command is left out for a production script, with the reason
   assert.equal(ruleOf(plan), `"start:prod" in package.json, because ${why}`);
 });
 
+test('a development command may have options before its subcommand', async (t) => {
+  const scripts = { start: 'react-scripts --openssl-legacy-provider start', 'start:prod': 'node app.js' };
+  const manifest = { scripts, dependencies: { 'react-scripts': '4', express: '4' } };
+  assert.equal((await resolve(t, { 'app.js': '', 'package.json': manifest })).script, 'app.js');
+});
+
 test('a development command is left out for a production script, also if only a shell can run it', async (t) => {
   const starts = [
-    'nodemon --watch src/**/*.ts --exec ts-node src/index.ts',
+    'nodemon src/*.ts',
     'NODE_ENV=x npx nodemon server.js | pino-pretty',
     'cross-env A=1 webpack serve --config config/*.js',
     'nx serve web',
@@ -208,9 +214,6 @@ test('a development command is left out for a production script, also if only a 
     const { exec } = await resolve(t, { ...files, 'package.json': { scripts } }, appSettings({ start }));
     assert.equal(exec?.command, start);
   }
-  const scripts = { start: 'nodemon src/*.js', build: 'x' };
-  const alone = await resolve(t, { 'package.json': { scripts } });
-  assert.equal(alone.exec?.command, 'nodemon src/*.js');
 });
 
 test('a file that only the build output has is found there', async (t) => {
