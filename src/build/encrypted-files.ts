@@ -1,34 +1,46 @@
 import { readdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { matchesPath } from '../config/workspace-patterns.ts';
+import { setImmediate } from 'node:timers/promises';
+import { matchesPath, stepsFor } from '../config/workspace-patterns.ts';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { NotAFile, openAppFile, readAppText } from '../system/fs/read-file.ts';
 
 /** First bytes of a file that git-crypt has encrypted. */
 const magic = Buffer.from('\0GITCRYPT\0', 'latin1');
 
-/** Limits of the search, because the files are those of an app. */
-const limits = {
-  attributes: 256 * 1024,
-  patterns: 100,
-  pattern: 256,
+/** Limits of single items, because the files are those of an app. */
+const limits = { attributes: 256 * 1024, patterns: 100, pattern: 256, named: 5 };
+
+/** Work that a search may do in all directories together. */
+const newBudget = () => ({
   entries: 20_000,
-  files: 2000,
-  named: 5,
-};
+  /** files to read */
+  reads: 2000,
+  /** characters of `.gitattributes` */
+  characters: 4 * 1024 ** 2,
+  /** comparisons of paths with patterns: see `stepsFor` */
+  steps: 500_000,
+});
+type Budget = ReturnType<typeof newBudget>;
+
+/** Number of steps after which other work gets a turn. */
+const stepsInTurn = 10_000;
 
 /**
  * Checks that no file of an app is still encrypted with git-crypt. Reads only files that `.gitattributes`, at the top or in a
- * directory there, names for git-crypt. Follows no links.
+ * directory there, names for git-crypt. Follows no links. Ends without an error where a hostile app would take too much time.
  * @throws AppError `encrypted_files`
  */
 export async function checkEncryptedFiles(directory: string): Promise<void> {
   const top = await entriesOf(directory);
   const places = ['', ...top.filter((entry) => entry.isDirectory()).map(({ name }) => name)];
   const found: string[] = [];
+  const budget = newBudget();
   for (const place of places.filter((name) => !skipped.has(name))) {
-    const patterns = await encryptedPatterns(directory, place);
-    if (patterns.length > 0) found.push(...(await encryptedFiles(directory, place, patterns)));
+    budget.entries -= 1;
+    if (isSpent(budget)) break;
+    const patterns = await encryptedPatterns(directory, place, budget);
+    if (patterns.length > 0) found.push(...(await encryptedFiles(directory, place, patterns, budget)));
   }
   if (found.length === 0) return;
   const [files, more] = [[...new Set(found)], found.length - limits.named];
@@ -40,9 +52,20 @@ export async function checkEncryptedFiles(directory: string): Promise<void> {
 
 const skipped = new Set(['node_modules', '.git', '.sluice']);
 
-/** Returns the patterns of a `.gitattributes` for files that git-crypt encrypts, each as a list of segments. */
-async function encryptedPatterns(directory: string, place: string): Promise<string[][]> {
+function isSpent(budget: Budget): boolean {
+  return Object.values(budget).some((left) => left <= 0);
+}
+
+/** A pattern of `.gitattributes`, and its segments. */
+interface Pattern {
+  text: string;
+  segments: string[];
+}
+
+/** Returns the patterns of a `.gitattributes` for files that git-crypt encrypts. */
+async function encryptedPatterns(directory: string, place: string, budget: Budget): Promise<Pattern[]> {
   const text = await readAttributes(directory, place);
+  budget.characters -= text.length;
   return text
     .split('\n')
     .map((line) => line.trim())
@@ -53,7 +76,8 @@ async function encryptedPatterns(directory: string, place: string): Promise<stri
     .map((pattern) => {
       const segments = pattern.split('/').filter((segment) => segment !== '');
       // A pattern without a slash matches in every directory.
-      return (pattern.includes('/') ? segments : ['**', ...segments]).map(withoutDot);
+      const all = pattern.includes('/') ? segments : ['**', ...segments];
+      return { text: pattern, segments: all.map(withoutDot) };
     });
 }
 
@@ -71,28 +95,39 @@ async function readAttributes(directory: string, place: string): Promise<string>
   }
 }
 
-async function encryptedFiles(directory: string, place: string, patterns: string[][]): Promise<string[]> {
+async function encryptedFiles(
+  directory: string,
+  place: string,
+  patterns: Pattern[],
+  budget: Budget,
+): Promise<string[]> {
   const found: string[] = [];
   const open = [''];
-  let left = limits.entries;
-  let reads = limits.files;
+  let turn = budget.steps;
   for (let at = open.pop(); at !== undefined; at = open.pop()) {
     for (const entry of await entriesOf(join(directory, place, at))) {
-      left -= 1;
-      if (left < 0 || reads <= 0) return found;
+      budget.entries -= 1;
+      if (isSpent(budget)) return found;
+      if (turn - budget.steps > stepsInTurn) {
+        await setImmediate();
+        turn = budget.steps;
+      }
       const path = posix.join(at, entry.name);
       if (entry.isDirectory() && !skipped.has(entry.name)) open.push(path);
-      if (!entry.isFile() || !matches(patterns, path)) continue;
-      reads -= 1;
+      if (!entry.isFile() || !matches(patterns, path, budget)) continue;
+      budget.reads -= 1;
       if (await isEncrypted(directory, posix.join(place, path))) found.push(posix.join(place, path));
     }
   }
   return found.sort();
 }
 
-function matches(patterns: string[][], path: string): boolean {
+function matches(patterns: Pattern[], path: string, budget: Budget): boolean {
   const names = path.split('/').map(withoutDot);
-  return patterns.some((segments) => matchesPath(segments, names));
+  return patterns.some(({ text, segments }) => {
+    budget.steps -= stepsFor(text, path);
+    return budget.steps > 0 && matchesPath(segments, names);
+  });
 }
 
 async function isEncrypted(directory: string, path: string): Promise<boolean> {

@@ -4,7 +4,7 @@ import { AppError, hasCode } from '../errors/app-error.ts';
 import { NotAFile, readAppText } from '../system/fs/read-file.ts';
 import { type Manifest, readManifest } from './package-manifest.ts';
 import { maxSettingsBytes, unreadable } from './settings-file.ts';
-import { expandBraces, matchesName, matchesPath } from './workspace-patterns.ts';
+import { expandBraces, matchesName, matchesPath, stepsFor } from './workspace-patterns.ts';
 
 /** Package of a workspace, besides the one at its top. */
 export interface Member {
@@ -17,7 +17,7 @@ export interface Member {
 
 /** Work that a search for members may still do, so that patterns of a hostile app end. */
 interface Budget {
-  /** entries of directories to look at; a call of the system counts ten times */
+  /** entries of directories to look at; a call of the system counts ten times, and a long pattern more than once: see `stepsFor` */
   steps: number;
   manifestBytes: number;
 }
@@ -153,15 +153,16 @@ async function memberDirectories(tree: string, budget: Budget): Promise<string[]
   const patterns = await patternsOf(tree);
   const excluded = patterns
     .filter((pattern) => pattern.startsWith('!'))
-    .map((pattern) => segmentsOf(pattern.slice(1)));
+    .map((pattern) => ({ pattern, segments: segmentsOf(pattern.slice(1)) }));
   const found = new Set<string>();
   for (const pattern of patterns) {
     if (pattern.startsWith('!')) continue;
     for await (const path of expand(tree, '', segmentsOf(pattern), budget)) {
       const names = path.split('/');
       if (path === '' || found.has(path)) continue;
-      spend(budget, perCall + excluded.length);
-      if (excluded.some((segments) => matchesPath(segments, names))) continue;
+      const steps = excluded.reduce((sum, { pattern }) => sum + stepsFor(pattern, path), perCall);
+      spend(budget, steps);
+      if (excluded.some(({ segments }) => matchesPath(segments, names))) continue;
       if (await isFile(join(tree, path, 'package.json'))) found.add(path);
     }
   }
@@ -190,8 +191,12 @@ async function* expand(
   for (const entry of entries) {
     if (!entry.isDirectory() || entry.name === 'node_modules' || entry.name.startsWith('.')) continue;
     const below = posix.join(path, entry.name);
-    if (isDeep) yield* expand(tree, below, [segment, ...rest], budget);
-    else if (matchesName(segment, entry.name)) yield* expand(tree, below, rest, budget);
+    if (isDeep) {
+      yield* expand(tree, below, [segment, ...rest], budget);
+      continue;
+    }
+    spend(budget, stepsFor(segment, entry.name) - 1);
+    if (matchesName(segment, entry.name)) yield* expand(tree, below, rest, budget);
   }
 }
 

@@ -42,3 +42,23 @@ test('unlocked files, and apps without git-crypt, pass', async (t) => {
   await checkEncryptedFiles(await tree(t, { '.gitattributes': '*.psd filter=lfs\n', 'a.key': encrypted }));
   await checkEncryptedFiles(await tree(t, { 'a.key': encrypted }));
 });
+
+test('a search in the directories of a hostile app ends', async (t) => {
+  const long = Array.from({ length: 99 }, (_, at) => `*${'a'.repeat(200)}b${at} filter=git-crypt\n`);
+  const names = Array.from({ length: 20 }, (_, at) => `${'a'.repeat(220)}${at}`);
+  const directory = await tree(t, {
+    '.gitattributes': 'd/** filter=git-crypt\n',
+    ...Object.fromEntries(
+      ['a', 'b', 'c'].flatMap((place) => [
+        [`${place}/.gitattributes`, `key filter=git-crypt\n${long.join('')}`],
+        [`${place}/key`, encrypted],
+        ...names.map((name) => [`${place}/${name}`, '']),
+      ]),
+    ),
+    'd/key': encrypted,
+  });
+  // The work in one of the three directories is more than the limit for all.
+  await assert.rejects(checkEncryptedFiles(directory), {
+    message: /^git-crypt has encrypted these files: d\/key(?:, [abc]\/key)?$/,
+  });
+});

@@ -100,6 +100,16 @@ test('patterns of a hostile app end', async (t) => {
     await assert.rejects(findMembers(tree), rejected);
   }
   assert.equal(matchesName(`${'*a'.repeat(60)}b`, 'a'.repeat(255)), false);
+  // Long patterns cost more than short ones, whether they name members or exclude them.
+  const names = Array.from({ length: 300 }, (_, at) => `n/${'a'.repeat(200)}${at}/package.json`);
+  await writeTree(tree, Object.fromEntries(names.map((name) => [name, {}])));
+  const long = Array.from({ length: 150 }, (_, at) => `n/*${'a'.repeat(100)}b${at}`);
+  for (const workspaces of [long, ['n/*', ...long.map((pattern) => `!${pattern}`)]]) {
+    await writeTree(tree, { 'package.json': { workspaces } });
+    await assert.rejects(findMembers(tree), rejected);
+  }
+  await writeTree(tree, { 'package.json': { workspaces: ['n/*', '!n/*b'] } });
+  assert.equal((await findMembers(tree)).length, 300);
 });
 
 test('a member is found in the nearest workspace that has it', async (t) => {
