@@ -1,7 +1,7 @@
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import type { NodeRequest } from '../../releases/release.ts';
-import { knownVersions, oldestNode, regressions } from './known.ts';
+import { codeNames, knownVersions, oldestNode, regressions } from './known.ts';
 import type { NodeRange } from './range.ts';
 
 /** Node.js for a release, and why. */
@@ -124,14 +124,18 @@ function prefer(
   const isBetter = [
     (version: string) => version === own,
     (version: string) => faultOf(version) === undefined,
-    // LTS lines.
-    (version: string) => majorOf(version) % 2 === 0,
+    isLts,
   ];
   const best = isBetter.reduce((some, isGood) => {
     const good = some.filter(isGood);
     return good.length > 0 ? good : some;
   }, versions);
   return best.at(-1);
+}
+
+/** Returns true if a version is of an LTS line. */
+function isLts(version: string): boolean {
+  return Object.values(codeNames).includes(majorOf(version));
 }
 
 function reasonOf({ from, text }: NodeRequest): string {
@@ -173,7 +177,7 @@ function knownFault(version: string, fault: string): Notice {
 
 function unsupported(request: NodeRequest, available: string[]): AppError {
   const newest = available.filter((version, at) => majorOf(version) !== majorOf(available[at + 1] ?? ''));
-  const example = newest.findLast((version) => majorOf(version) % 2 === 0) ?? '';
+  const example = newest.findLast(isLts) ?? '';
   return new AppError('unsupported_node_version', `${reasonOf(request)}: there is no such Node.js`, {
     hint: `Set "node" in sluice.json, such as "node": "${majorOf(example)}". The newest versions that Sluice can install: ${newest.join(', ')}.`,
   });

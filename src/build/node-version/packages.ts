@@ -53,16 +53,18 @@ const lockfiles: [name: string, pattern: string][] = [
     `"(?:[^"\\n]*node_modules/)?(${names})": \\{\\s*"version": "([^"]+)"`,
   ]),
   ['pnpm-lock.yaml', `^ +'?/?(${names})[@/](\\d[\\w.-]*)`],
-  ['yarn.lock', `^"?(${names})@[^\\n]*:\\n\\s+version:? "?([^"\\n]+)`],
+  ['yarn.lock', `^"?(${names})@.*:\\n\\s+version:? "?([^"\\n]+)`],
   ['bun.lock', `"(${names})": \\["\\1@([^"]+)"`],
 ];
 
 /** Limit of the size of a lockfile. The search takes about 20 ms for each 10 MB. */
 const maxLockfileBytes = 16 * 1024 ** 2;
+/** Number of versions in a lockfile that are compared. A real one has a few. */
+const maxVersions = 200;
 
 /**
- * Returns a request for a Node.js for each package that fails on newer versions. Finds the packages in the lockfile, or among
- * the dependencies if there is none.
+ * Returns requests for a Node.js for packages that fail on newer versions: one for each row above. Finds the packages in the
+ * lockfile, or among the dependencies if there is none.
  * @param directory in which the dependencies are installed
  */
 export async function packageRequests(
@@ -72,13 +74,7 @@ export async function packageRequests(
   for (const [name, pattern] of lockfiles) {
     const text = await readLockfile(join(directory, name), directory);
     if (text === undefined) continue;
-    const found = new Map<string, [string, string]>();
-    for (const [, of = '', version = ''] of text.matchAll(new RegExp(pattern, 'gm')))
-      found.set(`${of} ${version}`, [of, version]);
-    const requests = await Promise.all(
-      [...found.values()].map(([of, version]) => requestOf(of, version, ` in ${name}`)),
-    );
-    return requests.flat();
+    return requestsFor(text.matchAll(new RegExp(pattern, 'gm')), name);
   }
   const dependencies = Object.keys({ ...manifest?.dependencies, ...manifest?.optionalDependencies });
   const dependent = dependencies.find((name) => Object.hasOwn(dependents, name));
@@ -90,10 +86,21 @@ export async function packageRequests(
     : [{ from: `${dependents[dependent]} of ${dependent}`, text: newest.node }];
 }
 
-async function requestOf(name: string, version: string, where: string): Promise<NodeRequest[]> {
+/** @param matches names and versions of packages in a lockfile */
+async function requestsFor(matches: Iterable<RegExpExecArray>, lockfile: string): Promise<NodeRequest[]> {
   const { default: satisfies } = await import('semver/functions/satisfies.js');
-  const limit = limits[name]?.find(({ versions }) => satisfies(version, versions));
-  return limit === undefined ? [] : [{ from: `${name} ${version}${where}`, text: limit.node }];
+  const requests = new Map<Limit, NodeRequest>();
+  const seen = new Set<string>();
+  for (const [, name = '', version = ''] of matches) {
+    const what = `${name} ${version}`;
+    if (seen.has(what)) continue;
+    if (seen.size === maxVersions) break;
+    seen.add(what);
+    const limit = limits[name]?.find(({ versions }) => satisfies(version, versions));
+    if (limit !== undefined && !requests.has(limit))
+      requests.set(limit, { from: `${what} in ${lockfile}`, text: limit.node });
+  }
+  return [...requests.values()];
 }
 
 /** Returns the text of a lockfile; undefined if it is missing, too large or not readable. The install reports such a lockfile. */

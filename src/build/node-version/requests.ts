@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { ReleaseSettings } from '../../config/app-directory.ts';
 import { type Manifest, readManifest } from '../../config/package-manifest.ts';
+import { installDirectory } from '../../config/workspaces.ts';
 import { systemCode } from '../../errors/app-error.ts';
 import type { NodeRequest } from '../../releases/release.ts';
 import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
@@ -21,7 +22,7 @@ export async function readNodeRequests(
   const ofSetting = text === undefined ? [] : [{ from: 'the setting "node"', text }];
   const manifest = await readManifest(join(tree, directory));
   const ofApp = await requestsIn(join(tree, directory), manifest);
-  const ofPackages = await packageRequests(tree, manifest);
+  const ofPackages = await packageRequests(join(tree, await installDirectory(tree, directory)), manifest);
   if (directory === '') return [...ofSetting, ...ofApp, ...ofPackages];
   const ofTop = await requestsIn(tree, await readManifest(tree));
   const atTop = ofTop.map(({ from, text }) => ({ from: `${from} in the workspace root`, text }));

@@ -38,6 +38,12 @@ test('an app that accepts the Node.js of Sluice gets it, and the list of version
   }
 });
 
+test('LTS lines are those that are known, not all with an even number', async () => {
+  const from = (...more: string[]) => ({ own: '26.8.2', list: async () => ['26.8.2', ...more] });
+  assert.equal(await choose('>=27', undefined, from('28.1.0', '29.0.0')), '29.0.0');
+  assert.equal(await choose('>=26.14', undefined, from('26.14.0', '28.1.0')), '26.14.0');
+});
+
 test('other requests get the newest version that they allow, of an LTS line if there is one', async () => {
   const expected = {
     22: '22.23.5',

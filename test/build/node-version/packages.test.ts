@@ -79,6 +79,19 @@ const cases: Record<string, { files: Files; requests: [from: string, text: strin
     files: { 'bun.lock': '{\n  "packages": {\n    "node-sass": ["node-sass@8.0.0", "", {}],\n  }\n}\n' },
     requests: [['node-sass 8.0.0 in bun.lock', '<20']],
   },
+  'versions with the same limit': {
+    files: {
+      'package-lock.json': npm({
+        'node_modules/better-sqlite3': '11.1.0',
+        'node_modules/a/node_modules/better-sqlite3': '11.2.0',
+        'node_modules/b/node_modules/better-sqlite3': '12.0.0',
+      }),
+    },
+    requests: [
+      ['better-sqlite3 11.1.0 in package-lock.json', '<24'],
+      ['better-sqlite3 12.0.0 in package-lock.json', '<25'],
+    ],
+  },
   'no lockfile': {
     files: { 'package.json': { dependencies: { express: '5', jsonwebtoken: '9' } } },
     requests: [['buffer-equal-constant-time of jsonwebtoken', '<25']],
@@ -100,6 +113,15 @@ for (const [name, { files, requests }] of Object.entries(cases)) {
   });
 }
 
+test('only some versions of a lockfile are compared', async (t) => {
+  const versions = Array.from(
+    { length: 1000 },
+    (_, at) => `  better-sqlite3@${at < 999 ? 99 : 1}.0.${at}:\n`,
+  );
+  const directory = await tree(t, { 'pnpm-lock.yaml': `packages:\n${versions.join('')}` });
+  assert.deepEqual(await packageRequests(directory, undefined), []);
+});
+
 test('the search through a hostile lockfile takes linear time', async (t) => {
   for (const part of [
     '"node_modules/',
@@ -108,6 +130,7 @@ test('the search through a hostile lockfile takes linear time', async (t) => {
     '\n',
     "\n  'node-sass",
     'node-sass@:\n',
+    'node-sass@:\r',
     '"node-sass": {\n',
   ]) {
     for (const name of ['package-lock.json', 'pnpm-lock.yaml', 'yarn.lock', 'bun.lock']) {

@@ -51,6 +51,18 @@ test('a member of a workspace comes before the top', async (t) => {
   ]);
 });
 
+test('packages that fail on newer versions are found where the app is installed', async (t) => {
+  const lockfile = { packages: { 'node_modules/better-sqlite3': { version: '9.0.0' } } };
+  const found = ['better-sqlite3 9.0.0 in package-lock.json: <22'];
+  const own = { 'package.json': {}, 'server/package.json': {}, 'server/package-lock.json': lockfile };
+  assert.deepEqual(await requestsOf(t, own, { directory: 'server' }), found);
+  const shared = {
+    ...{ 'package.json': { workspaces: ['server'] }, 'package-lock.json': lockfile },
+    ...{ 'server/package.json': {}, 'server/package-lock.json': {} },
+  };
+  assert.deepEqual(await requestsOf(t, shared, { directory: 'server' }), found);
+});
+
 test('values of other types are ignored', async (t) => {
   const manifests = [
     { engines: ['node >= 4'], volta: 20, devEngines: { runtime: 'node' } },
