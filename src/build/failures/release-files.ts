@@ -1,7 +1,6 @@
 import { opendir } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { readManifest } from '../../config/package-manifest.ts';
-import { hasCode } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { openAppFile } from '../../system/fs/read-file.ts';
 import type { Match, Values } from './diagnose.ts';
@@ -102,7 +101,6 @@ const packagesOfPrograms: Record<string, string> = {
   sls: 'serverless',
   swc: '@swc/cli',
   biome: '@biomejs/biome',
-  'tsc-alias': 'tsc-alias',
   run: 'npm-run-all',
   'run-s': 'npm-run-all',
   'run-p': 'npm-run-all',
@@ -200,9 +198,4 @@ export function pathInRelease(
   if (path === undefined || path === '') return undefined;
   const below = relative(directory, resolve(directory, path));
   return below === '' || below === '..' || below.startsWith('../') ? undefined : below;
-}
-
-/** Returns true if an error says that a path does not exist. */
-export function isMissing(error: unknown): boolean {
-  return hasCode(error, 'ENOENT', 'ENOTDIR');
 }
