@@ -406,3 +406,16 @@ test('a hostile release does not slow the search', async (t) => {
   // It takes 50 ms; a machine may be a hundred times as slow.
   assert.ok(performance.now() - start < 5000);
 });
+
+test('the search in a hostile configuration takes linear time', async (t) => {
+  const directory = await temporaryDirectory(t);
+  for (const part of ['\r', '\u2028', ' ', '\n', '/', '//\r', ' *', '/*']) {
+    await writeTree(directory, { ...app('vite'), 'vite.config.js': part.repeat(300_000 / part.length) });
+    const manifest = await readManifest(directory);
+    const before = process.cpuUsage();
+    const site = await findStaticSite(directory, manifest, await loadAppSettings(topOf(directory)));
+    assert.equal(site?.from, 'Vite');
+    const { user } = process.cpuUsage(before);
+    assert.ok(user < 2e6, `${JSON.stringify(part)}: ${user} µs`);
+  }
+});
