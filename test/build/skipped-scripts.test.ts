@@ -39,3 +39,13 @@ test('install scripts that npm 11 lists and runs are not reported', () => {
   ];
   assert.deepEqual(messages(...output), []);
 });
+
+test('the search in long lines of a hostile app is short', () => {
+  const before = process.cpuUsage();
+  for (const part of ['YN0004: ', 'npm warn install-scripts ', 'Ignored build scripts: ']) {
+    const output = Array(400).fill(part.repeat(16_384 / part.length));
+    messages(...output);
+  }
+  const { user } = process.cpuUsage(before);
+  assert.ok(user < 3e6, `${user} µs`);
+});

@@ -46,9 +46,12 @@ const reports = [
   },
 ];
 
+/** Length of the part of a line that is searched: the time grows with its square. */
+const maxSearched = 2000;
+
 /** Returns a notice for each report of skipped install scripts in the output of an install. */
 export function skippedScripts(output: string[]): Notice[] {
-  const text = output.join('\n');
+  const text = output.map((line) => line.slice(0, maxSearched)).join('\n');
   return reports
     .filter(({ applies }) => applies.test(text))
     .map(({ names, hint }) => ({
