@@ -2,7 +2,7 @@ import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import type { Edge } from '../edge/edge.ts';
 import type { MoveLock } from '../system/concurrency/move-lock.ts';
-import type { Lock, Slots } from '../system/concurrency/slots.ts';
+import type { Lock, LockByKey, Slots } from '../system/concurrency/slots.ts';
 import type { Log } from '../system/log/log.ts';
 import type { RunnerClient } from './runner-client.ts';
 
@@ -28,6 +28,8 @@ export interface Appliance {
   moveLock: MoveLock;
   /** absolute path of Sluice's own Node.js, which runs apps that accept its version */
   node: string;
-  /** lock of installations and removals of other versions of Node.js */
+  /** lets one installation of a Node.js run at a time */
   nodeLock: Lock;
+  /** locks of other versions of Node.js: one is not removed while a deploy checks, marks or installs it */
+  nodeVersions: LockByKey;
 }

@@ -8,7 +8,7 @@ import {
   installNode,
   nodePackage,
   nodePath,
-  removeNodes,
+  removeIfUnused,
   touchNode,
 } from '../build/node-version/installed.ts';
 import { knownVersions } from '../build/node-version/known.ts';
@@ -87,7 +87,7 @@ export async function ensureNode(
   } catch (error) {
     context.signal.throwIfAborted();
     for (const other of [ownNode, ...(await installedNodes(appliance.paths.tools))]) {
-      if (!(await isLike(other))) continue;
+      if (!(await isLike(other)) || !(await holdNode(appliance, other, context.signal))) continue;
       context.log(`Node.js ${other} runs the app, because ${version} was not installed: ${textOf(error)}`);
       return { version: other, own: other === ownNode, requests };
     }
@@ -95,14 +95,33 @@ export async function ensureNode(
   }
 }
 
-/** Installs a version of Node.js unless it is installed. There is one installation or removal at a time. */
+/** Returns true if a version is installed, and marks it as used now, so that nothing removes it. */
+async function holdNode(
+  { paths, nodeVersions }: Appliance,
+  version: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (version === ownNode) return true;
+  using _ = await nodeVersions.take(version, signal);
+  return isHeld(paths.tools, version);
+}
+
+/** Does the work of `holdNode` under the lock of the version. */
+async function isHeld(tools: string, version: string): Promise<boolean> {
+  if (!(await exists(nodePath(tools, version)))) return false;
+  await touchNode(tools, version);
+  return true;
+}
+
+/** Installs a version of Node.js unless it is installed. */
 async function install(
-  { paths, nodeLock, runner }: Appliance,
+  { paths, nodeLock, nodeVersions, runner }: Appliance,
   version: string,
   { log, signal }: Context,
 ): Promise<void> {
   const { tools } = paths;
-  if (await exists(nodePath(tools, version))) return touchNode(tools, version);
+  using _version = await nodeVersions.take(version, signal);
+  if (await isHeld(tools, version)) return;
   using _ = await nodeLock.take(signal);
   const commands = new CommandRunner(
     {
@@ -115,14 +134,20 @@ async function install(
   await installNode(tools, version, npmInstaller(commands, `${nodePackage}@${version}`));
 }
 
-/** Removes versions of Node.js that no kept release needs. Returns the removed versions. */
+/** Removes versions of Node.js that no kept release needs. Returns the removed versions. Waits for no installation. */
 export async function removeUnusedNodes(
-  appliance: Appliance,
+  { paths: { tools }, nodeVersions }: Appliance,
   environments: Environment[],
 ): Promise<string[]> {
-  using _ = await appliance.nodeLock.take();
   const uses = (await Promise.all(environments.map(releasesWithNode))).flat();
-  return removeNodes(appliance.paths.tools, new Set(uses.map(({ node }) => node?.version ?? ownNode)));
+  const used = new Set(uses.map(({ node }) => node?.version ?? ownNode));
+  const removed: string[] = [];
+  for (const version of await installedNodes(tools)) {
+    if (used.has(version) || nodeVersions.isTaken(version)) continue;
+    using _ = await nodeVersions.take(version);
+    if (await removeIfUnused(tools, version)) removed.push(version);
+  }
+  return removed;
 }
 
 /** Returns the releases that run, may run again, or are being built. */

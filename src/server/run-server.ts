@@ -14,7 +14,7 @@ import type { PortAddress } from '../protocol/runner.ts';
 import { ReleaseStore } from '../releases/store.ts';
 import { AppService } from '../service/app-service.ts';
 import { MoveLock } from '../system/concurrency/move-lock.ts';
-import { Lock, Slots } from '../system/concurrency/slots.ts';
+import { Lock, LockByKey, Slots } from '../system/concurrency/slots.ts';
 import { ensurePrivateDirectory } from '../system/fs/files.ts';
 import { tryLock } from '../system/fs/lock.ts';
 import { createLog, describeError, type Log } from '../system/log/log.ts';
@@ -120,9 +120,9 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const builds = new Slots(settings.buildConcurrency);
   const moveLock = new MoveLock();
   const node = process.execPath;
-  const nodeLock = new Lock();
+  const [nodeLock, nodeVersions] = [new Lock(), new LockByKey()];
   const appliance = {
-    ...{ paths, settings, runner, reservePorts, log, builds, moveLock, node, nodeLock },
+    ...{ paths, settings, runner, reservePorts, log, builds, moveLock, node, nodeLock, nodeVersions },
     domains: edge,
   };
   const service = new AppService(appliance);

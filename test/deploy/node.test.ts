@@ -173,6 +173,40 @@ test('a deploy removes versions of Node.js that no kept release needs and that w
   assert.deepEqual((await readdir(tools)).sort(), ['node@20.2.0', 'node@22.3.0']);
 });
 
+test('while another app installs a Node.js, a deploy on an installed one ends, and versions in use stay', async (t) => {
+  const { server, deploy, tools, age } = await start(t);
+  await deploy(asking('20'), 'blog');
+  for (const version of ['22.1.0', '22.2.0']) {
+    await mkdir(dirname(nodePath(tools, version)), { recursive: true });
+    await writeFile(nodePath(tools, version), '');
+    await age(version);
+  }
+  const { nodeLock, nodeVersions } = server.appliance;
+  using _installation = await nodeLock.take();
+  using _use = await nodeVersions.take('22.2.0');
+  const lines = await deploy(asking('20'));
+  assert.ok(lines.includes('removed Node.js 22.1.0: no release needs them'), lines.join('\n'));
+  assert.deepEqual((await readdir(tools)).sort(), ['node@20.2.0', 'node@22.2.0']);
+});
+
+test('a deploy that needs a version waits for its removal, and installs it again', async (t) => {
+  const { server, deploy, tools } = await start(t);
+  await deploy(asking('22.1.0'));
+  const removal = await server.appliance.nodeVersions.take('22.1.0');
+  const chosen = Promise.withResolvers<void>();
+  const deployed = server.deploy('blog', asking('22.1.0') as never, (event) => {
+    if (event.event === 'log' && event.line.startsWith('Node.js 22.1.0')) chosen.resolve();
+  });
+  await chosen.promise;
+  await server.service
+    .find(idOf('blog'))
+    .then(({ store }) => waitFor(async () => (await store.get(1))?.node));
+  await rm(join(tools, 'node@22.1.0'), { recursive: true });
+  removal[Symbol.dispose]();
+  await deployed;
+  assert.deepEqual(await readdir(tools), ['node@22.1.0']);
+});
+
 /** Returns the outcome of an update, and the version on which the app then runs. */
 async function update({ server, spec, record }: Awaited<ReturnType<typeof start>>, release: number) {
   const { from, to, outcome } = await server.service.updateNode(shop, 'test');

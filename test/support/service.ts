@@ -9,7 +9,7 @@ import type { DeployWatcher } from '../../src/deploy/events.ts';
 import { noCommit, type Release } from '../../src/releases/release.ts';
 import { AppService } from '../../src/service/app-service.ts';
 import { MoveLock } from '../../src/system/concurrency/move-lock.ts';
-import { Lock, Slots } from '../../src/system/concurrency/slots.ts';
+import { Lock, LockByKey, Slots } from '../../src/system/concurrency/slots.ts';
 import { FakeRunner } from './fake-runner.ts';
 import { type Files, pack } from './pack.ts';
 import { temporaryDirectory } from './temporary.ts';
@@ -41,6 +41,7 @@ export class TestService {
       domains: { of: () => [], removeOf: async () => undefined, refresh: () => undefined },
       builds: new Slots(1),
       nodeLock: new Lock(),
+      nodeVersions: new LockByKey(),
       moveLock: new MoveLock(),
     };
     this.service = new AppService(this.appliance);

@@ -34,7 +34,7 @@ export async function installNode(tools: string, version: string, run: RunComman
   await touchNode(tools, version);
 }
 
-/** Marks a version as used now: see `removeNodes`. */
+/** Marks a version as used now: see `removeIfUnused`. */
 export async function touchNode(tools: string, version: string): Promise<void> {
   const now = new Date();
   await ifThere(utimes(join(tools, `${program}@${version}`), now, now));
@@ -43,15 +43,11 @@ export async function touchNode(tools: string, version: string): Promise<void> {
 /** Time for which an unused version stays, in ms: a release that is being built, or processes that still drain, may use it. */
 const unusedFor = 3_600_000;
 
-/** Removes versions that are not among those in use, unless they were used lately. Returns the removed versions. */
-export async function removeNodes(tools: string, used: ReadonlySet<string>): Promise<string[]> {
-  const removed: string[] = [];
-  for (const version of await installedNodes(tools)) {
-    const name = `${program}@${version}`;
-    const stats = await ifThere(stat(join(tools, name)));
-    if (used.has(version) || stats === undefined || Date.now() - stats.mtimeMs < unusedFor) continue;
-    await removeTool(tools, name);
-    removed.push(version);
-  }
-  return removed;
+/** Removes a version unless it was used lately. Returns true if it was removed. */
+export async function removeIfUnused(tools: string, version: string): Promise<boolean> {
+  const name = `${program}@${version}`;
+  const stats = await ifThere(stat(join(tools, name)));
+  if (stats === undefined || Date.now() - stats.mtimeMs < unusedFor) return false;
+  await removeTool(tools, name);
+  return true;
 }

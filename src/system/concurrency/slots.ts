@@ -84,17 +84,25 @@ export class LockByKey {
     return await task();
   }
 
-  /** Waits for the lock of a key. The lock is free again when the result is disposed of. */
-  async take(key: string): Promise<Disposable> {
+  /** Returns true if a task has the lock of a key. */
+  isTaken(key: string): boolean {
+    return this.#keys.has(key);
+  }
+
+  /**
+   * Waits for the lock of a key. The lock is free again when the result is disposed of.
+   * @throws the reason of the signal if it aborts first
+   */
+  async take(key: string, signal?: AbortSignal): Promise<Disposable> {
     const entry = this.#keys.get(key) ?? { lock: new Lock(), tasks: 0 };
     this.#keys.set(key, entry);
     entry.tasks += 1;
-    const taken = new DisposableStack();
+    using taken = new DisposableStack();
     taken.defer(() => {
       entry.tasks -= 1;
       if (entry.tasks === 0) this.#keys.delete(key);
     });
-    taken.use(await entry.lock.take());
-    return taken;
+    taken.use(await entry.lock.take(signal));
+    return taken.move();
   }
 }
