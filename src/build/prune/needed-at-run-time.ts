@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
-import { type Manifest, readManifest } from '../../config/package-manifest.ts';
+import { readManifest } from '../../config/package-manifest.ts';
 import { exists } from '../../system/fs/exists.ts';
 import type { StartDecision } from '../start-command/start-plan.ts';
 import type { PruneRequest } from './dev-packages.ts';
@@ -53,7 +53,7 @@ const scriptRunners = new Set('npm pnpm yarn bun npx npm-run-all run-s run-p con
  * Returns what the commands that run after the build need from devDependencies: the start, background processes, scheduled
  * commands, and the hooks around the switch.
  * @param tree release
- * @param directories of the install and of the app, relative to the tree
+ * @param directories of the install, of the app and of all members of a workspace, relative to the tree
  */
 export async function neededAtRunTime(
   tree: string,
@@ -62,9 +62,7 @@ export async function neededAtRunTime(
   start: Started,
 ): Promise<Needed> {
   const places = [...new Set(directories)];
-  const manifests = await Promise.all(places.map((each) => readManifest(tree, each)));
-  const scripts = manifests.map((manifest) => manifest?.scripts ?? {});
-  const found = namesIn(shellCommands(settings, start), scripts);
+  const found = namesIn(shellCommands(settings, start), await scriptsIn(tree, places));
   const programs = [...new Set([...start.keep, ...found.programs])];
   const modules = [...new Set([...start.keep, ...found.modules])];
   const named = [...programs, ...modules];
@@ -81,7 +79,19 @@ export async function neededAtRunTime(
   return { programs, packages, prefixes };
 }
 
-type Scripts = Manifest['scripts'];
+/** Returns the scripts of all packages by name: a command may run those of any member. */
+async function scriptsIn(tree: string, directories: string[]): Promise<Map<string, string[]>> {
+  const all = new Map<string, string[]>();
+  for (const directory of directories) {
+    const { scripts = {} } = (await readManifest(tree, directory)) ?? {};
+    for (const [name, script] of Object.entries(scripts)) {
+      const known = all.get(name);
+      if (known === undefined) all.set(name, [script]);
+      else known.push(script);
+    }
+  }
+  return all;
+}
 
 /** Returns the commands that a shell runs in the finished release. */
 function shellCommands({ hooks, cron }: AppSettings, { candidates, background }: Started): string[] {
@@ -98,7 +108,10 @@ function shellCommands({ hooks, cron }: AppSettings, { candidates, background }:
 }
 
 /** Returns the words of commands, which may be programs, and the packages that options of Node.js load. */
-function namesIn(commands: string[], scripts: Scripts[]): { programs: string[]; modules: string[] } {
+function namesIn(
+  commands: string[],
+  scripts: Map<string, string[]>,
+): { programs: string[]; modules: string[] } {
   const programs = new Set<string>();
   const modules = new Set<string>();
   const waiting = new Set(commands);
@@ -112,7 +125,8 @@ function namesIn(commands: string[], scripts: Scripts[]): { programs: string[]; 
         else if (word !== '') programs.add(word.replace(/^(?:\.\/)?node_modules\/\.bin\//, ''));
         if (!runsScripts) continue;
         const name = word.replace(/^npm:/, '');
-        for (const script of scripts.flatMap((each) => each[name] ?? [])) waiting.add(script);
+        for (const script of scripts.get(name) ?? []) waiting.add(script);
+        scripts.delete(name);
       }
     }
   }

@@ -6,7 +6,7 @@ import type { CommandRunner } from '../command-runner.ts';
 import type { BuildContext } from '../context.ts';
 import type { PruneRequest } from './dev-packages.ts';
 import { neededAtRunTime } from './needed-at-run-time.ts';
-import { keptPattern } from './remove.ts';
+import { argumentsOf, keptPattern } from './remove.ts';
 
 const nothing = { keep: [], candidates: [], background: [] };
 
@@ -27,10 +27,11 @@ export async function prune(
   context.step('prune');
   const { directory, settings, app = settings.directory ?? '', start = nothing } = context;
   const root = join(directory, at);
-  const needed = await neededAtRunTime(directory, [at, app], settings, start);
+  const places = [at, app, ...(members ?? []).map((member) => join(at, member))];
+  const needed = await neededAtRunTime(directory, places, settings, start);
   const request: PruneRequest = { root, members, ...needed };
   // The Node.js of Sluice runs the program, which an older one of the app could not.
-  const argv: [string, ...string[]] = [process.execPath, program, JSON.stringify(request)];
+  const argv: [string, ...string[]] = [process.execPath, program, ...argumentsOf(request)];
   const env = { PATH: usualPath, NODE_DISABLE_COMPILE_CACHE: '1' };
   try {
     const output = await runner.run('install', { argv, directory, env }, 'prune');

@@ -1,5 +1,6 @@
 import { rm, rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { hasCode } from '../../errors/app-error.ts';
 import { removeTree } from '../../system/fs/remove-tree.ts';
 import { counted } from '../../system/text/format.ts';
@@ -7,6 +8,20 @@ import { findDevPackages, type PruneRequest } from './dev-packages.ts';
 
 /** Line that the program prints for each package in devDependencies that stays. */
 export const keptPattern = /^keeps (\S+)$/;
+
+/** Length of an argument. The system limits each to 128 KiB, and all to 2 MiB: so a request is compressed and split. */
+const argumentLength = 100_000;
+
+/** Returns the arguments of the program for a request. */
+export function argumentsOf(request: PruneRequest): string[] {
+  const text = gzipSync(JSON.stringify(request)).toString('base64');
+  return text.match(new RegExp(`.{1,${argumentLength}}`, 'g')) ?? [];
+}
+
+/** Returns the request of the arguments of the program. */
+function requestOf(args: string[]): PruneRequest {
+  return JSON.parse(gunzipSync(Buffer.from(args.join(''), 'base64')).toString());
+}
 
 /**
  * Removes the packages that only dev dependencies need. Changes no other file: a package manager would install again, and undo
@@ -45,7 +60,7 @@ async function removeEmptyParents(path: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  const { removed, kept } = await removeDevPackages(JSON.parse(process.argv[2] ?? '') as PruneRequest);
+  const { removed, kept } = await removeDevPackages(requestOf(process.argv.slice(2)));
   const lines = [
     `removed ${counted(removed, 'package')} that only devDependencies need`,
     ...kept.map((name) => `keeps ${name}`),

@@ -35,6 +35,12 @@ const cases: Record<string, Case> = {
     programs: ['prisma'],
     without: ['vite'],
   },
+  'a script of another member in a hook': {
+    scripts: { start: 'node server.js' },
+    settings: { hooks: { preSwitch: 'npm -w db run migrate' } },
+    programs: ['prisma'],
+    without: ['rollup'],
+  },
   'a directory with the name of a script': {
     scripts: { start: 'node build', build: 'vite build' },
     without: ['vite'],
@@ -80,11 +86,12 @@ for (const [title, { scripts = {}, settings, files = {}, ...expected }] of Objec
     await writeTree(tree, {
       'app/package.json': { scripts },
       'package.json': {},
+      'db/package.json': { scripts: { migrate: 'prisma migrate deploy', build: 'rollup -c' } },
       ...prefixed({ ...sources, ...files }),
     });
     const all = appSettings({ ...settings, directory: 'app' });
     const start = await decideStart(tree, all);
-    const { programs, packages, prefixes } = await neededAtRunTime(tree, ['', 'app'], all, start);
+    const { programs, packages, prefixes } = await neededAtRunTime(tree, ['', 'app', 'db'], all, start);
     const { programs: wanted = [], without = [] } = expected;
     assert.deepEqual(
       wanted.filter((program) => !programs.includes(program)),

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { removeDevPackages } from '../../../src/build/prune/remove.ts';
+import { promisify } from 'node:util';
+import { prune } from '../../../src/build/prune/prune.ts';
+import { argumentsOf, removeDevPackages } from '../../../src/build/prune/remove.ts';
+import { appSettings } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 import { readTree, writeTree } from '../../support/tree.ts';
 
@@ -201,3 +205,44 @@ for (const [title, { gone, kept = [], ...input }] of Object.entries(cases)) {
     assert.deepEqual({ ...result, gone: result.gone.sort() }, { gone, kept });
   });
 }
+
+test('a request of any length reaches the program', async (t) => {
+  const root = await temporaryDirectory(t);
+  const modules = { 'node_modules/d/package.json': {}, 'node_modules/ü/package.json': {} };
+  await writeTree(root, { 'package.json': { devDependencies: { d: '1', ü: '1' } }, ...modules });
+  const members = Array.from({ length: 40_000 }, (_, at) => `packages/${(at * 2_654_435_761) % 2 ** 32}`);
+  const request = { root, members, programs: [], packages: ['ü'], prefixes: [] };
+  const args = argumentsOf(request);
+  assert.ok(args.length > 1 && args.every(({ length }) => length < 128 * 1024));
+  const program = join(import.meta.dirname, '../../../src/build/prune/remove.ts');
+  const { stdout } = await promisify(execFile)(process.execPath, [program, ...args]);
+  assert.equal(stdout, 'removed 1 package that only devDependencies need\nkeeps ü\n');
+});
+
+test('a program stays that a script of a member needs in a hook', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, {
+    'package.json': { workspaces: ['packages/*'] },
+    'packages/db/package.json': {
+      scripts: { migrate: 'prisma migrate deploy' },
+      devDependencies: { prisma: '1', rollup: '1' },
+    },
+    'node_modules/prisma/package.json': { name: 'prisma', bin: 'index.js' },
+    'node_modules/rollup/package.json': { name: 'rollup', bin: 'index.js' },
+  });
+  const run = async (_purpose: string, { argv: [program, ...args] }: { argv: string[] }) => {
+    const { stdout } = await promisify(execFile)(program as string, args);
+    return stdout.split('\n');
+  };
+  const notices: string[] = [];
+  const context = {
+    ...{ directory, settings: appSettings({ hooks: { preSwitch: 'npm -w db run migrate' } }) },
+    ...{ step: () => undefined, notice: ({ message }: { message: string }) => notices.push(message) },
+  };
+  await prune(context as never, { at: '', members: ['packages/db'] }, { run } as never);
+  assert.match(notices.join(), /: prisma$/);
+  assert.deepEqual(Object.keys(await readTree(join(directory, 'node_modules'))), [
+    'prisma',
+    'prisma/package.json',
+  ]);
+});
