@@ -63,8 +63,13 @@ export function filesOf(path: string): string[] {
   return [path, ...endings.map((each) => `${path}${each}`)];
 }
 
+/** Returns false also for a path that the system refuses: too long, a circle of links, or with a NUL. */
 function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  try {
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /** Returns the text of a file; undefined if it is larger than `limit`, cannot be read, or if a link replaces it or points outside. */
