@@ -29,7 +29,10 @@ export async function carryAssets(
     }
   }
   if (files.length === 0) return {};
-  const { linked, refused, code } = await linkFiles(environment, tree, files);
+  const { linked, refused, code } = await linkFiles(environment, tree, files).catch((error: unknown) => ({
+    // The release is complete without these files.
+    ...{ linked: 0, refused: files.length, code: firstLine((error as Error).message) },
+  }));
   if (linked > 0)
     deployment.log(
       `keeps ${counted(linked, 'file')} of earlier releases for pages that are open in browsers`,
@@ -37,6 +40,11 @@ export async function carryAssets(
   if (refused > 0) deployment.log(`${counted(refused, 'file')} of earlier releases not kept: ${code}`);
   const earlierAssets = unlistedAssets(files.map((file) => file.slice(file.indexOf('/') + 1)));
   return earlierAssets.length > 0 ? { earlierAssets } : {};
+}
+
+/** Returns the first line of a message, which may have the output of a program. */
+function firstLine(message: string): string {
+  return (message.split('\n', 1)[0] ?? '').slice(0, 200);
 }
 
 /** Returns the numbers of the releases that were live and still exist, the newest first. */
