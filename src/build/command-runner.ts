@@ -25,7 +25,7 @@ export class CommandRunner {
   /** @param timeout of all commands together, in ms */
   constructor(context: CommandContext, timeout: number) {
     this.#context = context;
-    this.#masker = new Masker(Object.values(context.env));
+    this.#masker = new Masker(context.secrets);
     this.#timeout = timeout;
     this.#left = timeout;
   }

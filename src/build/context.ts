@@ -10,8 +10,8 @@ export type Purpose = 'install' | 'build' | 'hook';
 
 /** Environment in which Sluice runs a command for an app. */
 export interface CommandContext {
-  /** variables of the app; Sluice masks their values in logs and errors */
-  env: Record<string, string>;
+  /** values to mask in logs and errors */
+  secrets: string[];
   /** name of the environment whose user runs the commands */
   user: string;
   /** true if that user is not the user of the server */
@@ -25,6 +25,8 @@ export interface CommandContext {
 export interface BuildContext extends CommandContext {
   /** staged tree; absolute */
   directory: string;
+  /** variables of the app */
+  env: Record<string, string>;
   /** variables that describe the release, such as SLUICE_COMMIT */
   about: Record<string, string>;
   settings: AppSettings;

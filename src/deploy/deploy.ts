@@ -21,6 +21,7 @@ import { commandContext, postSwitch, preSwitch } from './hooks.ts';
 import { availableNodes, ensureNode, nodeOf, removeUnusedNodes } from './node.ts';
 import { publish } from './publish.ts';
 import { receive } from './receive.ts';
+import { secretsOf } from './spec.ts';
 import { moveTraffic } from './traffic.ts';
 
 /** Upload that is to become a release. */
@@ -141,7 +142,9 @@ async function buildTree(
   const startedAt = performance.now();
   await giveToApp(environment, tree);
   const env = await environment.variables();
-  deployment.hide(Object.values(env));
+  const background = [...start.candidates, ...start.background].flatMap(({ command }) => command ?? []);
+  const secrets = secretsOf(env, { background });
+  deployment.hide(secrets);
   const built = await build({
     directory: tree,
     settings,
@@ -152,7 +155,8 @@ async function buildTree(
     cache: environment.paths.cache,
     node: nodeOf(appliance, node),
     nodeVersion: node.version,
-    ...(await commandContext(deployment, env)),
+    env,
+    ...(await commandContext(deployment, secrets)),
     step: (name) => deployment.enter(name),
     notice: (notice) => deployment.notice(notice),
   });

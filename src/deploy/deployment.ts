@@ -32,6 +32,7 @@ export class Deployment extends Progress implements QueuedDeploy {
   readonly #cancellation: AbortController;
   readonly #buildLog: BuildLog;
   readonly #end = Promise.withResolvers<void>();
+  readonly #secrets = new Set<string>();
   #masker = new Masker([]);
 
   constructor(environment: Environment, { number, source }: ReleaseRecord, watch: DeployWatcher) {
@@ -59,9 +60,11 @@ export class Deployment extends Progress implements QueuedDeploy {
     this.#buildLog.write(`== ${step}`);
   }
 
-  /** Masks these values in all lines that are logged from now on. */
+  /** Masks these values, too, in all lines that are logged from now on, and in the error. */
   hide(secrets: string[]): void {
-    this.#masker = new Masker(secrets);
+    const known = this.#secrets.size;
+    for (const secret of secrets) this.#secrets.add(secret);
+    if (this.#secrets.size > known) this.#masker = new Masker(this.#secrets);
   }
 
   override log(line: string): void {

@@ -43,9 +43,9 @@ async function runHook(
   signal: AbortSignal,
 ): Promise<void> {
   const { environment } = deployment;
-  const { directory, commandDirectory, env } = await generationSpec(environment, release);
+  const { directory, commandDirectory, env, log } = await generationSpec(environment, release);
   const timeout = release.run?.settings.hooks.timeout ?? 0;
-  const context = await commandContext(deployment, await environment.variables());
+  const context = await commandContext(deployment, log.secrets);
   const base = baseEnvironment(process.env, context.isolated);
   const variables = { ...base, ...env, ...withoutRepositoryAbove(directory) };
   const job = { directory, ...(commandDirectory && { workingDirectory: commandDirectory }) };
@@ -53,16 +53,13 @@ async function runHook(
 }
 
 /** Returns how the commands of a deploy run: as jobs of the runner, logged in the deploy, and ended if it is cancelled. */
-export async function commandContext(
-  deployment: Deployment,
-  env: Record<string, string>,
-): Promise<CommandContext> {
+export async function commandContext(deployment: Deployment, secrets: string[]): Promise<CommandContext> {
   const { environment, signal } = deployment;
   const { name: key, appliance } = environment;
   const { buildMemory, buildProcesses } = appliance.settings;
   const limits = { key, memory: buildMemory ?? null, processes: buildProcesses, cpuWeight: 100 };
   return {
-    env,
+    secrets,
     user: key,
     isolated: await appliance.runner.hasUsers(),
     signal,

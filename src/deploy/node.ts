@@ -125,7 +125,7 @@ async function install(
   using _ = await nodeLock.take(signal);
   const commands = new CommandRunner(
     {
-      ...{ env: {}, user: '', isolated: false, log, signal },
+      ...{ secrets: [], user: '', isolated: false, log, signal },
       runJob: (job, onOutput, aborted) =>
         runner.call('job', { job }, { signal: aborted, onProgress: ({ text }) => onOutput(text) }),
     },

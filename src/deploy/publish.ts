@@ -9,6 +9,7 @@ import type { BackgroundPlan, ReleaseRecord, RunPlan } from '../releases/release
 import { counted } from '../system/text/format.ts';
 import { carryAssets } from './carry-assets.ts';
 import type { Deployment } from './deployment.ts';
+import { secretsOf } from './spec.ts';
 
 /** Plans how the release runs, and moves its directory to the releases. The release does not change after that. */
 export async function publish(
@@ -27,6 +28,7 @@ export async function publish(
   const sizeBytes = await directorySize(tree);
   const earlier = await carryAssets(deployment, { settings, ...start });
   const run = { settings, ...start, ...earlier, background, ...built };
+  deployment.hide(secretsOf({}, run));
   const release = await environment.store.update(number, { run, buildMs, sizeBytes });
   await environment.store.publish(number);
   return release;

@@ -4,7 +4,13 @@ import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BackgroundSpec, GenerationLimits, GenerationSpec } from '../protocol/runner.ts';
-import type { BackgroundPlan, ReleaseNode, ReleaseRecord, RunPlan } from '../releases/release.ts';
+import type {
+  BackgroundPlan,
+  ProgramPlan,
+  ReleaseNode,
+  ReleaseRecord,
+  RunPlan,
+} from '../releases/release.ts';
 import { expandWord, expandWords, type Word } from '../releases/words.ts';
 import { shellWord } from '../system/text/format.ts';
 import { nodeOf } from './node.ts';
@@ -98,10 +104,22 @@ export async function generationSpec(
       keep: keepLogs,
       maxBytes: maxLogBytes,
       overflow: settings.logOverflow,
-      secrets: Object.values(own),
+      secrets: secretsOf(own, run),
     },
     paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
   };
+}
+
+/** Values of env files that a start command names. */
+type FileValues = Pick<ProgramPlan, 'defaults'>;
+
+/** Returns the values to mask: those of the app's variables, and those of env files that its start commands name. */
+export function secretsOf(
+  variables: Record<string, string>,
+  { defaults = {}, background = [] }: FileValues & { background?: FileValues[] },
+): string[] {
+  const ofBackground = background.flatMap(({ defaults: values = {} }) => Object.values(values));
+  return [...Object.values(variables), ...Object.values(defaults), ...ofBackground];
 }
 
 /** Program that serves static sites. */

@@ -8,7 +8,7 @@ import { keepAside } from '../system/fs/files.ts';
 import { Masker, maskError } from '../system/text/mask/masker.ts';
 import { ensureNode } from './node.ts';
 import type { Progress } from './progress.ts';
-import { generationSpec, type SpecChanges } from './spec.ts';
+import { generationSpec, type SpecChanges, secretsOf } from './spec.ts';
 
 /** Change of an environment that a switch tries: it is kept only if a generation boots with it and gets the traffic. */
 export interface TrialChange extends SpecChanges {
@@ -85,7 +85,7 @@ async function bootGeneration(
   log: (line: string) => void,
 ): Promise<BootResult> {
   const env = changes.env ?? (await environment.variables());
-  const masker = new Masker(Object.values(env));
+  const masker = new Masker(secretsOf(env, release.run ?? {}));
   const onProgress = ({ line }: { line: string }) => log(masker.maskText(line));
   const boot = async (record: ReleaseRecord) => {
     const spec = await generationSpec(environment, record, { ...changes, env });

@@ -86,7 +86,7 @@ export interface ReleaseRecord {
   durationMs: number | null;
   buildMs: number | null;
   sizeBytes: number | null;
-  /** start of the release; null until it is built */
+  /** start of the release; null until it is built, and after its files were removed */
   run: RunPlan | null;
   /** Node.js that builds and runs the release; undefined before that is decided, and in records of early versions of Sluice */
   node?: ReleaseNode;

@@ -99,7 +99,7 @@ export class ReleaseStore extends ReleaseDirectories {
   }
 
   /**
-   * Records the error of a release that was never live, and removes its tree, but not its records.
+   * Records the error of a release that was never live, and removes its tree and its plan, but not its records.
    * @throws AppError `release_not_found`; an Error if the release was live
    */
   async fail(number: number, error: ReleaseError): Promise<ReleaseRecord> {
@@ -131,7 +131,7 @@ export class ReleaseStore extends ReleaseDirectories {
     }
     // The tree first: on a full disk, its removal frees the space for the record.
     const [stripped] = await Promise.allSettled([this.strip(number)]);
-    const failed = await this.update(number, { error });
+    const failed = await this.update(number, { error, run: null });
     if (stripped.status === 'rejected') throw stripped.reason;
     return failed;
   }
@@ -184,7 +184,7 @@ export class ReleaseStore extends ReleaseDirectories {
   }
 
   /**
-   * Removes the trees of old releases, and the oldest records without a tree.
+   * Removes the trees of old releases with the plans to run them, and the oldest records without a tree.
    * @param keep number of the newest live releases to keep, besides the active and the previous one
    * @param draining releases whose workers still run
    * @returns the numbers of releases whose trees were removed
@@ -200,7 +200,11 @@ export class ReleaseStore extends ReleaseDirectories {
     const trees = new Set(live).difference(new Set(expired));
     const isBare = ({ number, liveAt, error }: ReleaseRecord) =>
       !trees.has(number) && (liveAt !== null || error !== null);
-    for (const { number } of releases.filter(isBare).slice(maxBareRecords)) await this.drop(number);
+    const bare = releases.filter(isBare);
+    for (const { number } of bare.slice(maxBareRecords)) await this.drop(number);
+    // A plan may have secrets, from env files of the release.
+    for (const { number, run } of bare.slice(0, maxBareRecords))
+      if (run !== null) await this.update(number, { run: null });
     return expired;
   }
 

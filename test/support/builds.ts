@@ -37,6 +37,7 @@ export async function runBuild(
     node: process.execPath,
     nodeVersion: process.versions.node,
     env: {},
+    secrets: Object.values(changes.env ?? {}),
     user: 'shop',
     isolated: false,
     runJob,
