@@ -111,15 +111,18 @@ export async function generationSpec(
 }
 
 /** Values of env files that a start command names. */
-type FileValues = Pick<ProgramPlan, 'defaults'>;
+type FileValues = Pick<ProgramPlan, 'defaults' | 'secrets'>;
 
 /** Returns the values to mask: those of the app's variables, and those of env files that its start commands name. */
 export function secretsOf(
   variables: Record<string, string>,
-  { defaults = {}, background = [] }: FileValues & { background?: FileValues[] },
+  { background = [], ...start }: FileValues & { background?: FileValues[] },
 ): string[] {
-  const ofBackground = background.flatMap(({ defaults: values = {} }) => Object.values(values));
-  return [...Object.values(variables), ...Object.values(defaults), ...ofBackground];
+  const ofFiles = [start, ...background].flatMap(({ defaults = {}, secrets = [] }) => [
+    ...Object.values(defaults),
+    ...secrets,
+  ]);
+  return [...Object.values(variables), ...ofFiles];
 }
 
 /** Program that serves static sites. */

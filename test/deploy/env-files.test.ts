@@ -12,7 +12,9 @@ test('values of env files that start commands name are masked, and removed with 
   const watch = (event: DeployEvent) => void (event.event === 'log' && lines.push(event.line));
   const deploy = (value: string) => {
     const files = {
-      'package.json': { scripts: { start: 'node --env-file=.env server.js' } },
+      'package.json': {
+        scripts: { start: '. ./own.env && env-cmd -f cmd.env node --env-file=.env server.js' },
+      },
       'sluice.json': {
         hooks: { preBuild: 'build', preSwitch: 'migrate' },
         processes: { mail: { command: 'node --env-file=mail.env server.js' } },
@@ -20,6 +22,8 @@ test('values of env files that start commands name are masked, and removed with 
       },
       'server.js': '',
       '.env': `TOKEN=token-${value}\n`,
+      'own.env': `OWN=own-${value}-value\nPORT=1\n`,
+      'cmd.env': `CMD=cmd-${value}-value\n`,
       'mail.env': `KEY=key-${value}\n`,
     };
     server.runner.onJob = (_job: JobSpec, print) => print(`has token-${value} and key-${value}\n`);
@@ -28,13 +32,14 @@ test('values of env files that start commands name are masked, and removed with 
   await deploy('one');
   assert.equal(lines.filter((line) => line === 'has •••••• and ••••••').length, 2, lines.join('\n'));
   const spec: GenerationSpec | undefined = server.runner.active.get('shop')?.spec;
-  assert.deepEqual(spec?.log.secrets, ['token-one', 'key-one']);
+  assert.deepEqual(spec?.log.secrets, ['token-one', 'own-one-value', 'cmd-one-value', 'key-one']);
+  assert.notEqual(spec?.env['PORT'], '1');
   assert.match(await text(1), /token-one/);
 
   await deploy('two');
   await deploy('three');
   assert.match(await text(2), /token-two/, 'a rollback needs it');
-  assert.doesNotMatch(await text(1), /token-one|key-one/);
+  assert.doesNotMatch(await text(1), /token-one|key-one|own-one|cmd-one/);
 
   const { store } = await server.service.find(idOf('shop'));
   const { number } = await store.allocate({ ...(await store.get(3))?.source } as never);

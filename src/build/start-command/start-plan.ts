@@ -201,12 +201,13 @@ async function planOf(
 }
 
 function programPlan(
-  { args, nodeArgs, env, defaults, directory }: FoundCommand,
+  { args, nodeArgs, env, defaults, secrets, directory }: FoundCommand,
   script: string,
 ): ProgramPlan {
   return {
     ...{ script, args, nodeArgs, env },
     ...(Object.keys(defaults).length > 0 && { defaults }),
+    ...(secrets.length > 0 && { secrets }),
     ...(directory !== '.' && { directory }),
   };
 }

@@ -5,7 +5,7 @@ import { builders, isIn, programName } from './programs.ts';
 import { manifestFor, type Project, readEnvFile, staysInside } from './project.ts';
 import { quote } from './quote.ts';
 import { type CommandLine, commandsOf, parseCommandLine, type SimpleCommand } from './shell.ts';
-import { addNotice, type CommandSource, changeDirectory, type Trail } from './trail.ts';
+import { addNotice, type CommandSource, changeDirectory, setSecret, type Trail } from './trail.ts';
 import { assign } from './wrappers.ts';
 
 /**
@@ -42,8 +42,9 @@ export async function takeStep(
     }
     if ((program === '.' || program === 'source') && typeof rest[0] === 'string') {
       const file = normalize(join(trail.directory, rest[0]));
-      Object.assign(trail.env, (await readEnvFile(trail.project, file)) ?? {});
-      delete trail.env['PORT'];
+      const variables = (await readEnvFile(trail.project, file)) ?? {};
+      for (const [name, value] of Object.entries(variables))
+        if (name !== 'PORT') setSecret(trail, name, value);
       return;
     }
     if (typeof program === 'string' && quiet.has(program)) return;

@@ -21,6 +21,8 @@ export interface Trail {
   env: Record<string, Word>;
   /** variables of env files; those of the app take precedence */
   defaults: Record<string, string>;
+  /** values in `env` that are of env files */
+  secrets: string[];
   /** commands that precede the start */
   steps: Step[];
   /** names of packages and programs that the app needs when it runs */
@@ -38,8 +40,9 @@ export interface Trail {
 
 export function newTrail(project: Project, fromScript: Trail['fromScript']): Trail {
   return {
-    ...{ project, fromScript, directory: project.app, env: {}, defaults: {}, steps: [] },
-    ...{ keep: new Set(), notices: [], development: null, isWatched: true, scripts: [], mayDownload: false },
+    ...{ project, fromScript, directory: project.app, env: {}, defaults: {}, secrets: [] },
+    ...{ steps: [], keep: new Set(), notices: [], development: null, isWatched: true, scripts: [] },
+    mayDownload: false,
   };
 }
 
@@ -91,10 +94,16 @@ export async function addEnvFiles(
   for (const variables of read) {
     for (const [variable, value] of Object.entries(variables ?? {})) {
       if (variable === 'PORT') continue;
-      if (overrides) trail.env[variable] = value;
+      if (overrides) setSecret(trail, variable, value);
       else if (trail.env[variable] === undefined) trail.defaults[variable] ??= value;
     }
   }
+}
+
+/** Sets a variable to a value of an env file. */
+export function setSecret({ env, secrets }: Trail, variable: string, value: string): void {
+  env[variable] = value;
+  secrets.push(value);
 }
 
 /** Adds a notice that Sluice does the work of a process manager itself. */
