@@ -4,9 +4,13 @@ import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
+import type { GenerationSpec } from '../../src/protocol/runner.ts';
 import type { FromWorker } from '../../src/protocol/worker.ts';
 import { Allowance } from '../../src/runner/allowance.ts';
 import { Members, mostMembers } from '../../src/runner/generation/members.ts';
+import { ListeningPort } from '../../src/runner/ports/listening-port.ts';
+import { sendHandles } from '../../src/runner/takeover/send-handle.ts';
+import { freePort } from '../support/free-port.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -44,7 +48,7 @@ test('a worker confirms a message once all its members have confirmed it', async
   assert.deepEqual(types, ['ready', 'forked', 'opened', 'retired', 'drained']);
 });
 
-test('a process that joins later opens in an open worker, and never in a retired one', async (t) => {
+test('a process that joins later opens in an open worker, and joins a retired one only after it opens again', async (t) => {
   const { members, said, join } = await setUp(t);
   members.post({ type: 'open', wait: true });
   members.post({ type: 'serve' });
@@ -53,10 +57,36 @@ test('a process that joins later opens in an open worker, and never in a retired
   await waitFor(() => late.heard.length === 1);
   assert.deepEqual(late.heard, ['open']);
   members.post({ type: 'retire', last: false });
+  const refused = await join();
+  await waitFor(() => refused.socket.destroyed);
+  assert.deepEqual(refused.heard, []);
+  members.post({ type: 'open', wait: false });
   const later = await join();
-  members.post({ type: 'handOff', beforeSuccessor: false });
   await waitFor(() => later.heard.length === 1);
-  assert.deepEqual(later.heard, ['handOff']);
+  assert.deepEqual(later.heard, ['open']);
+});
+
+test('a process is disconnected, and no error is left, if its worker retires or its port closes while it joins', async (t) => {
+  const { members, join, welcomes } = await setUp(t);
+  welcomes.next = async () => {
+    members.post({ type: 'retire', last: false });
+    return true;
+  };
+  const retired = await join();
+  await waitFor(() => retired.socket.destroyed);
+  members.post({ type: 'open', wait: false });
+  const port = await ListeningPort.bind(
+    { key: 'shop', host: '127.0.0.1', port: await freePort() } as GenerationSpec,
+    true,
+  );
+  port.close();
+  welcomes.next = (socket) => sendHandles(socket, [{ text: '{}\n', sent: port }]);
+  const closed = await join();
+  await waitFor(() => closed.socket.destroyed);
+  welcomes.next = () => Promise.reject(new Error('no descriptor'));
+  const failed = await join();
+  await waitFor(() => failed.socket.destroyed);
+  assert.equal(members.size, 0);
 });
 
 test('a worker reports heartbeats and requests in flight as sums, and no heartbeat while a member is silent', async (t) => {
@@ -123,13 +153,14 @@ test('members that come and go use up the allowance of the app', async (t) => {
   assert.ok(joined.every(({ socket }) => !socket.destroyed));
 });
 
-/** @returns `join` adds a member; `said` and `beats` return the messages of the worker as a whole */
+/** @returns `join` adds a member; `said` and `beats` return the messages of the worker as a whole; `welcomes.next` welcomes */
 async function setUp(t: TestContext, allowance = new Allowance(1e9, 1e9, 0)) {
   const messages: FromWorker[] = [];
   const refused: string[] = [];
+  const welcomes = { next: async (_socket: Socket) => true };
   const members = new Members({
     allowance,
-    welcome: async () => true,
+    welcome: (socket) => welcomes.next(socket),
     changed: () => undefined,
     message: (message) => messages.push(message),
     refused: (why) => refused.push(why),
@@ -143,7 +174,7 @@ async function setUp(t: TestContext, allowance = new Allowance(1e9, 1e9, 0)) {
   });
   let pids = 0;
   return {
-    ...{ members, refused },
+    ...{ members, refused, welcomes },
     said: () => messages.filter(({ type }) => type !== 'beat'),
     beats: () => messages.filter(({ type }) => type === 'beat'),
     join: async () => {

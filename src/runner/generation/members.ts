@@ -17,7 +17,10 @@ type Confirmation = 'opened' | 'retired' | 'drained';
 interface MembersOptions {
   /** shared by all workers of the app */
   allowance: Allowance;
-  /** sends a new member copies of the listening socket and the ends of the handoff. @returns false if the system refuses that */
+  /**
+   * Sends a new member copies of the listening socket and the ends of the handoff. Returns false, or rejects, if the system refuses
+   * that, or if the port is closed.
+   */
   welcome(socket: Socket): Promise<boolean>;
   /** called with the pids of all members when they change: a member may name any pid */
   changed(pids: number[]): void;
@@ -42,7 +45,7 @@ interface Member {
 /**
  * Runner's view of the processes of an exec worker that listen. Together they act as one worker: `post` sends a message to each, and
  * the worker confirms once all of them have confirmed. The worker is ready with its first member. A process that joins later gets
- * the last `open`; one that joins a retired worker never accepts. The worker's own view is src/worker/member.cjs.
+ * the last `open`; none joins a retired worker. The worker's own view is src/worker/member.cjs.
  */
 export class Members {
   readonly #options: MembersOptions;
@@ -75,20 +78,23 @@ export class Members {
     return this.#sockets.size;
   }
 
-  /** Accepts the connection of a process that has proved to belong to the worker. */
+  /**
+   * Accepts the connection of a process that has proved to belong to the worker. Closes it if the process cannot join now: the
+   * process tries again.
+   */
   async join(socket: Socket, pid: number): Promise<void> {
     const { allowance, welcome, refused } = this.#options;
     const now = performance.now();
     const isMany = this.#sockets.size >= mostMembers;
     if (isMany && !this.#isFull) refused('many');
     this.#isFull ||= isMany;
-    // A process that was refused tries again.
-    if (this.#isClosed || isMany || allowance.take(0, now) > 0) return void socket.destroy();
+    if (this.#isShut || isMany || allowance.take(0, now) > 0) return void socket.destroy();
     allowance.take(joinCost, now);
     this.#sockets.set(socket, pid);
     socket.once('close', () => this.#sockets.delete(socket));
     socket.pause();
-    if (!(await welcome(socket)) || this.#isClosed || socket.destroyed) return void socket.destroy();
+    const isWelcome = await welcome(socket).catch(() => false);
+    if (!isWelcome || this.#isShut || socket.destroyed) return void socket.destroy();
     const channel = new WorkerChannel(socket, {
       allowance,
       message: (message) => this.#receive(member, message),
@@ -103,6 +109,11 @@ export class Members {
     socket.once('close', () => this.#leave(member));
     if (this.#last?.type === 'open') channel.post(this.#last);
     socket.resume();
+  }
+
+  /** True if no process can join: after a failed switch, `open` follows `retire`. */
+  get #isShut(): boolean {
+    return this.#isClosed || this.#last?.type === 'retire';
   }
 
   #leave(member: Member): void {

@@ -32,6 +32,7 @@ export class ListeningPort {
   /** true if workers of an earlier runner may have the port, too */
   readonly besideOrphans: boolean;
   #socket: BoundSocket;
+  #isClosed = false;
 
   /**
    * Binds the port of an app.
@@ -69,8 +70,9 @@ export class ListeningPort {
     return this.#socket.fd();
   }
 
-  /** Handle of the socket, which can be sent to other processes. It must not be closed. */
+  /** Handle of the socket, which can be sent to other processes; undefined after `close`. It must not be closed. */
   get _handle(): unknown {
+    if (this.#isClosed) return undefined;
     const { fd } = this;
     // Node.js has no public way to send a bound socket.
     const { _createServerHandle: open } = net as unknown as Record<
@@ -105,6 +107,7 @@ export class ListeningPort {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#socket.close();
   }
 }
