@@ -60,6 +60,27 @@ test('an orphan that lacks the handoff gets it again, and is sent no other messa
   assert.deepEqual(orphan.heard, [...whole, ...whole, 'retire, last']);
 });
 
+test('a retirement is recorded once for each connection, and without a free descriptor it counts all the same', async (t) => {
+  const { orphans, path, records } = await setUp(t);
+  const noted = t.mock.method(records, 'noteRetired');
+  const first = report(t, path);
+  await waitFor(() => orphans.serving('shop'));
+  first.socket.write('{"type":"retired"}\n'.repeat(5));
+  await waitFor(() => orphans.stateOf(process.pid) === 'retired');
+  first.socket.end();
+  await waitFor(() => orphans.stateOf(process.pid) === 'unknown');
+  assert.equal(noted.mock.callCount(), 1);
+
+  const second = report(t, path);
+  await waitFor(() => orphans.serving('shop'));
+  t.mock.method(records, 'get', () => {
+    throw Object.assign(new Error('no descriptor'), { code: 'EMFILE' });
+  });
+  second.socket.write('{"type":"retired"}\n');
+  await waitFor(() => !orphans.serving('shop'));
+  assert.equal(noted.mock.callCount(), 1);
+});
+
 test('an orphan that reads nothing is disconnected before its messages have to wait', async (t) => {
   const { orphans, path, handoff } = await setUp(t);
   const other = await Handoff.create(await temporaryDirectory(t), () => undefined);
@@ -131,7 +152,7 @@ async function setUp(t: TestContext) {
   const succeed = () => {
     successor = handoff;
   };
-  return { orphans, path, handoff, succeed };
+  return { orphans, path, records, handoff, succeed };
 }
 
 /** Connects as an orphan. @returns the kinds of messages that come; the kernel drops the descriptors */

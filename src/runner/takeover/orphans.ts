@@ -132,7 +132,10 @@ export class Orphans {
     for (const socket of this.#strangers) socket.destroy();
   }
 
-  /** Returns the state that an orphan has reported. An exec worker has retired once all its processes have. */
+  /**
+   * Returns the state that an orphan has reported. An exec worker has retired once all its processes have.
+   * @throws the error of the system if descriptors or memory are short
+   */
   stateOf(pid: number): 'unknown' | 'serving' | 'retired' {
     const ofWorker = this.#ofWorker(pid);
     if (ofWorker.length === 0) return 'unknown';
@@ -210,8 +213,7 @@ export class Orphans {
     if (this.#strangers.size > maxStrangers) [...this.#strangers][0]?.destroy();
     const stopReading = onMessages(socket, (message) => {
       if (message.type === 'retired' && orphan !== undefined) {
-        orphan.noteRetired();
-        if (this.stateOf(orphan.pid) === 'retired') this.#records.noteRetired(orphan.pid);
+        if (!orphan.hasRetired) this.#noteRetired(orphan);
         if (message.lacksHandoff) this.#resendLater(orphan);
       } else if (message.type === 'drained' && orphan !== undefined) {
         orphan.isDrained = true;
@@ -232,6 +234,15 @@ export class Orphans {
       this.#strangers.delete(socket);
       if (orphan && this.#orphans.get(nameOf(orphan)) === orphan) this.#orphans.delete(nameOf(orphan));
     });
+  }
+
+  #noteRetired(orphan: Orphan): void {
+    orphan.noteRetired();
+    try {
+      if (this.stateOf(orphan.pid) === 'retired') this.#records.noteRetired(orphan.pid);
+    } catch {
+      // Without a free descriptor, the record stays as it is, and the time of the report counts: see end-orphans.ts.
+    }
   }
 
   #resendLater(orphan: Orphan): void {
