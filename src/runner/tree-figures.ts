@@ -1,28 +1,38 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { hasCode } from '../errors/app-error.ts';
+import type { ProcessUsage } from '../protocol/runner.ts';
 import { ProcessFigures } from './process-figures.ts';
 
-/** Limit of the processes that are measured: an app must not keep the runner busy by starting many. */
+/** Limit of the processes that are measured: an app must not keep the runner busy by starting many. All workers share it. */
 const mostProcesses = 256;
+/** Limit of the threads that a search reads, for each process of the limit: Node.js has about a dozen. */
+const threadsOfEach = 16;
 /** Interval between two searches for processes, in ms. Their memory is read more often. */
 const searchInterval = 900;
 
 /** Usage of a process and all its descendants, read from /proc. */
 export class TreeFigures extends ProcessFigures {
   readonly #pid: number;
+  readonly #most: number;
+  /** figures of the process alone */
+  #own: Pick<ProcessUsage, 'memoryBytes' | 'cpuPercent'> = { memoryBytes: null, cpuPercent: null };
   #descendants = new Map<number, ProcessFigures>();
   #searchedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(pid: number) {
+  /** @param workers number of processes that share the limit of measured processes */
+  constructor(pid: number, workers: number) {
     super(pid);
     this.#pid = pid;
+    this.#most = Math.ceil(mostProcesses / workers);
   }
 
   override read(now = performance.now()): void {
+    // Not each read measures both.
+    Object.assign(this, this.#own);
     super.read(now);
+    this.#own = { memoryBytes: this.memoryBytes, cpuPercent: this.cpuPercent };
     if (now - this.#searchedAt >= searchInterval) {
       this.#searchedAt = now;
-      const pids = descendantsOf(this.#pid);
+      const pids = descendantsOf(this.#pid, this.#most);
       this.#descendants = new Map(
         pids.map((pid) => [pid, this.#descendants.get(pid) ?? new ProcessFigures(pid)]),
       );
@@ -41,12 +51,15 @@ function add(one: number | null, other: number | null): number | null {
 }
 
 /** Returns the pids of the descendants of a process, up to a limit; none without /proc. */
-export function descendantsOf(pid: number): number[] {
+export function descendantsOf(pid: number, most = mostProcesses): number[] {
   const found: number[] = [];
   const waiting = [pid];
+  let threadsLeft = most * threadsOfEach;
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-    for (const child of childrenOf(next)) {
-      if (found.length >= mostProcesses) return found;
+    const threads = list(`/proc/${next}/task`).slice(0, threadsLeft);
+    threadsLeft -= threads.length;
+    for (const child of threads.flatMap((thread) => childrenOf(`/proc/${next}/task/${thread}`))) {
+      if (found.length >= most) return found;
       found.push(child);
       waiting.push(child);
     }
@@ -54,16 +67,21 @@ export function descendantsOf(pid: number): number[] {
   return found;
 }
 
-/** Returns the children of all threads of a process. */
-function childrenOf(pid: number): number[] {
+/** Returns the names in a directory; none if the process has ended, or the runner may not or cannot read now. */
+function list(directory: string): string[] {
   try {
-    return readdirSync(`/proc/${pid}/task`).flatMap((thread) => {
-      const text = readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1').trim();
-      return text === '' ? [] : text.split(' ').map(Number);
-    });
-  } catch (error) {
-    // The process or the thread has ended, or the system has no such files.
-    if (hasCode(error, 'ENOENT', 'ESRCH')) return [];
-    throw error;
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+/** Returns the children of a thread; see `list`. */
+function childrenOf(thread: string): number[] {
+  try {
+    const text = readFileSync(`${thread}/children`, 'latin1').trim();
+    return text === '' ? [] : text.split(' ').map(Number);
+  } catch {
+    return [];
   }
 }

@@ -140,7 +140,7 @@ async function spawnWorker(
   if (spec.exec === undefined)
     return new WorkerHandle({ ...handle, channel: child.stdio[channelFd] as Duplex });
   const channel = (socket: Socket, worker: number) => welcome(socket, options.port, handoff, worker);
-  return new WorkerHandle({ ...handle, channel, figures: new TreeFigures(pid), isShell: true });
+  return new WorkerHandle({ ...handle, channel, figures: new TreeFigures(pid, spec.workers), isShell: true });
 }
 
 /** Parts of a start that differ between the two modes. */
