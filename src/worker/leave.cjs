@@ -14,7 +14,7 @@ let isEnding = false;
 
 /**
  * Accepts no new requests, and ends this process once it is drained. The process signals itself: a runner with an old pid might hit
- * another process. In exec mode the process only reports that it is drained.
+ * another process. In exec mode an orphan only reports that it is drained.
  * @param {Worker} worker
  * @param {() => void} retired called when the worker accepts no new requests: the destination of its connections is needed now
  */
@@ -24,8 +24,8 @@ function leave(worker, retired) {
   const end = () => {
     if (isEnding) return;
     isEnding = true;
-    // The command of an exec worker would start this process again.
-    if (worker.commandPid !== undefined) return worker.noteDrained();
+    // The command of an exec worker would start this process again. With a runner, it may do so.
+    if (worker.isOrphan && worker.commandPid !== undefined) return worker.noteDrained();
     const kill = () => {
       log(`killed: it had not ended ${duration(killTimeout)} after ${stopSignal} ("killTimeout")`);
       process.kill(process.pid, 'SIGKILL');

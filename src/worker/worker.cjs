@@ -79,7 +79,7 @@ class Worker {
   /** @type {boolean | undefined} `wait` of an `open` that came before that */
   #opensLater;
   /** true if the runner is gone */
-  #isOrphan = false;
+  isOrphan = false;
   #isDrained = false;
   #drained = () => {};
   /** true once this worker has read from connections; no orphan of an earlier runner answers after that */
@@ -127,7 +127,7 @@ class Worker {
 
   /** Lives on without the runner. */
   live() {
-    this.#isOrphan = true;
+    this.isOrphan = true;
     new (lazy().Orphan)(this).live();
   }
 
@@ -216,7 +216,7 @@ class Worker {
       exceeded: (bytes) => this.#post({ type: 'memoryExceeded', bytes }),
       excessive: () => {
         // An orphan keeps serving, because no runner would replace it.
-        if (this.state !== 'open' || this.#isOrphan) return false;
+        if (this.state !== 'open' || this.isOrphan) return false;
         this.#retire();
         return true;
       },
