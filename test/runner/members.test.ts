@@ -38,8 +38,10 @@ test('a worker confirms a message once all its members have confirmed it', async
   other.send({ type: 'opened' });
   await waitFor(() => said().length === 3);
   members.post({ type: 'retire', last: false });
+  assert.equal(members.hasRetired, false);
   one.send({ type: 'retired' });
   one.send({ type: 'drained' });
+  await waitFor(() => members.hasRetired);
   other.send({ type: 'retired' });
   await waitFor(() => said().length === 4);
   other.socket.destroy();

@@ -193,6 +193,19 @@ test('a stuck worker is replaced by one that is open before, and killed', async 
   assert.equal(fakes.all.length, 3);
 });
 
+test('a stuck exec worker drains if one of its processes has retired', async () => {
+  const { pool, fakes } = await startPool({ workers: 1 });
+  const [stuck] = fakes.all;
+  assert.ok(stuck);
+  stuck.isStuck = true;
+  Object.assign(stuck.handle, { members: { hasRetired: true } });
+  const draining = Promise.withResolvers<void>();
+  stuck.handle.drain = async () => draining.resolve();
+  await pool.replaceAll('is restarted');
+  await draining.promise;
+  assert.ok(stuck.handle.alive);
+});
+
 test('a worker whose event loop stands still before it opens is replaced', async () => {
   const { pool, fakes, clock } = await startPool({ workers: 1 });
   fakes.behavior = () => ({ isStuck: true });

@@ -111,6 +111,11 @@ export class Members {
     socket.resume();
   }
 
+  /** True if a member has retired since the last `retire`. */
+  get hasRetired(): boolean {
+    return this.#last?.type === 'retire' && [...this.#members].some(({ due }) => !due.has('retired'));
+  }
+
   /** True if no process can join: after a failed switch, `open` follows `retire`. */
   get #isShut(): boolean {
     return this.#isClosed || this.#last?.type === 'retire';

@@ -282,7 +282,8 @@ export class WorkerPool {
     }
     const retired = worker.retire(false);
     worker.handOff(handOff);
-    if (await retired) {
+    // Of an exec worker, only some processes may stand still.
+    if ((await retired) || worker.members?.hasRetired) {
       await worker.drain(this.#spec.drainTimeout, this.#options.stopping);
     } else {
       // The event loop stands still, so nothing in flight could finish.
