@@ -264,6 +264,9 @@ class Worker {
     const server = this.server;
     if (server === undefined || !this.#isAnnounced) {
       this.#opensLater = wait;
+      // A process of an exec worker may have other ports only, and must confirm the next `retire`, too.
+      this.#drain?.stop();
+      if (this.state === 'retired') this.state = 'booting';
       this.#otherPorts?.open();
       return;
     }
