@@ -119,6 +119,23 @@ test('a worker reports heartbeats and requests in flight as sums, and no heartbe
   assert.deepEqual(said().at(-1), { type: 'inFlight', requests: 7, connections: 1 });
 });
 
+test('a worker that retires before all its members have opened confirms both', async (t) => {
+  const { members, said, join } = await setUp(t);
+  const [one, other] = [await join(), await join()];
+  members.post({ type: 'open', wait: false });
+  one.send({ type: 'opened' });
+  one.send({ type: 'forked' });
+  await waitFor(() => said().length === 1);
+  members.post({ type: 'retire', last: false });
+  other.send({ type: 'opened' });
+  for (const each of [one, other]) each.send({ type: 'retired' });
+  await waitFor(() => said().at(-1)?.type === 'retired');
+  assert.deepEqual(
+    said().map(({ type }) => type),
+    ['forked', 'opened', 'retired'],
+  );
+});
+
 test('another member takes the place of the first one, which has ended', async (t) => {
   const { members, said, join } = await setUp(t);
   const [one, other] = [await join(), await join()];

@@ -140,7 +140,11 @@ export class Members {
     if (type === 'open' || type === 'retire') this.#last = message;
     if (type === 'serve' && this.#last?.type === 'open') this.#last = { type: 'open', wait: false };
     if (type === 'open') this.#expect('opened');
-    if (type === 'retire') this.#expect('retired', 'drained');
+    if (type === 'retire') {
+      // A worker has opened before it retires, although some members may confirm that later.
+      if (this.#unconfirmed.has('opened')) this.#options.message({ type: 'opened' });
+      this.#expect('retired', 'drained');
+    }
     if (type === 'reportInFlight') this.#isReportDue = true;
     for (const { channel } of this.#members) channel.post(message);
     // The worker may have no members, for example while its command starts the app again.
