@@ -134,8 +134,8 @@ export class BackgroundProcess {
         ...(stopSignal !== null && { SLUICE_STOP_SIGNAL: stopSignal }),
       },
       workingDirectory: background.workingDirectory,
-      record: { ...(stopSignal !== null && { stopSignal }) },
+      record: { ...(exec !== undefined && { exec: true }), ...(stopSignal !== null && { stopSignal }) },
     }));
-    return new AppProcess({ ...process, name: this.#name });
+    return new AppProcess({ ...process, name: this.#name, isShell: exec !== undefined });
   }
 }

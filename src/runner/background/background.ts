@@ -74,8 +74,8 @@ export class BackgroundProcesses {
     const find = () => records.ofEarlierRunners('background', key);
     const earlier = await retryOnShortage('the end of background processes of an earlier runner', find, log);
     const end = async (record: ProcessRecord) => {
-      const { pid, stopSignal: signal = 'SIGTERM' } = record;
-      const killed = await endProcess(pid, { signal, killTimeout, gone: waitUntilGone(record) });
+      const { pid, stopSignal: signal = 'SIGTERM', exec: isShell } = record;
+      const killed = await endProcess(pid, { signal, isShell, killTimeout, gone: waitUntilGone(record) });
       if (killed !== undefined) log(`a background process of an earlier runner (pid ${pid}) ${killed}`);
       records.remove(pid);
     };

@@ -23,7 +23,7 @@ export interface ProcessRecord {
   /** limits of a worker in ms: see GenerationSpec */
   drainTimeout?: number;
   killTimeout?: number;
-  /** true for an exec worker, whose processes report in its place */
+  /** true for a shell that runs a command; the processes of an exec worker report in its place */
   exec?: true;
   /** pids of these processes, as they have named them */
   members?: number[];
