@@ -17,6 +17,9 @@ const checkInterval = 1000;
 /** Programs that run the commands of others. */
 const shells = new Set(['sh', 'dash', 'bash', 'ash', 'busybox', 'env']);
 
+/** Name of the main thread of Node.js, and so of its process. An app may set another one. */
+const nodeThread = /^(node(js)?|(node-)?MainThread)$/;
+
 const onlyNode =
   'Sluice runs Node.js programs only. Name a command that starts the Node.js server of the app as "start" in sluice.json.';
 
@@ -31,7 +34,7 @@ export async function foreignListener(
 ): Promise<() => Promise<AppError>> {
   for (;;) {
     await sleep(checkInterval, undefined, { signal, ref: false });
-    const [found] = await foreignListeners(worker, port);
+    const [found] = await foreignListeners(worker, { port, signal });
     if (found !== undefined) return () => foreign(worker, found);
   }
 }
@@ -56,9 +59,9 @@ export function exited(worker: WorkerHandle, spec: GenerationSpec, exit: Exit): 
 /** Returns the error for a command of which no Node.js process listens on the app's port in time. */
 export async function neverListened(worker: WorkerHandle, spec: GenerationSpec): Promise<AppError> {
   const { bootTimeout, port } = spec;
-  const [found] = (await foreignListeners(worker)).filter(({ isNode }) => !isNode);
+  const [found] = (await foreignListeners(worker)).filter(({ isNode }) => isNode === false);
   const programs = await programsOf(worker);
-  const hasNode = programs.some(({ isNode }) => isNode);
+  const hasNode = programs.some(({ isNode }) => isNode !== false);
   if (found !== undefined && !hasNode) return foreign(worker, found);
   if (programs.length > 0 && !hasNode) {
     const names = [...new Set(programs.map(({ name }) => name))].join(', ');
@@ -77,7 +80,7 @@ export async function neverListened(worker: WorkerHandle, spec: GenerationSpec):
 }
 
 function foreign(worker: WorkerHandle, { name, port, isNode }: Foreign): Promise<AppError> {
-  if (!isNode) {
+  if (isNode === false) {
     const message = `${name} listens on port ${port}, and is not a Node.js program`;
     return failure(worker, 'unsupported_start', message, { hint: onlyNode });
   }
@@ -89,7 +92,8 @@ function foreign(worker: WorkerHandle, { name, port, isNode }: Foreign): Promise
 
 interface Program {
   name: string;
-  isNode: boolean;
+  /** undefined if the file of the program cannot be read, and the name may be one that Node.js was given */
+  isNode: boolean | undefined;
 }
 
 interface Foreign extends Program {
@@ -97,8 +101,11 @@ interface Foreign extends Program {
 }
 
 /** Finds the processes of a worker that listen and are not members. */
-async function foreignListeners(worker: WorkerHandle, port?: number): Promise<Foreign[]> {
-  const found = (await listListeners(port, treeOf(worker))) ?? [];
+async function foreignListeners(
+  worker: WorkerHandle,
+  { port, signal }: { port?: number; signal?: AbortSignal } = {},
+): Promise<Foreign[]> {
+  const found = (await listListeners(port, treeOf(worker), signal)) ?? [];
   // Members have copies of the runner's socket, which listens if another release is live.
   const members = new Set(worker.members?.pids);
   return Promise.all(
@@ -111,17 +118,20 @@ async function foreignListeners(worker: WorkerHandle, port?: number): Promise<Fo
 /** Returns the programs that a worker runs, without shells. */
 async function programsOf(worker: WorkerHandle): Promise<Program[]> {
   const programs = await Promise.all(treeOf(worker).map(programOf));
-  return programs.filter(({ name }) => !shells.has(name));
+  return programs.filter(({ name }) => name !== '' && !shells.has(name));
 }
 
 function treeOf({ pid }: WorkerHandle): number[] {
   return [pid, ...descendantsOf(pid)];
 }
 
+/** Describes a program that runs. A runner without CAP_SYS_PTRACE may not read the file of another user's program. */
 async function programOf(pid: number): Promise<Program> {
-  const file = await readlink(`/proc/${pid}/exe`).catch(() => '');
-  const program = basename(file.replace(/ \(deleted\)$/, ''));
-  // Node.js names its main thread, and so its process.
-  const isNode = /^node(js)?$/.test(program);
-  return { name: isNode ? 'node' : (processName(pid) ?? program), isNode };
+  const name = processName(pid) ?? '';
+  const file = await readlink(`/proc/${pid}/exe`).catch(() => undefined);
+  const isNode =
+    file === undefined
+      ? nodeThread.test(name) || undefined
+      : /^node(js)?$/.test(basename(file.replace(/ \(deleted\)$/, '')));
+  return { name: isNode ? 'node' : name, isNode };
 }

@@ -25,14 +25,22 @@ export interface PortHolder {
   environment: Record<string, string>;
 }
 
+/** Limit of the descriptors that are read of given processes: an app must not keep its runner busy. */
+const mostDescriptors = 10_000;
+
 /**
  * Lists the sockets that listen, on one port or on all, on this machine or in this container; undefined without /proc.
  * @param among pids of the only processes to look at
+ * @throws the reason of `signal`
  */
-export async function listListeners(port?: number, among?: number[]): Promise<Listener[] | undefined> {
+export async function listListeners(
+  port?: number,
+  among?: number[],
+  signal?: AbortSignal,
+): Promise<Listener[] | undefined> {
   const all = await listeningSockets();
   const sockets = all?.filter((socket) => port === undefined || socket.port === port);
-  const pidsOf = await findProcesses(sockets?.map(({ inode }) => inode) ?? [], among);
+  const pidsOf = await findProcesses(sockets?.map(({ inode }) => inode) ?? [], among, signal);
   return sockets?.map(({ inode, ...listener }) => ({ ...listener, pids: [...(pidsOf.get(inode) ?? [])] }));
 }
 
@@ -85,11 +93,19 @@ function parseAddress(hex: string): string {
 }
 
 /** Finds the processes of sockets. Only root can inspect processes of other users. */
-async function findProcesses(inodes: string[], among?: number[]): Promise<Map<string, Set<number>>> {
+async function findProcesses(
+  inodes: string[],
+  among?: number[],
+  signal?: AbortSignal,
+): Promise<Map<string, Set<number>>> {
   const processes = new Map(inodes.map((inode) => [inode, new Set<number>()]));
   if (inodes.length === 0) return processes;
+  let left = among === undefined ? Number.POSITIVE_INFINITY : mostDescriptors;
   for (const pid of among ?? (await listPids())) {
-    for (const name of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
+    const names = (await readdir(`/proc/${pid}/fd`).catch(() => [])).slice(0, left);
+    left -= names.length;
+    for (const name of names) {
+      signal?.throwIfAborted();
       const link = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '');
       processes.get(/^socket:\[(\d+)\]$/.exec(link)?.[1] ?? '')?.add(pid);
     }
