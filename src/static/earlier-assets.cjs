@@ -8,17 +8,20 @@
 const { statSync } = require('node:fs');
 const http = require('node:http');
 const https = require('node:https');
-const { join } = require('node:path');
+const { basename, join } = require('node:path');
 const send = require('send');
+const { isHashed } = require('./hashed.cjs');
 
-/** Variable with the directories. Children of a worker do not get the variable. */
+/** Variable with the directories. Children of a worker do not get the variable, except in exec mode: any of them may listen. */
 const variable = 'SLUICE_EARLIER_ASSETS';
 
 /** Absolute directories, and the end of their URL. @type {{ directory: string, url: string }[]} */
 const places = JSON.parse(process.env[variable] ?? '[]');
-delete process.env[variable];
-const own = process.execArgv.indexOf(__filename);
-if (own > 0) process.execArgv.splice(own - 1, 2);
+if (process.env['SLUICE_WORKER'] === undefined) {
+  delete process.env[variable];
+  const own = process.execArgv.indexOf(__filename);
+  if (own > 0) process.execArgv.splice(own - 1, 2);
+}
 
 for (const { prototype } of places.length > 0 ? [http.Server, https.Server] : []) {
   const { emit } = prototype;
@@ -41,7 +44,7 @@ function answer(request, response) {
   for (const { directory, url } of places) {
     const at = path.indexOf(url);
     const name = at === -1 ? undefined : decode(path.slice(at + url.length));
-    if (name === undefined || !isEarlier(join(directory, name))) continue;
+    if (name === undefined || !isImmutable(url, name) || !isEarlier(join(directory, name))) continue;
     const options = { root: directory, index: false, immutable: true, maxAge: '365d', lastModified: false };
     send(request, encodeURIComponent(name), options).pipe(response);
     return true;
@@ -57,6 +60,15 @@ function decode(path) {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Returns true for a file whose content never changes: a build may also write other files without write permissions.
+ * @param {string} url @param {string} name
+ */
+function isImmutable(url, name) {
+  // Nuxt has JSON files with a hash, and one without.
+  return isHashed(url + name) || isHashed(basename(name));
 }
 
 /**

@@ -22,6 +22,9 @@ const bootstrap = fileURLToPath(new URL('../../worker/bootstrap.cjs', import.met
 /** Directory of a program `node` that loads the bootstrap even if NODE_OPTIONS does not. */
 const execPath = fileURLToPath(new URL('../../worker/exec-path', import.meta.url));
 
+/** File that the workers of some apps load, too: see src/deploy/spec.ts. */
+const earlierAssets = fileURLToPath(new URL('../../static/earlier-assets.cjs', import.meta.url));
+
 /** Numbers of the descriptors that a worker gets from the runner. */
 const channelFd = 3;
 const handoffFds = { take: 4, give: 5 };
@@ -180,8 +183,13 @@ function affinityOf(slot: number, { all }: Inboxes): AffinityBoot {
 }
 
 /** All processes of the command inherit the bootstrap and its options. The runner measures their memory. */
-function startOfCommand({ node, env, stopSignal }: GenerationSpec, command: string, boot: ExecBoot): Start {
-  const require = `--require ${JSON.stringify(bootstrap)}`;
+export function startOfCommand(
+  { node, env, stopSignal }: Pick<GenerationSpec, 'node' | 'env' | 'stopSignal'>,
+  command: string,
+  boot: ExecBoot,
+): Start {
+  const files = env['SLUICE_EARLIER_ASSETS'] === undefined ? [bootstrap] : [bootstrap, earlierAssets];
+  const require = files.map((file) => `--require ${JSON.stringify(file)}`).join(' ');
   return {
     program: '/bin/sh',
     args: ['-c', command],
