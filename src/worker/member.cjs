@@ -7,8 +7,11 @@ const { limitPrinting } = require('./printing.cjs');
 /** @import { ExecBoot, MemberGreeting, ToMember, ToWorker } from '../protocol/worker.ts' */
 /** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
-/** Interval between two attempts to join the worker, in ms: its runner may be gone, or may have too many members. */
-const retryInterval = 200;
+/**
+ * Pause before the next attempt to join the worker, in ms: its runner may be gone, the worker may have retired, or may have too many
+ * members. The pause doubles up to its limit.
+ */
+const retryPause = { first: 200, longest: 2000 };
 
 /**
  * Prepares a process of an exec worker. The process becomes a member of the worker with its first `listen` on a TCP port. Until
@@ -58,8 +61,8 @@ function watchReports(sent) {
   };
 }
 
-/** @param {Worker} worker */
-function join(worker) {
+/** @param {Worker} worker @param {number} [pause] before another attempt, in ms */
+function join(worker, pause = retryPause.first) {
   const { key, secret, orphanSocket } = worker.boot;
   const { connectToRunner } = require('./runner-socket.cjs');
   /** @type {any} */
@@ -101,7 +104,7 @@ function join(worker) {
       take?.close();
       for (const socket of sockets) socket.close();
       sockets = [];
-      setTimeout(() => join(worker), retryInterval).unref();
+      setTimeout(() => join(worker, Math.min(2 * pause, retryPause.longest)), pause).unref();
     },
   });
 }

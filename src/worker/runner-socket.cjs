@@ -16,54 +16,68 @@ const { ipc } = require('./handoff.cjs');
  * @param {() => void} on.lost called when the connection is lost, and when there is no runner
  */
 function connectToRunner(path, on) {
-  // Paused, because this handle never reads. It is never closed either: the descriptor belongs to the second handle.
-  const connecting = connect(path).pause();
-  connecting.unref();
-  connecting.once('error', on.lost);
-  connecting.once('connect', () => {
-    const { fd, constructor: Pipe } = /** @type {any} */ (connecting)._handle;
-    const pipe = new Pipe(ipc);
-    pipe.open(fd);
-    let rest = '';
-    const receive = (/** @type {string} */ text, /** @type {any} */ handle) => {
-      const lines = (rest + text).split('\n');
-      rest = /** @type {string} */ (lines.pop());
-      for (const [index, line] of lines.entries()) {
-        // The kernel ends a read after a descriptor, and each descriptor comes with one line.
-        on.message(JSON.parse(line), index === lines.length - 1 ? handle : undefined, post);
-      }
-    };
-    const socket = new Socket(
-      /** @type {any} */ ({
-        handle: pipe,
-        readable: true,
-        writable: true,
-        onread: {
-          buffer: Buffer.alloc(1024),
-          callback(/** @type {number} */ length, /** @type {Buffer} */ bytes) {
-            const { pendingHandle } = pipe;
-            pipe.pendingHandle = undefined;
-            receive(bytes.toString('utf8', 0, length), pendingHandle);
-            return true;
-          },
+  const Pipe = pipeClass();
+  const pipe = new Pipe(ipc);
+  let rest = '';
+  const receive = (/** @type {string} */ text, /** @type {any} */ handle) => {
+    const lines = (rest + text).split('\n');
+    rest = /** @type {string} */ (lines.pop());
+    for (const [index, line] of lines.entries()) {
+      // The kernel ends a read after a descriptor, and each descriptor comes with one line.
+      on.message(JSON.parse(line), index === lines.length - 1 ? handle : undefined, post);
+    }
+  };
+  const socket = new Socket(
+    /** @type {any} */ ({
+      handle: pipe,
+      readable: true,
+      writable: true,
+      // Nothing can be read before the connection.
+      manualStart: true,
+      onread: {
+        buffer: Buffer.alloc(1024),
+        callback(/** @type {number} */ length, /** @type {Buffer} */ bytes) {
+          const { pendingHandle } = pipe;
+          pipe.pendingHandle = undefined;
+          receive(bytes.toString('utf8', 0, length), pendingHandle);
+          return true;
         },
-      }),
-    );
-    /** @param {ToRunner} message */
-    const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
-    // Node.js destroys a socket whose write fails, with all unread data: see channel.cjs.
-    const { destroy } = socket;
-    socket.destroy = function destroyOnceRead(error) {
-      if (!this.destroyed) receive(readRest(fd), undefined);
-      return destroy.call(this, error);
-    };
-    socket.unref();
-    // The 'close' event follows.
-    socket.on('error', () => undefined);
-    socket.on('end', () => socket.destroy());
-    socket.once('close', on.lost);
+      },
+    }),
+  );
+  /** @param {ToRunner} message */
+  const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
+  // Node.js destroys a socket whose write fails, with all unread data: see channel.cjs.
+  const { destroy } = socket;
+  let isConnected = false;
+  socket.destroy = function destroyOnceRead(error) {
+    if (isConnected && !this.destroyed) receive(readRest(pipe.fd), undefined);
+    return destroy.call(this, error);
+  };
+  // The 'close' event follows.
+  socket.on('error', () => undefined);
+  socket.on('end', () => socket.destroy());
+  socket.once('close', on.lost);
+  socket.once('connect', () => {
+    isConnected = true;
     on.connected(post, Pipe, () => socket.destroy());
   });
+  socket.connect(path);
+  socket.unref();
+}
+
+/** Class of the handles of pipes, once it is known. @type {any} */
+let knownClass;
+
+/** Returns the class of the handles of pipes. Node.js has no public way to it, but gives such a handle to a socket that connects. */
+function pipeClass() {
+  if (knownClass === undefined) {
+    // Nothing listens there.
+    const socket = connect('/dev/null').on('error', () => undefined);
+    knownClass = /** @type {any} */ (socket)._handle.constructor;
+    socket.destroy();
+  }
+  return knownClass;
 }
 
 module.exports = { connectToRunner };
