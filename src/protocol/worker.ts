@@ -27,8 +27,8 @@ export interface ExecBoot extends Pick<GenerationSpec, PassedOn> {
 export interface AffinityBoot {
   /** slot of this worker */
   slot: number;
-  /** descriptor of the end of its own inbox to take connections from */
-  take: number;
+  /** descriptors of the ends to take connections from, by slot */
+  take: number[];
   /** descriptors of the ends to give connections to, by slot */
   give: number[];
 }
@@ -59,9 +59,10 @@ export type ToWorker =
   | { type: 'retire'; last: boolean }
   /**
    * after `retire`: idle connections can leave, and ports beside the app's own can be shut. Other workers have opened, unless
-   * `beforeSuccessor`: then they start only after the end of this worker
+   * `beforeSuccessor`: then they start only after the end of this worker. `inboxes`: the whole generation retires, so the
+   * connections in its inboxes can leave, too
    */
-  | { type: 'handOff'; beforeSuccessor: boolean }
+  | { type: 'handOff'; beforeSuccessor: boolean; inboxes: boolean }
   /** send a `request` for each request in flight, then `inFlight` */
   | { type: 'reportInFlight' };
 

@@ -10,12 +10,17 @@ const { Handoff } = require('./handoff.cjs');
  * worker that accepts a connection of another slot puts it into the inbox of that slot, before anything is read from it.
  *
  * An inbox is a handoff that one slot takes from. The slot keeps its inbox if its worker is replaced, so connections wait there
- * until the next worker opens.
+ * until the next worker opens. When the generation retires, each of its workers empties all inboxes: one slot may be empty, and
+ * another one may give connections until its own end.
  */
 class Affinity {
   #slot;
   /** @type {Inbox[]} by slot */
   #inboxes;
+  /** true once this worker may end: a connection that it takes after that would be lost */
+  #hasEnded = false;
+  /** true if this worker must not end before all inboxes are empty: no other process may pass their connections on */
+  mustBeEmpty = true;
 
   /**
    * @param {AffinityBoot} boot
@@ -23,7 +28,9 @@ class Affinity {
    */
   constructor({ slot, take, give }, Pipe) {
     this.#slot = slot;
-    this.#inboxes = give.map((fd) => new Handoff({ take, give: fd }, Pipe));
+    this.#inboxes = give.map(
+      (fd, index) => new Handoff({ take: /** @type {number} */ (take[index]), give: fd }, Pipe),
+    );
   }
 
   get #own() {
@@ -44,17 +51,27 @@ class Affinity {
 
   /** Takes the connections of this slot from now on. @param {(handle: any) => void} taken */
   take(taken) {
+    this.stop();
+    this.#hasEnded = false;
+    this.mustBeEmpty = true;
     this.#own.take(taken);
   }
 
   /** Stops taking connections, from this instant on. */
   stop() {
-    this.#own.stop();
+    for (const inbox of this.#inboxes) inbox.stop();
   }
 
-  /** Passes the connections of this slot on, because this worker has retired. @param {Inbox} handoff */
+  /** Passes the connections of all slots on, because the generation has retired. @param {Inbox} handoff */
   passTo(handoff) {
-    this.#own.take((handle) => handoff.pass(handle));
+    if (this.#hasEnded) return;
+    for (const inbox of this.#inboxes) inbox.take((handle) => handoff.pass(handle));
+  }
+
+  /** Takes no connection any more: this worker may end at any time. */
+  end() {
+    this.#hasEnded = true;
+    this.stop();
   }
 
   /** true if the inbox has connections that this worker must take */
@@ -62,14 +79,9 @@ class Affinity {
     return this.#own.hasToTake;
   }
 
-  /** true if no connection is on its way to another slot */
-  get hasPassedAll() {
-    return this.#inboxes.every(({ isGiverIdle }) => isGiverIdle);
-  }
-
-  /** true if no connection is in the inbox of this slot */
-  get isEmpty() {
-    return this.#own.isEmpty;
+  /** true if this worker may end as far as its inboxes are concerned */
+  get mayEnd() {
+    return this.#inboxes.every((inbox) => (this.mustBeEmpty ? inbox.isEmpty : inbox.isGiverIdle));
   }
 }
 

@@ -120,8 +120,10 @@ class Drain {
       clearTimeout(later);
       if (worker.hasOpenPorts || servers.some((/** @type {any} */ { _connections }) => _connections > 0))
         return;
-      if (worker.handoffs.mayEnd) listener();
-      else later = setTimeout(() => this.#check(), emptyPause);
+      if (worker.handoffs.mayEnd) {
+        worker.handoffs.affinity?.end();
+        listener();
+      } else later = setTimeout(() => this.#check(), emptyPause);
     };
     this.#undo.push(() => clearTimeout(later));
     for (const server of servers) this.#undo.push(connections.whenEmpty(server, this.#check));

@@ -68,6 +68,12 @@ class Handoffs {
     this.#all.push(next);
   }
 
+  /** Lets this worker end before its handoffs are empty. @param {{ inboxes?: boolean }} [options] also before its inboxes are */
+  abandon({ inboxes = true } = {}) {
+    this.mustBeEmpty = false;
+    if (inboxes && this.affinity) this.affinity.mustBeEmpty = false;
+  }
+
   /** true if connections wait that this worker must take */
   get hasToTake() {
     return this.affinity?.hasToTake === true || this.#all.some(({ hasToTake }) => hasToTake);
@@ -75,9 +81,10 @@ class Handoffs {
 
   /** true if this worker may end as far as its handoffs are concerned */
   get mayEnd() {
-    if (this.affinity?.hasPassedAll === false) return false;
-    if (!this.mustBeEmpty) return true;
-    return this.affinity?.isEmpty !== false && this.#all.every(({ isEmpty }) => isEmpty);
+    if (this.affinity?.mayEnd === false) return false;
+    if (this.mustBeEmpty) return this.#all.every(({ isEmpty }) => isEmpty);
+    // Connections of inboxes are still on their way to the handoff.
+    return this.affinity === undefined || this.#all.every(({ isGiverIdle }) => isGiverIdle);
   }
 }
 

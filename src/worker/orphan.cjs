@@ -60,7 +60,8 @@ class Orphan {
     const role = active === 'own' ? worker.role : undefined;
     if (role === 'opens') this.#serve();
     else void this.#leave();
-    if (active === 'sibling' || role === 'replaced') this.#settle(() => worker.handOff());
+    if (active === 'sibling') this.#settle(() => worker.handOff());
+    if (role === 'replaced') this.#settle(() => worker.handOff(undefined, { inboxes: false }));
     if (active === 'none' || role === 'stopped') this.#settle(() => worker.keepConnections());
     this.#report();
   }

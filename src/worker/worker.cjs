@@ -238,9 +238,9 @@ class Worker {
       case 'handOff':
         if (this.state === 'retired') {
           this.#isReplaced = true;
-          this.handOff();
+          this.handOff(undefined, message);
           // The runner keeps the handoff, and with it the connections.
-          if (message.beforeSuccessor) this.abandonHandoffs();
+          if (message.beforeSuccessor) this.abandonHandoffs({ inboxes: false });
         }
         return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
       case 'reportInFlight':
@@ -347,7 +347,7 @@ class Worker {
   #retireForGood() {
     this.closeSpareSockets();
     lazy().whenQuiet(this, () => {
-      this.handoffs.mustBeEmpty = false;
+      this.handoffs.abandon();
       this.#shut();
       this.#post({ type: 'retired' });
       this.drain.closeAll();
@@ -394,11 +394,15 @@ class Worker {
   /**
    * Moves connections that are idle or become idle to workers that have opened.
    * @param {Ends} [ends] ends of the handoff of those workers, if it is a new one
+   * @param {object} [options]
+   * @param {boolean} [options.inboxes] false if another worker takes from the inbox of this slot
    */
-  handOff(ends) {
-    this.handoffs.mustBeEmpty = true;
-    if (ends !== undefined) this.handoffs.add(ends);
-    this.handoffs.affinity?.passTo(this.handoffs.latest);
+  handOff(ends, { inboxes = true } = {}) {
+    const { handoffs } = this;
+    handoffs.mustBeEmpty = true;
+    if (ends !== undefined) handoffs.add(ends);
+    if (handoffs.affinity) handoffs.affinity.mustBeEmpty = inboxes;
+    if (inboxes) handoffs.affinity?.passTo(handoffs.latest);
     this.drain.handOff();
   }
 
@@ -411,9 +415,12 @@ class Worker {
     this.abandonHandoffs();
   }
 
-  /** Lets this worker end before its handoffs are empty: the app stops, or a runner has them open. */
-  abandonHandoffs() {
-    this.handoffs.mustBeEmpty = false;
+  /**
+   * Lets this worker end before its handoffs are empty: the app stops, or a runner has them open.
+   * @param {{ inboxes?: boolean }} [options] `inboxes`: false if this worker still has to empty them
+   */
+  abandonHandoffs(options) {
+    this.handoffs.abandon(options);
     this.drain.check();
   }
 

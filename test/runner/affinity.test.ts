@@ -101,3 +101,24 @@ test('with affinity, switches lose no request and keep the order, and kept conne
   assert.deepEqual(orderViolations(report), []);
   t.diagnostic(`${report.samples.length} requests`);
 });
+
+for (const overlap of [true, false]) {
+  test(`with affinity, clients that wait for a dead worker are served by the next release (${overlap ? 'overlap' : 'no overlap'}, thorough)`, async (t) => {
+    const runner = await TestRunner.start(t);
+    const spec = () => runner.spec('plain.cjs', { ...settings, overlap, restartDelay: '60s' });
+    await runner.release(spec());
+    const [waiting = '', ...others] = addresses;
+    const slot = await workerOf(runner.port, waiting);
+    const elsewhere: string[] = [];
+    for (const address of others)
+      if ((await workerOf(runner.port, address)) !== slot) elsewhere.push(address);
+    // The first one is started again at once.
+    for (let deaths = 0; deaths < 2; deaths += 1)
+      process.kill(await workerOf(runner.port, waiting), 'SIGKILL');
+    const answers = [1, 2, 3].map(() => fetchText(runner.port, '/', { localAddress: waiting }));
+    // These connections are accepted later.
+    for (const address of elsewhere) await workerOf(runner.port, address);
+    await runner.release(spec());
+    for (const answer of answers) assert.equal((await answer).body, '2');
+  });
+}

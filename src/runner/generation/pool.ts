@@ -142,17 +142,19 @@ export class WorkerPool {
 
   async #vacate(slot: Slot): Promise<void> {
     if (slot.use === 'filled') slot.use = 'reserved';
-    if (slot.worker !== undefined) this.#endIn(slot, slot.worker);
+    if (slot.worker !== undefined) this.#endIn(slot, slot.worker, { inboxes: true });
     await slot.started;
     await slot.vacated;
   }
 
   /** Empties a slot, and ends its worker before another one starts. */
-  #endIn(slot: Slot, worker: WorkerHandle): void {
+  #endIn(slot: Slot, worker: WorkerHandle, { inboxes = false } = {}): void {
     slot.worker = undefined;
     const serves = worker.state !== 'booting' && worker.state !== 'ready';
     if (!serves) worker.kill();
-    const ended = serves ? this.#retireReplaced(worker, { beforeSuccessor: true }) : Promise.resolve();
+    const ended = serves
+      ? this.#retireReplaced(worker, { beforeSuccessor: true, inboxes })
+      : Promise.resolve();
     slot.vacated = ended.then(() => worker.gone);
   }
 
@@ -270,7 +272,10 @@ export class WorkerPool {
   }
 
   /** Retires, drains and ends a worker that has no slot any more. If too many drain, ends the oldest at once. */
-  async #retireReplaced(worker: WorkerHandle, handOff = { beforeSuccessor: false }): Promise<void> {
+  async #retireReplaced(
+    worker: WorkerHandle,
+    handOff = { beforeSuccessor: false, inboxes: false },
+  ): Promise<void> {
     this.#replaced.add(worker);
     const excess = this.#replaced.size - this.#spec.maxDraining * this.#spec.workers;
     for (const oldest of [...this.#replaced].slice(0, Math.max(0, excess))) {

@@ -216,9 +216,10 @@ export class WorkerHandle extends AppProcess {
   /**
    * Lets a retired worker hand its idle connections to open workers, and close the ports besides the app's own.
    * @param beforeSuccessor true if these workers start only after the end of this worker: the connections wait in the handoff
+   * @param inboxes false if the generation does not retire: another worker takes from the inbox of the slot
    */
-  handOff({ beforeSuccessor = false } = {}): void {
-    this.#channel.post({ type: 'handOff', beforeSuccessor });
+  handOff({ beforeSuccessor = false, inboxes = true } = {}): void {
+    this.#channel.post({ type: 'handOff', beforeSuccessor, inboxes });
   }
 
   /**

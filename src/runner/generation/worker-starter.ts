@@ -164,22 +164,22 @@ function startOfFile(
     stdio: [
       ...(['pipe', handoff.take, handoff.give] as const),
       ...listeningFds.map(() => port.fd),
-      ...(inboxes === undefined ? [] : socketsOf(instance, inboxes)),
+      ...(inboxes === undefined ? [] : socketsOf(inboxes)),
     ],
     record: {},
   };
 }
 
-/** Returns the sockets of the inboxes that a worker gets: the end to take from, and the ends to give to. */
-function socketsOf(instance: number, { all }: Inboxes): Socket[] {
-  const own = all.slice(instance, instance + 1).map(({ take }) => take);
-  return [...own, ...all.map(({ give }) => give)];
+/** Returns the sockets of the inboxes that a worker gets: the ends to take from, and the ends to give to. */
+function socketsOf({ all }: Inboxes): Socket[] {
+  return [...all.map(({ take }) => take), ...all.map(({ give }) => give)];
 }
 
 /** Returns the descriptors of these sockets in the worker. */
 function affinityOf(slot: number, { all }: Inboxes): AffinityBoot {
-  const take = listeningFds.length + 6;
-  return { slot, take, give: all.map((_, index) => take + 1 + index) };
+  const first = listeningFds.length + 6;
+  const take = all.map((_, index) => first + index);
+  return { slot, take, give: take.map((fd) => fd + all.length) };
 }
 
 /** All processes of the command inherit the bootstrap and its options. The runner measures their memory. */
