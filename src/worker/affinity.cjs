@@ -6,6 +6,12 @@ const { Handoff } = require('./handoff.cjs');
 /** @typedef {InstanceType<typeof Handoff>} Inbox */
 
 /**
+ * Limit of the connections that wait in a worker for the inbox of a slot, besides those in the inbox: a slot may stay without a worker,
+ * and must not use up the descriptors of the others.
+ */
+const mostWaiting = 256;
+
+/**
  * Sends each client to the same worker of its generation: the slot of the worker follows from the address of the client. A
  * worker that accepts a connection of another slot puts it into the inbox of that slot, before anything is read from it.
  *
@@ -40,12 +46,14 @@ class Affinity {
   /**
    * Passes a connection on if another slot has its client.
    * @param {any} handle
-   * @returns {boolean} false if this worker must serve the connection
+   * @returns {boolean} false if this worker must serve the connection; true also if it is closed, because too many wait
    */
   route(handle) {
     const slot = slotOf(addressOf(handle), this.#inboxes.length);
     if (slot === this.#slot) return false;
-    this.#inboxes[slot]?.pass(handle);
+    const inbox = /** @type {Inbox} */ (this.#inboxes[slot]);
+    if (inbox.waiting < mostWaiting) inbox.pass(handle);
+    else handle.close();
     return true;
   }
 

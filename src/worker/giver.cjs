@@ -26,6 +26,8 @@ class Giver {
   #socket;
   /** ends the delay of the close of the connection that is being written */
   #endDelay = () => {};
+  /** true if connections are closed instead */
+  #isDropped = false;
   /** time since when no connection could be put in; undefined if the last one could */
   #refusedSince = /** @type {number | undefined} */ (undefined);
 
@@ -56,12 +58,23 @@ class Giver {
 
   /** @param {Given} given */
   give(given) {
+    if (this.#isDropped) return given.given();
     this.#waiting.push(given);
     if (!this.#isBusy) this.#next();
   }
 
-  get isIdle() {
-    return this.#waiting.length === 0;
+  /** Number of connections that are not in the handoff yet. */
+  get waiting() {
+    return this.#isDropped ? 0 : this.#waiting.length;
+  }
+
+  /** Closes the connections that wait, and later ones: nobody takes them. */
+  drop() {
+    this.#isDropped = true;
+    // The first one is being written, and closes after that.
+    const rest = this.#isBusy ? this.#waiting.slice(0, 1) : [];
+    for (const { given } of this.#waiting) given();
+    this.#waiting = rest;
   }
 
   /**

@@ -85,9 +85,19 @@ class Handoff {
     return this.#taker?.takes === true && !this.#isPairEmpty();
   }
 
+  /** Number of connections that this worker has yet to put in. */
+  get waiting() {
+    return this.#giver?.waiting ?? 0;
+  }
+
+  /** Closes the connections that still wait for a full handoff, and those that would be put in later. */
+  drop() {
+    this.#giver?.drop();
+  }
+
   /** true if this worker will put no connection in */
   get isGiverIdle() {
-    return this.#giver?.isIdle ?? true;
+    return this.waiting === 0;
   }
 
   /** true if no connection is in the handoff, and this worker will put none in */

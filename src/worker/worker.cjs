@@ -38,7 +38,10 @@ const servesPause = 20;
 
 /** Longest time that a retired worker accepts on ports besides the app's own while other workers do so, too, in ms. */
 const handOffPatience = 5000;
-/** Longest time that a retired worker accepts on ports besides the app's own if no other worker does, in ms. */
+/**
+ * Longest time that a retired worker accepts on ports besides the app's own, and waits for space in the handoff, if no other worker
+ * is open, in ms.
+ */
 const endPatience = 200;
 
 /**
@@ -240,12 +243,22 @@ class Worker {
           this.#isReplaced = true;
           this.handOff(undefined, message);
           // The runner keeps the handoff, and with it the connections.
-          if (message.beforeSuccessor) this.abandonHandoffs({ inboxes: false });
+          if (message.beforeSuccessor) this.#endBeforeSuccessor();
         }
         return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
       case 'reportInFlight':
         return this.#reportInFlight();
     }
+  }
+
+  /** Waits for no other worker to take the connections in the handoff, and closes those that it has no space for. */
+  #endBeforeSuccessor() {
+    this.abandonHandoffs({ inboxes: false });
+    const drop = () => {
+      this.handoffs.latest.drop();
+      this.drain.check();
+    };
+    setTimeout(drop, endPatience).unref();
   }
 
   #reportInFlight() {

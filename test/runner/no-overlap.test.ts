@@ -81,3 +81,16 @@ test('without overlap, the workers of an earlier runner end before new ones star
   assert.equal((await fetchText(runner.port)).body, '2');
   await released;
 });
+
+test('without overlap, idle connections that find no space in the handoff close, and do not delay the switch (thorough)', async (t) => {
+  const { runner, spec } = await startApp(t);
+  const settings = { ...noOverlap, drainTimeout: '20s' };
+  await runner.release(spec(settings, { KEEP_ALIVE_TIMEOUT: '60000' }));
+  const clients = await connectClients(t, runner, 400);
+  const { pauseMs } = await runner.release(spec(settings));
+  assert.ok(pauseMs < 10_000, `${pauseMs} ms`);
+  await waitFor(() => clients.some(({ closed }) => closed), { what: 'the end of some connections' });
+  const open = clients.filter(({ closed }) => !closed);
+  assert.ok(open.length > 200, `${open.length}`);
+  assert.deepEqual(new Set(await Promise.all(open.map((client) => ask(client)))), new Set(['2']));
+});

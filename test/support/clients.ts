@@ -5,8 +5,8 @@ import type { TestContext } from 'node:test';
 import type { TestRunner } from './runner.ts';
 
 /** Opens kept-alive connections, and waits for an answer of release 1 on each. */
-export async function connectClients(t: TestContext, { port }: TestRunner): Promise<Socket[]> {
-  const clients = Array.from({ length: 8 }, () => connect(port, '127.0.0.1').setEncoding('latin1'));
+export async function connectClients(t: TestContext, { port }: TestRunner, count = 8): Promise<Socket[]> {
+  const clients = Array.from({ length: count }, () => connect(port, '127.0.0.1').setEncoding('latin1'));
   t.after(() => {
     for (const client of clients) client.destroy();
   });

@@ -13,6 +13,7 @@ const require = createRequire(import.meta.url);
 const { Affinity, slotOf } = require(
   source('affinity.cjs'),
 ) as typeof import('../../src/worker/affinity.cjs');
+const { Handoff } = require(source('handoff.cjs')) as typeof import('../../src/worker/handoff.cjs');
 const { Handoffs } = require(source('handoffs.cjs')) as typeof import('../../src/worker/handoffs.cjs');
 
 test('connections to a slot without a worker reach the handoff when the generation retires', async (t) => {
@@ -43,6 +44,24 @@ test('a worker that has been drained takes no connection, and the worker that gi
   assert.equal(await next(1), 1);
   late.abandon();
   await waitFor(() => late.mayEnd);
+});
+
+test('a slot without a worker lets a bounded number of connections wait in each other worker', async (t) => {
+  const { worker, give } = await setUp(t);
+  const full = worker(0);
+  let closed = 0;
+  const handle = { getpeername: () => 0, close: () => (closed += 1) };
+  t.mock.getter(Handoff.prototype, 'waiting', () => 256);
+  const other = [...'abcdef'].find((address) => slotOf(address, 3) !== 0) ?? '';
+  handle.getpeername = ((peer: { address: string }) => {
+    peer.address = other;
+    return 0;
+  }) as typeof handle.getpeername;
+  assert.ok(full.affinity?.route(handle));
+  assert.equal(closed, 1);
+  t.mock.restoreAll();
+  give(full, 2);
+  await waitFor(() => full.affinity?.mayEnd === false);
 });
 
 test('a worker that is replaced, and one of an app that stops, may end before the inboxes are empty', async (t) => {

@@ -32,6 +32,37 @@ test('a worker waits for a full handoff, which is empty once all connections are
   for (const handle of taken) handle.close();
 });
 
+test('connections that still wait for a full handoff are closed on demand, and so are later ones', async (t) => {
+  const { handoff, connections, clients } = await setUp(t, many);
+  const [late, ...early] = connections;
+  const counts = { given: 0 };
+  const give = (connection: (typeof connections)[number] | undefined) =>
+    handoff.give({
+      get handle() {
+        return connection?.destroyed ? undefined : connection?._handle;
+      },
+      given: () => {
+        counts.given += 1;
+        connection?.destroy();
+      },
+      failed: () => assert.fail('refused'),
+    });
+  for (const connection of early) give(connection);
+  await waitFor(() => counts.given >= 200, { what: 'a full handoff' });
+  assert.equal(handoff.waiting, early.length - counts.given);
+  const inside = counts.given;
+  handoff.drop();
+  assert.equal(handoff.waiting, 0);
+  give(late);
+  const closed = () => clients.filter((client) => client.resume().closed).length;
+  // One is being written, and goes in when there is space.
+  await waitFor(() => closed() >= many - inside - 1, { what: 'the end of the others' });
+  const taken: Handle[] = [];
+  handoff.take((handle) => taken.push(handle));
+  await waitFor(() => taken.length >= inside && handoff.isEmpty, { what: 'the connections inside' });
+  for (const handle of taken) handle.close();
+});
+
 test('connections that pass from one handoff to another arrive, and none is closed', async (t) => {
   const { handoff, connections, clients } = await setUp(t, many);
   const next = await openHandoff(t);
