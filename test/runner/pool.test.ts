@@ -400,6 +400,18 @@ test('without overlap, a worker above maxMemory ends before another one starts i
   assert.equal(pool.restartsOf(fakes.last(0).handle), 1);
 });
 
+test('a pool that is vacated does not wait for a worker that was to replace another one', async () => {
+  const { pool, fakes } = await startPool({ workers: 1 });
+  fakes.behavior = () => ({ boots: true });
+  const replaced = pool.replaceAll('is restarted');
+  await settled();
+  assert.equal(fakes.all.length, 2);
+  await pool.vacate();
+  await replaced;
+  assert.ok(fakes.take().includes('1.0 SIGKILL'));
+  assert.ok(fakes.all.every(({ handle }) => !handle.alive));
+});
+
 test('a pool that is vacated ends all workers and starts none before fillReserved', async () => {
   const { pool, fakes, clock } = await startPool({ overlap: false });
   fakes.last(1).exit({ code: 1, signal: null });

@@ -51,6 +51,8 @@ export async function settled(): Promise<void> {
 export interface FakeWorkerOptions {
   /** exits before it listens */
   dies?: boolean;
+  /** never listens */
+  boots?: boolean;
   /** answers no message from the start: its event loop stands still */
   isStuck?: boolean;
   /** requests in flight, such as `GET /slow`: it does not drain before `finish` */
@@ -103,7 +105,7 @@ export class FakeWorker {
       signal: (to, signal) => this.#signal(to, signal),
     });
     if (this.#options.dies) this.exit({ code: 1, signal: null });
-    else {
+    else if (!this.#options.boots) {
       const port = { port: fakes.port, protocol: fakes.protocol, listens: 9001, onlyInterrupt: false };
       this.send({ type: 'ready', ...port });
     }

@@ -46,6 +46,8 @@ class Slot {
   delay = 0;
   /** true while another worker is being started beside the one in the slot */
   isReplacing = false;
+  /** that other worker, from the start of its process to the end of its start */
+  successor: WorkerHandle | undefined;
   /** earliest time of the next replacement: of a worker that accepts requests, and of one that has retired by itself */
   notBefore = { accepting: 0, retired: 0 };
 
@@ -143,6 +145,7 @@ export class WorkerPool {
   async #vacate(slot: Slot): Promise<void> {
     if (slot.use === 'filled') slot.use = 'reserved';
     if (slot.worker !== undefined) this.#endIn(slot, slot.worker, { inboxes: true });
+    slot.successor?.kill();
     await slot.started;
     await slot.vacated;
   }
@@ -230,8 +233,18 @@ export class WorkerPool {
     }
     slot.isReplacing = true;
     try {
-      const starting = start(slot.instance, () => undefined, stopping);
-      slot.started = settle(starting);
+      const starting = start(
+        slot.instance,
+        () => undefined,
+        stopping,
+        (worker) => {
+          slot.successor = worker;
+          // `vacate` has emptied the slot since the start began.
+          if (slot.use !== 'filled') worker.kill();
+        },
+      );
+      // If it is killed, its children may still have ports and files.
+      slot.started = settle(starting.catch(() => slot.successor?.gone));
       const fresh = await starting;
       if (!isActive() || slot.use !== 'filled') {
         fresh.kill();
@@ -258,6 +271,7 @@ export class WorkerPool {
       }
     } finally {
       slot.isReplacing = false;
+      slot.successor = undefined;
       void this.#fill(slot);
     }
   }
