@@ -117,7 +117,9 @@ export class AppSupervisor {
    */
   async #endRunning(report: (line: string) => void, signal: AbortSignal): Promise<void> {
     const active = this.#active;
-    const ended = Promise.all([active?.pool.vacate() ?? this.#endOrphans(), ...this.#draining.values()]);
+    // Orphans of an earlier runner may still drain beside the active generation.
+    const others = active === undefined ? this.#endOrphans() : endOrphans(this.#options);
+    const ended = Promise.all([active?.pool.vacate(), others, ...this.#draining.values()]);
     if (active !== undefined)
       report(`the workers of release ${active.spec.release} end first, and clients wait ("overlap": false)`);
     await firstOf<unknown>([ended], [signal]);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -15,7 +16,7 @@ import { prepareCommit } from '../../src/runner/commit.ts';
 import type { Outputs } from '../../src/runner/output/outputs.ts';
 import { AppSupervisor } from '../../src/runner/supervisor.ts';
 import type { Orphans } from '../../src/runner/takeover/orphans.ts';
-import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
+import { bootClock, ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { FakeWorkers, settled } from '../support/fake-worker.ts';
 import { freePort } from '../support/free-port.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -54,6 +55,7 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
     gather: async () => void journal.push('orphans gather'),
     serving: () => areServing,
     stateOf: () => 'unknown',
+    isDrained: () => false,
     retire: async () => {
       if (!areServing) return;
       areServing = false;
@@ -125,6 +127,23 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
   const committed = () => JSON.parse(readFileSync(join(directory, 'generation'), 'utf8')).release as number;
   return { directory, supervisor, fakes, orphans, journal, logged, appLogged, start, deploy, committed };
 }
+
+test('without overlap, a generation starts only after the last worker of an earlier runner has ended', async (t) => {
+  const { supervisor, directory, fakes, journal, start, deploy } = await startSupervisor(t);
+  await deploy();
+  const drains = spawn('/bin/sleep', ['60']);
+  t.after(() => drains.kill());
+  const pid = drains.pid as number;
+  const records = new ProcessRecords(join(directory, 'processes'));
+  records.add('worker', supervisor.key, pid, { drainTimeout: 60_000, retiredAt: bootClock() });
+  const starting = start({ overlap: false });
+  await waitFor(() => journal.filter((line) => line.endsWith('SIGTERM')).length === 2);
+  await settled();
+  assert.equal(fakes.all.length, 2);
+  drains.kill();
+  await starting;
+  assert.equal(fakes.all.length, 4);
+});
 
 test('a generation is on standby until the switch, active until the next one, then draining, then gone', async (t) => {
   const { supervisor, fakes, start } = await startSupervisor(t);
