@@ -93,7 +93,12 @@ export class AppSupervisor {
     report: (line: string) => void,
     signal: AbortSignal,
   ): Promise<BootResult> {
-    const generation = await this.#turns.run(() => this.#addGeneration(spec, signal));
+    const generation = await this.#turns.run(() =>
+      this.#addGeneration(spec, signal).catch((error: unknown) => {
+        this.#releasePort();
+        throw error;
+      }),
+    );
     try {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
       const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
@@ -142,8 +147,12 @@ export class AppSupervisor {
     await this.#handoff.open();
     const port = await this.#bindPort(spec);
     const { runDirectory, log } = this.#options;
+    using made = new DisposableStack();
     const inboxes =
-      spec.affinity && spec.workers > 1 ? await Inboxes.create(spec.workers, runDirectory, log) : undefined;
+      spec.affinity && spec.workers > 1
+        ? made.use(await Inboxes.create(spec.workers, runDirectory, log))
+        : undefined;
+    needDescriptors();
     // Workers of an earlier runner may have an earlier id, so ids never repeat.
     const id = Math.max(this.#lastId + 1, Date.now());
     this.#lastId = id;
@@ -163,6 +172,8 @@ export class AppSupervisor {
         this.#updateLiveness();
       },
     });
+    // The generation closes its inboxes.
+    made.move();
     this.#standby.set(id, generation);
     return generation;
   }

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import fs, { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { syncBuiltinESMExports } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -13,6 +14,7 @@ import type { GenerationSpec } from '../../src/protocol/runner.ts';
 import { Cgroups } from '../../src/runner/cgroups/cgroups.ts';
 import { noTree } from '../../src/runner/cgroups/tree.ts';
 import { prepareCommit } from '../../src/runner/commit.ts';
+import { Inboxes } from '../../src/runner/handoff.ts';
 import type { Outputs } from '../../src/runner/output/outputs.ts';
 import { AppSupervisor } from '../../src/runner/supervisor.ts';
 import type { Orphans } from '../../src/runner/takeover/orphans.ts';
@@ -143,6 +145,32 @@ test('without overlap, a generation starts only after the last worker of an earl
   drains.kill();
   await starting;
   assert.equal(fakes.all.length, 4);
+});
+
+test('a generation that cannot be made, or whose inboxes take the last descriptors, leaves nothing open', async (t) => {
+  const { supervisor, start } = await startSupervisor(t);
+  const closed = t.mock.method(Inboxes.prototype, Symbol.dispose);
+  const failing = t.mock.method(Cgroups.prototype, 'generation', () => {
+    throw new Error('no cgroup');
+  });
+  await assert.rejects(start({ affinity: true }), /no cgroup/);
+  assert.equal(closed.mock.callCount(), 1);
+  assert.equal(supervisor.status().descriptors, 0);
+  failing.mock.restore();
+  const list = fs.readdirSync;
+  let checks = 0;
+  t.mock.method(fs, 'readdirSync', (path: string) => {
+    if (path !== '/proc/self/fd') return list(path);
+    checks += 1;
+    return checks === 1 ? [] : new Array(1e9);
+  });
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  syncBuiltinESMExports();
+  await assert.rejects(start({ affinity: true }), { code: 'EMFILE' });
+  assert.equal(closed.mock.callCount(), 2);
 });
 
 test('a generation is on standby until the switch, active until the next one, then draining, then gone', async (t) => {
