@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { type TestContext, test } from 'node:test';
 import { descendantsOf, TreeFigures } from '../../src/runner/tree-figures.ts';
-import { statOf } from '../../src/system/process/processes.ts';
+import { processName, statOf } from '../../src/system/process/processes.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** Starts a shell with that many children. @returns its pid */
@@ -41,6 +41,9 @@ test('a search is bounded in processes and threads, and finds nothing without a 
 test('the workers of an app share the limit of measured processes', async (t) => {
   const pid = await startTree(t, 3, 'exec sleep 60');
   const [all, share] = [new TreeFigures(pid, 1), new TreeFigures(pid, 128)];
+  // A child that still is a shell has other memory a moment later.
+  const isSleep = (child: number) => processName(child) === 'sleep';
+  await waitFor(() => descendantsOf(pid).every(isSleep), { what: 'the programs of the children' });
   for (const figures of [all, share]) figures.read();
   assert.ok((share.memoryBytes ?? 0) < (all.memoryBytes ?? 0));
 });
