@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { totalmem } from 'node:os';
 import { test } from 'node:test';
-import { diagnose, type Occasion, quoted } from '../../src/build/failures/diagnose.ts';
+import { diagnose, quoted } from '../../src/build/failures/diagnose.ts';
 import { isWorthQuoting } from '../../src/build/failures/noise.ts';
+import type { Occasion } from '../../src/build/failures/occasions.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { writeTree } from '../support/tree.ts';
 

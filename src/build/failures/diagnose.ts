@@ -3,9 +3,7 @@ import { systemCode } from '../../errors/app-error.ts';
 import { NotAFile } from '../../system/fs/read-file.ts';
 import { printableLine } from '../../system/text/printable.ts';
 import { knownFailures } from './known-failures.ts';
-
-/** Occasion of a failure: a kind of command, or the start of the app. */
-export type Occasion = 'install' | 'build' | 'hook' | 'boot';
+import type { Occasion } from './occasions.ts';
 
 /** Values for the placeholders of a reason and a hint, by name. */
 export type Values = Record<string, string>;

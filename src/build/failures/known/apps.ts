@@ -1,7 +1,6 @@
 import type { KnownFailure, Match } from '../diagnose.ts';
+import { everywhere } from '../occasions.ts';
 import { pathInRelease } from '../release-files.ts';
-
-const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 
 /** Hint for a release that cannot run beside the old one. */
 const endFirst =

@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
 import type { KnownFailure } from '../diagnose.ts';
+import { everywhere } from '../occasions.ts';
 
-const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 const commands = ['install', 'build', 'hook'] as const;
 
 /** Returns three quarters of the machine's memory, in MB. */

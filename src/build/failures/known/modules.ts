@@ -1,4 +1,5 @@
 import type { KnownFailure } from '../diagnose.ts';
+import { everywhere } from '../occasions.ts';
 import {
   buildOutput,
   hasOtherCase,
@@ -8,7 +9,6 @@ import {
   pathInRelease,
 } from '../release-files.ts';
 
-const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 /** Occasions after the build, when dev dependencies are gone. */
 const afterBuild = ['hook', 'boot'] as const;
 

@@ -1,6 +1,6 @@
 import type { KnownFailure, Match, Values } from '../diagnose.ts';
+import { everywhere } from '../occasions.ts';
 
-const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 const commands = ['install', 'build', 'hook'] as const;
 
 const reinstall =

@@ -1,7 +1,6 @@
 import type { KnownFailure, Match, Values } from '../diagnose.ts';
+import { everywhere } from '../occasions.ts';
 import { pathInRelease } from '../release-files.ts';
-
-const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 
 const loader =
   'Compile it in the "build" script and start the JavaScript. Or run it through tsx: `npm install tsx`, and "start": "node --import tsx {file}" in sluice.json.';

@@ -1,4 +1,5 @@
 import type { KnownFailure } from '../diagnose.ts';
+import { everywhere } from '../occasions.ts';
 import {
   hasWindowsLines,
   isDevProgram,
@@ -7,8 +8,6 @@ import {
   packageOfProgram,
   runsWindowsLines,
 } from '../release-files.ts';
-
-const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 
 const windowsLines = {
   on: everywhere,

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { readAppText } from '../../../system/fs/read-file.ts';
 import type { KnownFailure, Match, Values } from '../diagnose.ts';
+import { everywhere } from '../occasions.ts';
 
-const everywhere = ['install', 'build', 'hook', 'boot'] as const;
 const running = ['hook', 'boot'] as const;
 const notInstall = ['build', 'hook', 'boot'] as const;
 
