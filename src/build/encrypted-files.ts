@@ -3,7 +3,7 @@ import { join, posix } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { matchesPath, stepsFor } from '../config/workspace-patterns.ts';
 import { AppError, hasCode } from '../errors/app-error.ts';
-import { NotAFile, openAppFile, readAppText } from '../system/fs/read-file.ts';
+import { openAppFile, readAppTextIfAny } from '../system/fs/read-file.ts';
 
 /** First bytes of a file that git-crypt has encrypted. */
 const magic = Buffer.from('\0GITCRYPT\0', 'latin1');
@@ -87,12 +87,7 @@ function withoutDot(name: string): string {
 }
 
 async function readAttributes(directory: string, place: string): Promise<string> {
-  try {
-    return await readAppText(join(directory, place, '.gitattributes'), directory, limits.attributes);
-  } catch (error) {
-    if (error instanceof NotAFile || hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP')) return '';
-    throw error;
-  }
+  return (await readAppTextIfAny(directory, join(place, '.gitattributes'), limits.attributes)) ?? '';
 }
 
 async function encryptedFiles(

@@ -9,8 +9,7 @@ import {
   readManifest,
 } from '../../config/package-manifest.ts';
 import { isWorkspace, parentsOf, workspaceOf } from '../../config/workspaces.ts';
-import { hasCode } from '../../errors/app-error.ts';
-import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+import { readAppTextIfAny } from '../../system/fs/read-file.ts';
 import type { CommandLine } from './shell.ts';
 import type { Work } from './steps.ts';
 
@@ -128,13 +127,7 @@ export function staysInside(path: string): boolean {
 
 /** Returns the text of a file of the app; undefined if it does not exist, is too large, or is not a file of the app. */
 export async function readText({ root }: Pick<Project, 'root'>, path: string): Promise<string | undefined> {
-  if (!staysInside(path)) return undefined;
-  try {
-    return await readAppText(join(root, path), root, maxTextBytes);
-  } catch (error) {
-    if (error instanceof NotAFile || hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return undefined;
-    throw error;
-  }
+  return staysInside(path) ? readAppTextIfAny(root, path, maxTextBytes) : undefined;
 }
 
 /** Returns the variables of an env file, as text or JSON; undefined if the file cannot be read. */

@@ -1,7 +1,7 @@
 import { opendir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode } from '../../errors/app-error.ts';
-import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+import { readAppTextIfAny } from '../../system/fs/read-file.ts';
 
 /*
  * Searches of a release for files and directories. They are limited, because an app or its build may write anything.
@@ -39,12 +39,7 @@ async function statsOf(path: string) {
 
 /** Returns the text of a file; '' if there is none that may be read. */
 export async function textOf(directory: string, name: string): Promise<string> {
-  try {
-    return await readAppText(join(directory, name), directory, maxText);
-  } catch (error) {
-    if (error instanceof NotAFile || hasCode(error, ...absent)) return '';
-    throw error;
-  }
+  return (await readAppTextIfAny(directory, name, maxText)) ?? '';
 }
 
 /** Returns the paths that match a pattern, in which `*` stands for the name of any directory. They need not exist. */

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readlink, realpath } from 'node:fs/promises';
-import { sep } from 'node:path';
+import { join, sep } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { systemCode } from '../../errors/app-error.ts';
+import { hasCode, systemCode } from '../../errors/app-error.ts';
 import { formatBytes } from '../text/format.ts';
 
 /** Error for a path that is not a file that may be read. The message says what it is instead. */
@@ -43,6 +43,25 @@ export async function readAppText(path: string, within: string | undefined, limi
   if (size > limit) throw new NotAFile(tooLarge(size, limit));
   return size === 0 ? '' : await text(file.createReadStream({ end: size - 1, autoClose: false }));
 }
+
+/**
+ * Reads the text of a file that an app may have: see `readAppText`. Returns undefined for a path that is no file of the app, and
+ * for a file that is too large or not readable.
+ */
+export async function readAppTextIfAny(
+  directory: string,
+  name: string,
+  limit: number,
+): Promise<string | undefined> {
+  try {
+    return await readAppText(join(directory, name), directory, limit);
+  } catch (error) {
+    if (error instanceof NotAFile || hasCode(error, ...notReadable)) return undefined;
+    throw error;
+  }
+}
+
+const notReadable = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'ENAMETOOLONG'];
 
 /** Describes a file of `size` bytes, for messages such as `sluice.json is 5 MiB, more than the limit of 4 MiB`. */
 export function tooLarge(size: number, limit: number): string {
