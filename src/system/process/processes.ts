@@ -6,11 +6,13 @@ import { ifThere } from '../fs/exists.ts';
 /**
  * Returns the time at which a process started, in clock ticks since boot, as text. With this time, a pid always means the same
  * process. Returns undefined for a process that has ended, even if its parent has not waited for it, and without /proc (source:
- * proc(5), fields 3 and 22 of /proc/PID/stat). Synchronous: a new process must be recorded before anything else happens.
+ * proc(5), fields 3, 20 and 22 of /proc/PID/stat). Synchronous: a new process must be recorded before anything else happens.
  */
 export function processStartTime(pid: number): string | undefined {
   const fields = statOf(pid);
-  return fields?.[0] === 'Z' ? undefined : fields?.[19];
+  // The main thread may end first. The process has its ports and files until its last thread ends.
+  const hasEnded = fields?.[0] === 'Z' && fields[17] === '1';
+  return hasEnded ? undefined : fields?.[19];
 }
 
 /** Returns the session of a process; undefined if the process does not exist, or without /proc. */
