@@ -187,6 +187,7 @@ export class AppSupervisor {
         orphans: this.#options.orphans,
         handoff: () => this.#handoff.current,
         safePath: (path) => this.#safePath(path),
+        letClientsWait: () => this.#letClientsWait(),
         activate: (generation) => {
           this.#standby.delete(generation.id);
           this.#active = generation;
@@ -335,6 +336,15 @@ export class AppSupervisor {
       this.#options.log(
         `clients of the app that is down wait instead of being refused: ${describeError(error)}`,
       );
+    }
+  }
+
+  /** Lets clients wait until a worker accepts, instead of being refused. */
+  async #letClientsWait(): Promise<void> {
+    try {
+      await this.#port?.listen();
+    } catch (error) {
+      this.#options.log(`clients are refused until a worker accepts: ${describeError(error)}`);
     }
   }
 

@@ -51,6 +51,8 @@ export async function switchTraffic(
   environment.activate(next);
   const wait = orphans.serving(key);
   await next.open({ wait });
+  // Workers that stand still accept later. Without an older worker, nobody has made the socket listen yet.
+  if (!next.pool.isOpen) await environment.letClientsWait();
   const pauseMs = performance.now() - start;
 
   // Hand off. Retired workers and orphans pass their idle connections to the new workers.
@@ -82,6 +84,8 @@ export interface SwitchedEnvironment {
   handoff(): Handoff | undefined;
   /** returns the path by which a file in the environment's directory is safe to use */
   safePath(path: string): string;
+  /** lets clients wait until a worker accepts, instead of being refused; never throws */
+  letClientsWait(): Promise<void>;
   /** makes a generation the active one, in memory */
   activate(generation: Generation): void;
   /** drains a retired generation; cuts older drains short if more than `maxDraining` generations drain */

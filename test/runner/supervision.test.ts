@@ -214,6 +214,18 @@ test('a worker whose event loop stands still is replaced, and the other worker a
   );
 });
 
+test('a client of a first worker that stands still at the switch waits until it turns its event loop again', async (t) => {
+  const runner = await TestRunner.start(t);
+  const unfit = join(runner.paths.home, 'unfit');
+  await writeFile(unfit, 'hangs');
+  await runner.release(runner.spec('faulty.cjs', { workers: 1, stuckTimeout: 0 }, { UNFIT: unfit }));
+  const client = connect(runner.port, '127.0.0.1');
+  t.after(() => client.destroy());
+  await once(client, 'connect');
+  await rm(unfit);
+  assert.equal((await fetchText(runner.port)).status, 200);
+});
+
 test('a runner that is always late still finds the stuck worker, and no other (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 2, stuckTimeout: '3s' });

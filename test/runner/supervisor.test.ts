@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import fs, { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { syncBuiltinESMExports } from 'node:module';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { AppLog } from '../../src/logs/app-log.ts';
@@ -127,7 +127,19 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
       .generation;
   const deploy = async (settings?: Partial<GenerationSpec>) => supervisor.switch(await start(settings));
   const committed = () => JSON.parse(readFileSync(join(directory, 'generation'), 'utf8')).release as number;
-  return { directory, supervisor, fakes, orphans, journal, logged, appLogged, start, deploy, committed };
+  return {
+    directory,
+    port,
+    supervisor,
+    fakes,
+    orphans,
+    journal,
+    logged,
+    appLogged,
+    start,
+    deploy,
+    committed,
+  };
 }
 
 test('without overlap, a generation starts only after the last worker of an earlier runner has ended', async (t) => {
@@ -357,6 +369,17 @@ test('a new worker whose event loop stands still delays the switch by a second, 
   stuck.send({ type: 'opened' });
   await settled();
   assert.equal(stuck.handle.state, 'open');
+});
+
+test('clients wait for a first worker whose event loop stands still at the switch', async (t) => {
+  const { fakes, start, supervisor, port } = await startSupervisor(t);
+  const first = await start({ workers: 1 });
+  fakes.last(0).isStuck = true;
+  await supervisor.switch(first);
+  const client = connect(port, '127.0.0.1');
+  await once(client, 'connect');
+  client.destroy();
+  fakes.last(0).isStuck = false;
 });
 
 test('the oldest drain is cut short once more than maxDraining generations drain', async (t) => {

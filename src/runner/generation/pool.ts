@@ -111,6 +111,11 @@ export class WorkerPool {
     for (const { worker } of this.#slots) worker?.serve();
   }
 
+  /** True if a worker has confirmed that it accepts connections. */
+  get isOpen(): boolean {
+    return this.#slots.some(({ worker }) => worker?.state === 'open');
+  }
+
   /** True if no slot has lost its worker. */
   get isComplete(): boolean {
     return this.#slots.every(({ worker, use }) => use === 'reserved' || worker !== undefined);
@@ -278,10 +283,9 @@ export class WorkerPool {
 
   /** Delays the next replacement if a new worker exceeds its limit from its start: replacing it does not help. */
   #checkLimit(slot: Slot, fresh: WorkerHandle): void {
-    const now = this.#options.clock.now();
     fresh.figures.read();
-    if (faultOf(fresh, this.#spec, now) === undefined) return;
-    slot.notBefore.accepting = now + hopelessPause;
+    if (!isOverLimit(fresh, this.#spec)) return;
+    slot.notBefore.accepting = this.#options.clock.now() + hopelessPause;
     fresh.log('takes more memory than "maxMemory" from its start: the limit is below the needs of the app');
   }
 
@@ -380,15 +384,12 @@ function settle(promise: Promise<unknown>): Promise<void> {
 }
 
 /** Returns a clause on why a worker must be replaced; undefined if the worker has no fault. */
-function faultOf(
-  worker: WorkerHandle,
-  { maxMemory, stuckTimeout }: GenerationSpec,
-  now: number,
-): string | undefined {
+function faultOf(worker: WorkerHandle, spec: GenerationSpec, now: number): string | undefined {
   const { isRetiring, state, beat, silentFor, figures } = worker;
-  const { memoryBytes } = figures;
-  if (maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory) {
-    return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
+  const { maxMemory, stuckTimeout } = spec;
+  if (isOverLimit(worker, spec)) {
+    const [taken, limit] = [figures.memoryBytes ?? 0, maxMemory ?? 0].map(formatBytes);
+    return `takes ${taken} of memory, more than ${limit} ("maxMemory")`;
   }
   if (isRetiring) return 'accepts no requests any more';
   const isOpen = state === 'open' || state === 'opening';
@@ -406,6 +407,14 @@ function faultOf(
  * Returns true if a worker is so far beyond its limit that it is killed without waiting for another worker. A worker whose
  * event loop turns stops accepting requests long before that: see src/worker/health-report.cjs.
  */
-function isFarOverLimit({ figures: { memoryBytes } }: WorkerHandle, { maxMemory }: GenerationSpec): boolean {
-  return maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory * 4;
+function isFarOverLimit(worker: WorkerHandle, spec: GenerationSpec): boolean {
+  return isOverLimit(worker, spec, 4);
+}
+
+function isOverLimit(
+  { figures: { memoryBytes } }: WorkerHandle,
+  { maxMemory }: GenerationSpec,
+  times = 1,
+): boolean {
+  return maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory * times;
 }
