@@ -413,7 +413,7 @@ test('a stop during the start of a generation ends the start', async (t) => {
   const { fakes, start, supervisor } = await startSupervisor(t);
   fakes.port = 1;
   const starting = assert.rejects(start({ workers: 1, bootTimeout: 60_000 }));
-  await settled();
+  await waitFor(() => fakes.all.length > 0, { what: 'the start' });
   await supervisor.stop();
   await starting;
   assert.deepEqual(supervisor.status().workers, []);
@@ -424,6 +424,7 @@ test('a stop waits for the processes that a generation without a start has left 
   const { promise, resolve } = Promise.withResolvers<void>();
   fakes.behavior = () => ({ dies: true, leftoversGone: promise });
   const starting = assert.rejects(start({ workers: 1 }), { code: 'boot_exited' });
+  await waitFor(() => fakes.all.length > 0, { what: 'the start' });
   await settled();
   let isStopped = false;
   const stopped = supervisor.stop().then(() => {
