@@ -2,7 +2,13 @@ import { join, relative } from 'node:path';
 import { isWorkspace, type Member } from '../../config/workspaces.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
-import { findPlainSite, findStaticSite, isSiteSource, type StaticSite } from '../static-site/find.ts';
+import {
+  findPlainSite,
+  findStaticSite,
+  hasServerPackage,
+  isSiteSource,
+  type StaticSite,
+} from '../static-site/find.ts';
 import { type FoundCommand, followCommand, followScript } from './follow.ts';
 import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { membersAround, membersHint } from './members.ts';
@@ -111,7 +117,8 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
 
 /**
  * Returns what may start the only member of a workspace that has a start, for a workspace whose top has none. Members that serve
- * files count only if no other member has a start command, and other members with a "main" only if there is nothing else.
+ * files count only if no other member has a start command, and other members with a "main" only if there is nothing else. A
+ * single-page app does not count beside a member with a package for servers.
  * @throws AppError `nothing_to_run` if several members have a start
  */
 async function onlyMember(project: Project): Promise<Candidate[]> {
@@ -128,10 +135,14 @@ async function onlyMember(project: Project): Promise<Candidate[]> {
     });
     if (candidates.length > 0) found.push({ member, candidates });
   }
+  // A single-page app needs its server, although nothing says how the server starts.
+  const hasServerElsewhere = members.some(({ manifest }) => hasServerPackage(manifest));
   // A library has a "main" and a build, as some servers have.
   const isServer = ({ member, candidates: [first] }: (typeof found)[number]) =>
     first?.site === undefined && (first?.command != null || frameworkOf(member.manifest) !== undefined);
-  const kinds = [found.filter(isServer), found.filter(({ candidates: [first] }) => first?.site), found];
+  const isSite = ({ candidates: [first] }: (typeof found)[number]) =>
+    first?.site !== undefined && !(first.site.spa && hasServerElsewhere);
+  const kinds = [found.filter(isServer), found.filter(isSite), found];
   const starting = kinds.find((kind) => kind.length > 0) ?? [];
   const [only, ...others] = starting;
   if (only === undefined) return [];

@@ -23,11 +23,14 @@ export interface Source {
 const imported = /(?:\bfrom\s*|\brequire\(\s*|\bimport\(?\s*)['"]((?:\.{1,2}|@)\/[^'"\n]{1,200})['"]/g;
 
 /**
- * Yields the files that an app's entry imports, the entry first, as far as the limits allow. Reads without waiting: a read takes
+ * Yields the files that an app's entries import, each entry first, as far as the limits allow. Reads without waiting: a read takes
  * some microseconds, and no process of the app writes into the directory before the build.
- * @param entries paths relative to `directory`; the first one that exists is the entry
+ * @param entries paths of each entry, relative to `directory`; the first one that exists is the entry
  */
-export function* importedSources(directory: string, entries: readonly string[]): Generator<Source> {
+export function* importedSources(
+  directory: string,
+  entries: readonly (readonly string[])[],
+): Generator<Source> {
   if (!existsSync(directory)) return;
   const root = realpathSync(directory);
   const seen = new Set<string>();
@@ -40,16 +43,18 @@ export function* importedSources(directory: string, entries: readonly string[]):
     left -= text?.length ?? 0;
     return text === undefined ? undefined : { path, text };
   };
-  const waiting = [read(entries)];
-  for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
-    yield source;
-    const at = dirname(source.path);
-    for (const [, specifier = ''] of source.text.matchAll(imported)) {
-      if (seen.size === most.files) break;
-      // `@/` usually stands for the directory of the sources.
-      const path = specifier.startsWith('@/') ? join('src', specifier.slice(2)) : join(at, specifier);
-      const next = read(filesOf(path));
-      if (next !== undefined) waiting.push(next);
+  for (const entry of entries) {
+    const waiting = [read(entry)];
+    for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
+      yield source;
+      const at = dirname(source.path);
+      for (const [, specifier = ''] of source.text.matchAll(imported)) {
+        if (seen.size === most.files) break;
+        // `@/` usually stands for the directory of the sources.
+        const path = specifier.startsWith('@/') ? join('src', specifier.slice(2)) : join(at, specifier);
+        const next = read(filesOf(path));
+        if (next !== undefined) waiting.push(next);
+      }
     }
   }
 }

@@ -2,14 +2,28 @@ import { join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { readManifest } from '../../config/package-manifest.ts';
 import { findModuleState } from './module-state.ts';
+import { routeFiles } from './route-files.ts';
 import { filesOf, importedSources } from './sources.ts';
 
 /** Files that start an app without a word in package.json, and sources of a file that the build writes. */
 const usualEntries = ['server', 'index', 'app', 'main', 'src/server', 'src/index', 'src/app', 'src/main'];
 
+/** Code of an app with which only one process answers correctly, and the clause that follows the file. */
+const onlyOneProcess: { code: RegExp; because: string }[] = [
+  {
+    code: /\b(?:from|require\(|import\()\s*['"]node:sqlite['"]/,
+    because: 'uses node:sqlite, an embedded database',
+  },
+  {
+    code: /\b(?:net|tls|dgram)\.create(?:Server|Socket)\(/,
+    because: 'opens another port, whose clients other workers do not see',
+  },
+];
+
 /**
- * Returns a clause that names a file of the app that keeps data in memory, or that uses `node:sqlite`; undefined if none of the
- * files that the entry imports does. Takes some milliseconds, whatever the app contains.
+ * Returns a clause that names a file of the app for which only one process answers correctly, such as one that keeps data in
+ * memory; undefined if there is no such file among those that the entry imports or that a framework runs for requests. Takes some
+ * milliseconds, whatever the app contains.
  * @throws AppError `invalid_settings`
  */
 export async function stateInSources(
@@ -29,9 +43,10 @@ export async function stateInSources(
   const entries = [...named, ...built, ...usualEntries]
     .filter((path) => path !== '')
     .flatMap((path) => filesOf(join(path)));
-  for (const { path, text } of importedSources(directory, entries)) {
-    if (/\b(?:from|require\(|import\()\s*['"]node:sqlite['"]/.test(text))
-      return `${path} uses node:sqlite, an embedded database`;
+  const routes = routeFiles(directory, manifest).map((path) => [path]);
+  for (const { path, text } of importedSources(directory, [entries, ...routes])) {
+    const known = onlyOneProcess.find(({ code }) => code.test(text));
+    if (known !== undefined) return `${path} ${known.because}`;
     const variable = findModuleState(text);
     if (variable !== undefined)
       return `${path} keeps data in the variable "${variable}", which other workers do not see`;

@@ -94,7 +94,8 @@ async function hasServer(directory: string, manifest: Manifest, { servers }: Fou
   return /^web\s*:/m.test(await textOf(directory, 'Procfile'));
 }
 
-function hasServerPackage(manifest: Manifest | undefined): boolean {
+/** Returns true if an app depends on a package for servers. */
+export function hasServerPackage(manifest: Manifest | undefined): boolean {
   return Object.keys(manifest?.dependencies ?? {}).some((name) => serverPackages.has(name));
 }
 

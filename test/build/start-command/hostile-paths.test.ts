@@ -17,7 +17,7 @@ test('an import of a path that the system refuses counts as missing', async (t) 
     'known.js': '',
   });
   await symlink('loop', join(directory, 'loop'));
-  const found = [...importedSources(directory, ['server.js'])].map(({ path }) => path);
+  const found = [...importedSources(directory, [['server.js']])].map(({ path }) => path);
   assert.deepEqual(found, ['server.js', 'known.js']);
 });
 

@@ -73,7 +73,40 @@ test('"auto" is one worker if a file that the entry imports keeps data in memory
     (await reason({ 'src/store/todos.ts': "import { DatabaseSync } from 'node:sqlite';" })) ?? '',
     /^1 worker, not 4: src\/store\/todos\.ts uses node:sqlite/,
   );
+  for (const opens of ['net.createServer(onTunnel)', "dgram.createSocket('udp4')"])
+    assert.match(
+      (await reason({ 'src/store/todos.ts': `const server = ${opens};` })) ?? '',
+      /^1 worker, not 4: src\/store\/todos\.ts opens another port/,
+    );
+  assert.equal(await reason({ 'src/store/todos.ts': 'const server = http.createServer(app);' }), null);
 });
+
+/** Framework, and a file that it runs for requests although no file imports it. */
+const routes: [packages: string, file: string][] = [
+  ['nuxt', 'server/api/pageview.get.ts'],
+  ['nitropack', 'routes/index.ts'],
+  ['next', 'app/api/views/route.ts'],
+  ['next', 'src/pages/api/views.js'],
+  ['@sveltejs/kit', 'src/routes/views/+server.ts'],
+  ['@sveltejs/kit', 'src/routes/+page.server.ts'],
+  ['astro', 'src/pages/api/views.ts'],
+  ['@solidjs/start', 'src/routes/api/views.ts'],
+  ['@react-router/node', 'app/routes/views.tsx'],
+];
+for (const [name, file] of routes) {
+  test(`"auto" is one worker if ${file} of a ${name} app keeps data in memory`, async (t) => {
+    const directory = await temporaryDirectory(t);
+    const text = 'let views = 0;\nexport default function count() {\n  views++;\n}\n';
+    const reason = async () => (await resolveWorkers(appSettings(), directory, 4)).reason;
+    await writeTree(directory, { 'package.json': { devDependencies: { other: '1' } }, [file]: text });
+    assert.equal(await reason(), null);
+    await writeTree(directory, { 'package.json': { devDependencies: { [name]: '1' } } });
+    assert.equal(
+      (await reason())?.split('. ')[0],
+      `1 worker, not 4: ${file} keeps data in the variable "views", which other workers do not see`,
+    );
+  });
+}
 
 test('no link and no path out of the app is read, and a hostile app takes little time', async (t) => {
   const directory = await temporaryDirectory(t);

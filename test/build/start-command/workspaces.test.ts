@@ -174,6 +174,19 @@ test('a library with a build is not the app', async (t) => {
   assert.equal(candidates[0]?.directory, 'apps/web');
 });
 
+test('a single-page app is not the app beside a server that nothing starts', async (t) => {
+  const react = { scripts: { build: 'vite build' }, devDependencies: { vite: '7', 'react-dom': '19' } };
+  const library = { main: 'dist/index.js', scripts: { build: 'tsc' }, dependencies: { fastify: '5' } };
+  await assert.rejects(planOf(t, members({ api: library, web: react })), {
+    code: 'nothing_to_run',
+    message: 'nothing says which member of the workspace is the app: api, web have a start',
+  });
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, members({ library: { ...library, dependencies: {} }, web: react }));
+  const { candidates } = await decideStart(directory, appSettings());
+  assert.equal(candidates[0]?.directory, 'apps/web');
+});
+
 test('a workspace of very many members is decided in little time', async (t) => {
   const directory = await temporaryDirectory(t);
   const hostile = { scripts: { build: `"${'a'.repeat(10_000)}"`, 'start:prod': 'npm run build && x' } };
