@@ -47,6 +47,16 @@ export const publicApps: PublicApp[] = [
     answers: { '/': /style\.css/ },
   },
   {
+    repository: 'tldraw/nextjs-template',
+    commit: 'bb0efa343ba861bbd33a3d2cdc50123b7dc7fad9',
+    answers: { '/': /<title>tldraw Next\.js app template<.* data-tldraw=/s },
+  },
+  {
+    repository: 'antfu/vitesse-nuxt3',
+    commit: '3a235915f2f6eb01217ae4cb068b15a29b220c00',
+    answers: { '/': /Vitesse<\/span>/, '/api/pageview': /"pageview":\s*\d/ },
+  },
+  {
     repository: 'mutoe/vue3-realworld-example-app',
     commit: '6dbfbe9d03df96e7c264ea55674529550a2664cc',
     answers: { '/': /<title>Conduit</ },

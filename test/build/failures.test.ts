@@ -81,6 +81,16 @@ const installs: Row[] = [
   ['npm error code ETARGET', 'the registry does not have a package, or not this version', 'name and version'],
   ['npm error code E404', 'the registry does not have a package, or not this version', 'name and version'],
   [
+    'error: GET https://npm.example/ms/-/ms-9.0.0.tgz - 404',
+    'the registry does not have a package, or not this version',
+    'name and version',
+  ],
+  [
+    'error An unexpected error occurred: "https://npm.example/ms/-/ms-9.0.0.tgz: Request failed \\"404 Not Found\\"".',
+    'the registry does not have a package, or not this version',
+    'name and version',
+  ],
+  [
     ' ERR_PNPM_NO_MATCHING_VERSION  No matching version found for ms@99.0.0',
     'the registry does not have a package, or not this version',
     'name and version',
@@ -487,6 +497,11 @@ const builds: Row[] = [
     'Error: connect ECONNREFUSED 127.0.0.1:5432',
     'PostgreSQL does not answer on this server (127.0.0.1:5432)',
     'DATABASE_URL=',
+  ],
+  [
+    "Using 'pg' driver for database querying\n[⣷] applying migrations...",
+    'drizzle-kit could not migrate the database',
+    'sluice env set shop DATABASE_URL=',
   ],
 ];
 

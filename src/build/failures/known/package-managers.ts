@@ -63,7 +63,7 @@ export const packageFailures: KnownFailure[] = [
   {
     on,
     pattern:
-      /npm (?:error|ERR!) code (?:E404|ETARGET)|ERR_PNPM_FETCH_404|ERR_PNPM_NO_MATCHING_VERSION|YN0035|YN0082|Couldn't find (?:any versions|package)/,
+      /npm (?:error|ERR!) code (?:E404|ETARGET)|ERR_PNPM_FETCH_404|ERR_PNPM_NO_MATCHING_VERSION|YN0035|YN0082|Couldn't find (?:any versions|package)|error: GET \S{1,500} - 404$|Request failed \\?"404 Not Found|error: No version matching "/,
     reason: 'the registry does not have a package, or not this version',
     hint: 'Check the name and version in package.json. A private package needs an .npmrc that names its registry.',
   },

@@ -106,6 +106,14 @@ export const serviceFailures: KnownFailure[] = [
     reason: 'the app and the database do not agree on TLS',
     hint: 'Add or remove `?sslmode=require` in the address: sluice env set {app} DATABASE_URL=…',
   },
+  {
+    // drizzle-kit prints no error if the database does not answer.
+    on: notInstall,
+    pattern: /\] applying migrations\.\.\./,
+    check: ({ output }) => (output.some((line) => line.includes('migrations applied')) ? undefined : {}),
+    reason: 'drizzle-kit could not migrate the database',
+    hint: 'Check that the database answers, and set its address: sluice env set {app} DATABASE_URL=…',
+  },
 ];
 
 /** Names of variables in the output of a library that checks variables. */
