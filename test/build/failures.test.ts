@@ -857,6 +857,9 @@ test('lines that package managers and Node.js add to every failure are not quote
     'npm error Lifecycle script `build` failed with error:',
     'npm error code 1',
     'npm error A complete log of this run can be found in: /root/.npm/_logs/x.log',
+    'Progress: resolved 740, reused 164, downloaded 575, added 725',
+    '++++++++++',
+    'npm warn deprecated request@2.88.2: request has been deprecated',
     'npm error code E404',
   ];
   assert.deepEqual(output.filter(isWorthQuoting), [

@@ -20,6 +20,11 @@ const noise = [
   // Lines of Node.js's own source, which it prints above an error.
   /^\s+(?:triggerUncaughtException\(|throw (?:err|error|e);|throw new ERR_|this\[kHandle\] = )/,
   /^For further information see /,
+  // Progress, and remarks about packages that install anyway.
+  /^Progress: resolved \d+, /,
+  /^\++$/,
+  /^npm warn deprecated /,
+  /^\[baseline-browser-mapping\] /,
 ];
 
 /** Returns true for a line that may explain a failure. */
