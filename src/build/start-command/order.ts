@@ -12,8 +12,9 @@ import {
 import { type FoundCommand, followCommand, followScript } from './follow.ts';
 import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { membersAround, membersHint } from './members.ts';
-import { firstFile, resolveFile } from './program.ts';
+import { checkTarget, firstFile, resolveFile } from './program.ts';
 import { type Project, readProcfile, readProject, relativeTo, staysInside } from './project.ts';
+import { servingScript } from './serving-script.ts';
 import { startsNothing } from './shell.ts';
 import { noteOtherProcesses } from './wrappers.ts';
 
@@ -82,8 +83,10 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
   if (scripts['start'] !== undefined && startsNothing(scripts['start'])) {
     because = ', because "start" in package.json starts nothing';
   } else if (scripts['start'] !== undefined) {
-    const found = await followScript(project, 'start').catch((error: unknown) => {
-      if (production.length === 0 || !isUnsupported(error)) throw error;
+    const found = await followScript(project, 'start').catch(async (error: unknown) => {
+      if (!isUnsupported(error)) throw error;
+      if (production.length === 0) production.push(...(await serverBeside(project)));
+      if (production.length === 0) throw error;
       because = `, because ${error.message}`;
     });
     const candidate = found && take('"start" in package.json', found);
@@ -159,6 +162,21 @@ async function onlyMember(project: Project): Promise<Candidate[]> {
     ...candidate,
     rule: `${candidate.rule} of ${name}, the only member of the workspace with a start`,
   }));
+}
+
+/** Returns the script that serves an app whose `start` runs something else, such as a desktop app; none if no script does. */
+async function serverBeside(project: Project): Promise<string[]> {
+  const script = servingScript(project.manifest);
+  if (script === undefined) return [];
+  try {
+    const found = await followScript(project, script);
+    await checkTarget(project, found);
+    return found.development === null ? [script] : [];
+  } catch (error) {
+    // The error about `start` is the better one.
+    if (isUnsupported(error) || (error instanceof AppError && error.code === 'nothing_to_run')) return [];
+    throw error;
+  }
 }
 
 function isUnsupported(error: unknown): error is AppError {

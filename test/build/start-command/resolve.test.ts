@@ -292,6 +292,22 @@ test('a start script that Sluice cannot run is left out for one for production, 
   }
 });
 
+test('a start script that Sluice cannot run is left out for a script that serves the app', async (t) => {
+  const start = 'electron .';
+  const rule = ruleOf(
+    await resolve(t, { 'package.json': { scripts: { start, server: 'node app' } }, 'app.js': '' }),
+  );
+  assert.match(rule ?? '', /^"server" in package\.json, because "start" in package\.json is `electron \.`/);
+  for (const server of ['vite', 'electron --server', 'npm run gone']) {
+    const scripts = { start, server };
+    await assert.rejects(resolve(t, { 'package.json': { scripts }, 'app.js': '' }), {
+      code: 'unsupported_start',
+      message: /"start" in package\.json is `electron \.`: electron runs a desktop app/,
+      hint: /\{"start":"npm run server"\}/,
+    });
+  }
+});
+
 test('a start script that starts nothing counts as absent', async (t) => {
   for (const start of [
     'echo "no start" && exit 1',
