@@ -3,6 +3,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { emptyManifest, installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
 import { findMembers, installDirectory, isWorkspace, type Member } from '../config/workspaces.ts';
 import { type BuildScript, buildScripts } from './build-scripts.ts';
+import { findUserOfMd4 } from './md4.ts';
 
 /** Work of an install and a build, as far as files show it. */
 export interface BuildPlan {
@@ -16,6 +17,8 @@ export interface BuildPlan {
   installs: boolean;
   /** scripts of the build, in order */
   scripts: BuildScript[];
+  /** package whose build hashes with MD4; null if none is known */
+  userOfMd4: string | null;
 }
 
 /**
@@ -36,7 +39,9 @@ export async function planBuild(
   const place = { manifest, members: members ?? [], app: posix.relative(at, app) };
   const scripts = buildScripts(place, settings.build.command);
   const installs = members !== null || needsInstall(manifest);
-  return installs || scripts.length > 0 ? { at, manifest, members, installs, scripts } : undefined;
+  if (!installs && scripts.length === 0) return undefined;
+  const userOfMd4 = await findUserOfMd4(directory, manifest);
+  return { at, manifest, members, installs, scripts, userOfMd4 };
 }
 
 function needsInstall(manifest: Manifest): boolean {

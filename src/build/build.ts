@@ -101,7 +101,7 @@ async function installAndBuild(
   const { at, manifest, members, installs, scripts } = plan;
   context.step(installs ? 'install' : 'build');
   const runner = new CommandRunner(context, settings.build.timeout);
-  const manager = await prepareManager(context, at, manifest, runner);
+  const manager = await prepareManager(context, plan, runner);
   if (installs) {
     const output = await runInstall(context, manager, manager.install);
     for (const notice of skippedScripts(output)) context.notice(notice);

@@ -3,6 +3,7 @@ import { type ReleaseSettings, releaseSettings } from '../config/app-directory.t
 import type { Notice } from '../protocol/runner.ts';
 import { type BuildPlan, planBuild } from './build-plan.ts';
 import { checkEncryptedFiles } from './encrypted-files.ts';
+import { md4Notice } from './md4.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
 import { otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
@@ -73,6 +74,7 @@ export async function planDeploy(
   const notices = [
     ...node.notices,
     ...start.notices,
+    ...(build?.userOfMd4 ? [md4Notice(build.userOfMd4)] : []),
     ...(await otherToolsNotices(app)),
     ...(await unreadFilesNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),

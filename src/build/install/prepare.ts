@@ -1,8 +1,9 @@
 import { join, relative } from 'node:path';
-import type { Manifest } from '../../config/package-manifest.ts';
 import { exists } from '../../system/fs/exists.ts';
+import type { BuildPlan } from '../build-plan.ts';
 import type { CommandRunner } from '../command-runner.ts';
 import type { BuildContext } from '../context.ts';
+import { allowMd4 } from '../md4.ts';
 import { baseEnvironment, buildEnvironment } from '../variables.ts';
 import { managers, type PackageManager } from './managers.ts';
 import { npmInstaller } from './npm.ts';
@@ -25,13 +26,11 @@ export interface PreparedManager extends PackageManager {
 
 /**
  * Detects the package manager of an app and installs it.
- * @param at directory of the install, relative to the tree; '' for the tree
  * @throws AppError `unsupported_package_manager`, `install_failed`, `build_timeout`
  */
 export async function prepareManager(
   context: BuildContext,
-  at: string,
-  manifest: Manifest,
+  { at, manifest, userOfMd4 }: BuildPlan,
   runner: CommandRunner,
 ): Promise<PreparedManager> {
   const { directory: tree, tools, node, isolated, about } = context;
@@ -46,7 +45,8 @@ export async function prepareManager(
     yarnCache: await exists(join(directory, '.yarn/cache')),
   });
 
-  const tool = { ...manager, version };
+  const installEnv = { ...manager.installEnv, ...(userOfMd4 !== null && allowMd4(context.env)) };
+  const tool = { ...manager, version, installEnv };
   const installTool = npmInstaller(runner, `${tool.package}@${version}`);
   const carried = await carriedTool(tool, node);
   const bin = carried ?? (await provideTool(tool, tools, installTool));
@@ -54,7 +54,7 @@ export async function prepareManager(
   const env = buildEnvironment({
     ...{ base, about, node, directory: tree },
     app: context.env,
-    manager: { ...manager.env, ...manager.installEnv, ...ownCache(context, manager, base) },
+    manager: { ...manager.env, ...installEnv, ...ownCache(context, manager, base) },
     path: [bin],
     ci: context.settings.build.ci,
   });

@@ -1,8 +1,6 @@
-import { join } from 'node:path';
 import type { Manifest } from '../../config/package-manifest.ts';
-import { systemCode } from '../../errors/app-error.ts';
 import type { NodeRequest } from '../../releases/release.ts';
-import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+import { readLocked } from '../locked-packages.ts';
 
 interface Limit {
   /** versions of the package, as a range */
@@ -44,24 +42,6 @@ const dependents: Record<string, string> = {
   'firebase-admin': 'buffer-equal-constant-time',
 };
 
-const names = Object.keys(limits).join('|');
-
-/** Lockfiles, and a pattern for the name and version of a package above. */
-const lockfiles: [name: string, pattern: string][] = [
-  ...['package-lock.json', 'npm-shrinkwrap.json'].map((name): [string, string] => [
-    name,
-    `"(?:[^"\\n]*node_modules/)?(${names})": \\{\\s*"version": "([^"]+)"`,
-  ]),
-  ['pnpm-lock.yaml', `^ +'?/?(${names})[@/](\\d[\\w.-]*)`],
-  ['yarn.lock', `^"?(${names})@.*:\\n\\s+version:? "?([^"\\n]+)`],
-  ['bun.lock', `"(${names})": \\["\\1@([^"]+)"`],
-];
-
-/** Limit of the size of a lockfile. The search takes about 20 ms for each 10 MB. */
-const maxLockfileBytes = 16 * 1024 ** 2;
-/** Number of versions in a lockfile that are compared. A real one has a few. */
-const maxVersions = 200;
-
 /**
  * Returns requests for a Node.js for packages that fail on newer versions: one for each row above. Finds the packages in the
  * lockfile, or among the dependencies if there is none.
@@ -71,11 +51,8 @@ export async function packageRequests(
   directory: string,
   manifest: Manifest | undefined,
 ): Promise<NodeRequest[]> {
-  for (const [name, pattern] of lockfiles) {
-    const text = await readLockfile(join(directory, name), directory);
-    if (text === undefined) continue;
-    return requestsFor(text.matchAll(new RegExp(pattern, 'gm')), name);
-  }
+  const locked = await readLocked(directory, Object.keys(limits));
+  if (locked !== undefined) return requestsFor(locked.versions, locked.lockfile);
   const dependencies = Object.keys({ ...manifest?.dependencies, ...manifest?.optionalDependencies });
   const dependent = dependencies.find((name) => Object.hasOwn(dependents, name));
   if (dependent === undefined) return [];
@@ -86,29 +63,16 @@ export async function packageRequests(
     : [{ from: `${dependents[dependent]} of ${dependent}`, text: newest.node }];
 }
 
-/** @param matches names and versions of packages in a lockfile */
-async function requestsFor(matches: Iterable<RegExpExecArray>, lockfile: string): Promise<NodeRequest[]> {
+async function requestsFor(
+  versions: readonly (readonly [name: string, version: string])[],
+  lockfile: string,
+): Promise<NodeRequest[]> {
   const { default: satisfies } = await import('semver/functions/satisfies.js');
   const requests = new Map<Limit, NodeRequest>();
-  const seen = new Set<string>();
-  for (const [, name = '', version = ''] of matches) {
-    const what = `${name} ${version}`;
-    if (seen.has(what)) continue;
-    if (seen.size === maxVersions) break;
-    seen.add(what);
-    const limit = limits[name]?.find(({ versions }) => satisfies(version, versions));
+  for (const [name, version] of versions) {
+    const limit = limits[name]?.find((each) => satisfies(version, each.versions));
     if (limit !== undefined && !requests.has(limit))
-      requests.set(limit, { from: `${what} in ${lockfile}`, text: limit.node });
+      requests.set(limit, { from: `${name} ${version} in ${lockfile}`, text: limit.node });
   }
   return [...requests.values()];
-}
-
-/** Returns the text of a lockfile; undefined if it is missing, too large or not readable. The install reports such a lockfile. */
-async function readLockfile(path: string, directory: string): Promise<string | undefined> {
-  try {
-    return await readAppText(path, directory, maxLockfileBytes);
-  } catch (error) {
-    if (error instanceof NotAFile || systemCode(error) !== undefined) return undefined;
-    throw error;
-  }
 }
