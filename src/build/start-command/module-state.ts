@@ -3,9 +3,11 @@ const longestLine = 1000;
 /** Limit of the variables of a module that are searched for changes. */
 const mostVariables = 50;
 
-const name = '[A-Za-z_$][\\w$]*';
+/** Name of a variable, a field or a class. */
+export const name = '[A-Za-z_$][\\w$]*';
 const type = '(?:\\s*:[^=\\n]{1,200})?';
-const collection = '\\[|\\{\\s*\\}|new (?:Map|Set)\\b|Object\\.create\\(null\\)';
+/** Start of an expression whose value is a collection. */
+export const collection = '\\[|\\{\\s*\\}|new (?:Map|Set)\\b|Object\\.create\\(null\\)';
 /** Changes of a collection or a number, after its name. */
 const change =
   '(?:\\.(?:push|unshift|splice|pop|shift|set|add|delete|clear)\\(|\\[[^\\]\\n]{1,100}\\]\\s*(?:[-+]?=(?![=>])|\\+\\+)|\\s*(?:\\+\\+|--|[-+]?=(?![=>])))';
@@ -16,7 +18,7 @@ const variables = new RegExp(
   'gm',
 );
 /** Fields of a class that hold a collection. */
-const fields = new RegExp(
+export const fields = new RegExp(
   `^[ \\t]+(?:(?:private|public|protected|readonly|static) ){0,3}(#?${name})${type} = (?:${collection})`,
   'gm',
 );
@@ -32,7 +34,7 @@ export function findModuleState(source: string): string | undefined {
   const ofModule = [...source.matchAll(variables)].map(([, list, number]) => list ?? number ?? '');
   const isSingleton = singletons.test(source);
   if (ofModule.length === 0 && !isSingleton) return undefined;
-  const lines = source.split('\n').filter((line) => line.length <= longestLine);
+  const lines = source.split('\n');
   // If a function has a variable of the same name, the changes may concern that one.
   const local = new Set([...source.matchAll(redeclared)].map(([, each]) => each));
   const own = ofModule.filter((each) => !local.has(each));
@@ -42,14 +44,19 @@ export function findModuleState(source: string): string | undefined {
   return changedOne(ofObject, '\\bthis\\.', lines, () => true);
 }
 
-/** Returns the first of some names that a line changes. */
-function changedOne(
+/**
+ * Returns the first of some names that a line changes.
+ * @param before pattern of what precedes a name
+ * @param counts returns true for a line whose change counts
+ */
+export function changedOne(
   names: string[],
   before: string,
-  lines: string[],
+  all: string[],
   counts: (line: string, at: number) => boolean,
 ): string | undefined {
   if (names.length === 0) return undefined;
+  const lines = all.filter((line) => line.length <= longestLine);
   const words = names.slice(0, mostVariables).map((each) => each.replaceAll('$', '\\$'));
   const pattern = new RegExp(`${before}(${words.join('|')})${change}`);
   for (const line of lines) {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { readManifest } from '../../config/package-manifest.ts';
 import { findModuleState } from './module-state.ts';
+import { keepingClasses, madeWhileLoading } from './object-state.ts';
 import { routeFiles } from './route-files.ts';
 import { filesOf, importedSources } from './sources.ts';
 
@@ -44,12 +45,20 @@ export async function stateInSources(
     .filter((path) => path !== '')
     .flatMap((path) => filesOf(join(path)));
   const routes = routeFiles(directory, manifest).map((path) => [path]);
+  const keeping = new Map<string, string>();
+  const made = new Set<string>();
   for (const { path, text } of importedSources(directory, [entries, ...routes])) {
     const known = onlyOneProcess.find(({ code }) => code.test(text));
     if (known !== undefined) return `${path} ${known.because}`;
     const variable = findModuleState(text);
-    if (variable !== undefined)
-      return `${path} keeps data in the variable "${variable}", which other workers do not see`;
+    if (variable !== undefined) return keepsData(path, `the variable "${variable}"`);
+    for (const { name, field } of keepingClasses({ path, text }))
+      keeping.set(name, keepsData(path, `"this.${field}"`));
+    for (const name of madeWhileLoading(text)) made.add(name);
   }
-  return undefined;
+  return [...keeping].find(([name]) => made.has(name))?.[1];
+}
+
+function keepsData(path: string, where: string): string {
+  return `${path} keeps data in ${where}, which other workers do not see`;
 }

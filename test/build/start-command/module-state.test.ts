@@ -81,6 +81,46 @@ test('"auto" is one worker if a file that the entry imports keeps data in memory
   assert.equal(await reason({ 'src/store/todos.ts': 'const server = http.createServer(app);' }), null);
 });
 
+/** Modules of an app whose object keeps data between requests, or does not, and the field. */
+const objects: [db: string, app: string, field: string | undefined][] = [
+  [
+    'module.exports = class DB {\n  constructor() {\n    this.db = {};\n  }\n  add(id, file) {\n    this.db[id] = file;\n  }\n};',
+    "const Db = require('./db');\nconst db = new Db('data');",
+    'db',
+  ],
+  [
+    'export class Store {\n  #all = new Map();\n  add(id, item) {\n    this.#all.set(id, item);\n  }\n}\nexport default new Store();',
+    "import store from './db.js';",
+    '#all',
+  ],
+  [
+    'module.exports = class {\n  constructor() {\n    this.all = [];\n  }\n  add(item) {\n    this.all.push(item);\n  }\n};',
+    "const DB = require('./db');\nexports.db = new DB();",
+    'all',
+  ],
+  // An object for each request, and a collection that does not change.
+  [
+    'module.exports = class Query {\n  constructor() {\n    this.parts = [];\n  }\n  add(part) {\n    this.parts.push(part);\n  }\n};',
+    "const Query = require('./db');\nfunction search() {\n  const query = new Query();\n  return query;\n}",
+    undefined,
+  ],
+  [
+    'module.exports = class Roles {\n  constructor() {\n    this.all = [];\n  }\n  has(role) {\n    return this.all.includes(role);\n  }\n};',
+    "const Roles = require('./db');\nconst roles = new Roles();",
+    undefined,
+  ],
+];
+for (const [db, app, field] of objects) {
+  test(`${JSON.stringify(db)} keeps ${field ?? 'no data'} between requests of ${JSON.stringify(app)}`, async (t) => {
+    const directory = await temporaryDirectory(t);
+    await writeTree(directory, { 'package.json': {}, 'db.js': db, 'server.js': `require('./db');\n${app}` });
+    const { reason } = await resolveWorkers(appSettings(), directory, 4);
+    const expected =
+      field && `1 worker, not 4: db.js keeps data in "this.${field}", which other workers do not see`;
+    assert.equal(reason?.split('. ')[0], expected);
+  });
+}
+
 /** Framework, and a file that it runs for requests although no file imports it. */
 const routes: [packages: string, file: string][] = [
   ['nuxt', 'server/api/pageview.get.ts'],
