@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { usualPath } from '../system/process/run.ts';
+import { publicGitOverHttps } from './public-git.ts';
 import { withoutRepositoryAbove } from './repository-above.ts';
 
 /** Variables of the server that builds inherit. None holds a secret of Sluice. */
@@ -76,6 +77,7 @@ export function buildEnvironment(parts: {
     ...headers(node),
     ...buildDefaults,
     ...(ci && { CI: '1' }),
+    ...publicGitOverHttps(base['HOME'], app),
     ...app,
     ...about,
     ...manager,

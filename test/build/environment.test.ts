@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { publicGitOverHttps } from '../../src/build/public-git.ts';
 import { baseEnvironment, buildEnvironment } from '../../src/build/variables.ts';
 
 test('a build inherits the variables that installs need, and no secrets', () => {
@@ -49,6 +50,7 @@ test('variables of the app take precedence, except those that describe the relea
     HUSKY: '0',
     LEFTHOOK: '0',
     SKIP_INSTALL_SIMPLE_GIT_HOOKS: '1',
+    ...publicGitOverHttps('/home/sluice', {}),
     SLUICE_RELEASE: '7',
     SLUICE_BRANCH: 'main',
     YARN_NODE_LINKER: 'node-modules',

@@ -131,6 +131,16 @@ const installs: Row[] = [
     'a dependency comes from a private git repository, and the server has no access',
     'git+https://TOKEN@',
   ],
+  [
+    'npm error ssh: Could not resolve hostname github.com: Name or service not known',
+    'a dependency comes from a git repository on github.com, and the server does not find this host',
+    'getent hosts github.com',
+  ],
+  [
+    "npm error fatal: unable to access 'https://github.com/owner/name.git/': Could not resolve host: github.com",
+    'a dependency comes from a git repository on github.com, and the server does not find this host',
+    'getent hosts github.com',
+  ],
   ['npm error syscall spawn git', 'git is missing on the server', 'apt-get install git'],
   [
     'Error: ERROR: Failed to set up Chrome v131.0.6778.204! Set "PUPPETEER_SKIP_DOWNLOAD" env variable to skip download.',

@@ -122,6 +122,13 @@ export const packageFailures: KnownFailure[] = [
     hint: 'Publish the package to a registry, or put a read token into its URL: `git+https://TOKEN@HOST/OWNER/NAME.git`.',
   },
   {
+    on,
+    pattern:
+      /(?:ssh|fatal|fatal: unable to access \S{1,500}): Could not resolve host(?:name)?:? (?<host>[\w.-]{1,200})/,
+    reason: 'a dependency comes from a git repository on {host}, and the server does not find this host',
+    hint: 'Look on the server whether it finds the host: `getent hosts {host}`. If it has no access to the internet, publish the package to your registry.',
+  },
+  {
     on: anyCommand,
     pattern: /syscall spawn git$|\bspawn git ENOENT/,
     reason: 'git is missing on the server',
