@@ -174,6 +174,11 @@ const installs: Row[] = [
     'NODE_EXTRA_CA_CERTS',
   ],
   [
+    "➤ YN0001: │   fatal: unable to access 'https://github.com/electron/node-gyp.git/': Could not resolve host: github.com",
+    'the host github.com was not found, from which the app takes sources',
+    'getent hosts github.com',
+  ],
+  [
     'npm error network request to https://npm.example/ms failed, reason: getaddrinfo ENOTFOUND npm.example',
     'the name of a registry was not found',
     'resolv.conf',

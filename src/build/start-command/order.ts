@@ -11,6 +11,7 @@ import {
 } from '../static-site/find.ts';
 import { type FoundCommand, followCommand, followScript } from './follow.ts';
 import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
+import { isLibraryOf } from './library.ts';
 import { membersAround, membersHint } from './members.ts';
 import { checkTarget, firstFile, resolveFile } from './program.ts';
 import { type Project, readProcfile, readProject, relativeTo, staysInside } from './project.ts';
@@ -242,15 +243,21 @@ async function conventional(project: Project): Promise<Candidate[]> {
     ...(main === undefined ? [] : [{ rule: '"main" in package.json', path: main }]),
     ...(bins.length === 1 ? bins.map((path) => ({ rule: '"bin" in package.json', path })) : []),
   ];
-  const candidates: Candidate[] = [];
-  for (const { rule, path } of named.filter(({ path }) => path !== '' && staysInside(path))) {
-    const file = await resolveFile(root, join(app, path));
-    if (file !== undefined || (mayBuild && !isTop)) {
-      candidates.push(
-        ofFiles(project, rule, file === undefined ? withExtension(path) : [relative(app, file)]),
-      );
-    }
+  const found = await Promise.all(
+    named
+      .filter(({ path }) => path !== '' && staysInside(path))
+      .map(async (each) => ({ ...each, file: await resolveFile(root, join(app, each.path)) })),
+  );
+  const [library, program] = found.map(({ file }) => file);
+  if (library !== undefined && program !== undefined && (await isLibraryOf(project, library, program))) {
+    const rule = '"bin" in package.json, because it loads "main" as a library';
+    return [ofFiles(project, rule, [relative(app, program)])];
   }
+  const candidates = found
+    .filter(({ file }) => file !== undefined || (mayBuild && !isTop))
+    .map(({ rule, path, file }) =>
+      ofFiles(project, rule, file === undefined ? withExtension(path) : [relative(app, file)]),
+    );
   const isSource = await isSiteSource(join(root, app), manifest);
   const files = conventionalFiles.filter((name) => !isSource || !name.startsWith('src/'));
   const file = await firstFile(join(root, app), files);

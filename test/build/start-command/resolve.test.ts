@@ -95,6 +95,23 @@ test('the rules apply in their order', async (t) => {
   assert.deepEqual(await found({}, 'Procfile', 'server.js', 'index.js'), ['app.js', 'the file app.js']);
 });
 
+test('the program of "bin" starts the app if it loads a "main" that starts nothing', async (t) => {
+  const found = async (library: string, program: string) => {
+    const manifest = { main: 'lib/app', bin: { x: 'bin/x' } };
+    const files = { 'package.json': manifest, 'lib/app.js': library, 'bin/x': program };
+    const plan = await resolve(t, files);
+    return [plan.script, ruleOf(plan)];
+  };
+  const ofMain = ['lib/app.js', '"main" in package.json'];
+  const ofBin = ['bin/x', '"bin" in package.json, because it loads "main" as a library'];
+  assert.deepEqual(await found('', "const app = require('../lib/app');"), ofBin);
+  assert.deepEqual(await found('', "import app from '../lib/app.js';"), ofBin);
+  assert.deepEqual(await found('', "const app = require('..');"), ofBin);
+  assert.deepEqual(await found('', "const app = require('express');"), ofMain);
+  assert.deepEqual(await found('', "const app = require('../../lib/app');"), ofMain);
+  assert.deepEqual(await found('app.listen(1)', "const app = require('../lib/app');"), ofMain);
+});
+
 test('the process "web" of a Procfile starts the app, and a notice has the settings for the others', async (t) => {
   const Procfile = 'web: npm start\nrelease: node migrate.js\njobs: node jobs.js\n';
   const files = { Procfile, 'package.json': { scripts: { start: 'node server.js' } }, 'server.js': '' };

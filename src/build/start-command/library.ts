@@ -1,0 +1,29 @@
+import { dirname, join } from 'node:path';
+import { resolveFile } from './program.ts';
+import { type Project, readText, staysInside } from './project.ts';
+
+/** Text of a file that starts a server itself, or that runs as a program. */
+const starts = /\blisten\b|\brequire\.main\b|\bimport\.meta\.main\b/;
+
+/** Path that a file of JavaScript loads, relative to its directory. */
+const loads = /\b(?:require|import|from)\s{0,9}\(?\s{0,9}["'](\.{1,2}(?:\/[^"'\n]{0,200})?)["']/g;
+
+/** Limit of the paths of a program that are compared. */
+const maxPaths = 200;
+
+/**
+ * Returns true if a file is a library that a program loads: then the program is the app. Many packages have such a library as "main",
+ * and the program that starts it as "bin".
+ * @param library relative to the release, as `program`
+ */
+export async function isLibraryOf(project: Project, library: string, program: string): Promise<boolean> {
+  if (library === program || starts.test((await readText(project, library)) ?? 'listen')) return false;
+  const text = (await readText(project, program)) ?? '';
+  let paths = 0;
+  for (const [, path = ''] of text.matchAll(loads)) {
+    if (++paths > maxPaths) return false;
+    const target = join(dirname(program), path);
+    if (staysInside(target) && (await resolveFile(project.root, target)) === library) return true;
+  }
+  return false;
+}
