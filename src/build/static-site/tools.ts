@@ -271,6 +271,14 @@ export const staticTools: StaticTool[] = [
     directories: ['dist', 'build', 'public'],
     servers: /^webpack(?: serve|-dev-server)\b/,
   },
+  {
+    // Serves a site that scripts of the app or gulp write.
+    name: 'Browsersync',
+    packages: ['browser-sync'],
+    directories: ['dist', 'build', '_site', 'public', '.'],
+    spa: false,
+    servers: /^(?:node (?:\.\/)?scripts\/start\b|gulp(?: (?:watch|serve|dev|default)\b|$))/,
+  },
 ];
 
 /** Programs that serve any directory. */

@@ -157,6 +157,18 @@ const sites: [what: string, files: Files, built: string[], log: string][] = [
     ['dist'],
     'serves dist as a single-page app (webpack)',
   ],
+  [
+    'scripts with Browsersync',
+    app('browser-sync', { start: 'npm run build && node scripts/start.js' }),
+    ['dist'],
+    'serves dist (Browsersync)',
+  ],
+  [
+    'gulp with Browsersync',
+    app('browser-sync gulp', { start: 'gulp' }),
+    ['dist'],
+    'serves dist (Browsersync)',
+  ],
   ['Astro', app('astro', { start: 'astro dev' }), ['dist'], 'serves dist (Astro)'],
   ['Gatsby', app('gatsby', { start: 'gatsby develop' }), ['public'], 'serves public (Gatsby)'],
   [
