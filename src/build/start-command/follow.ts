@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { AppError } from '../../errors/app-error.ts';
 import type { Word } from '../../releases/words.ts';
 import { managers } from './managers.ts';
 import { monorepoTools } from './monorepo-tools.ts';
@@ -204,19 +205,23 @@ function targetOf({ nodeArgs, file, args }: NodeCommand): Pick<Found, 'target' |
   return { target: { kind: 'file', name: file }, nodeArgs, args };
 }
 
-/** @throws AppError `unsupported_start` for a program that is certainly not Node.js */
+/** @throws NoNodeProgram for a program that is certainly not Node.js */
 function rejectOthers(name: string, source: CommandSource, { manifest }: Project): void {
   const base = name.replace(/^\.\//, '');
   const language = [name, base].find((known) => Object.hasOwn(otherLanguages, known));
   if (language === undefined) return;
   const script = servingScript(manifest);
   const start = script === undefined ? 'node server.js' : `npm run ${script}`;
-  throw unsupportedStart(
+  const { code, message, hint } = unsupportedStart(
     source,
     `${base} runs ${otherLanguages[language]}, and Sluice runs servers on Node.js`,
     `If the app has such a server, name it in sluice.json, as in ${JSON.stringify({ start })}.`,
   );
+  throw new NoNodeProgram(code, message, { hint });
 }
+
+/** Error for a command that runs something other than Node.js, such as a desktop app. */
+export class NoNodeProgram extends AppError {}
 
 async function runBehind(behind: Behind, source: CommandSource, trail: Trail, level: Level): Promise<Found> {
   const depth = level.depth + 1;

@@ -66,7 +66,7 @@ const removed =
   /^--(?:experimental-(?:network-imports|default-type|transform-types)|no-experimental-(?:fetch|global-webcrypto))$/;
 
 /** Removes the options that Sluice has seen through, with their values, and those that the app's Node.js rejects. */
-async function withoutSeen(written: string[], { settings, root }: Project): Promise<string[]> {
+export async function withoutSeen(written: string[], { settings, root }: Project): Promise<string[]> {
   const nameOf = (option: string) => option.replaceAll('_', '-').split('=', 1)[0] ?? '';
   const isRejected =
     written.some((option) => removed.test(nameOf(option))) && (await runsOnOwn(root, settings));

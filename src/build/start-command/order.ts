@@ -9,7 +9,7 @@ import {
   isSiteSource,
   type StaticSite,
 } from '../static-site/find.ts';
-import { type FoundCommand, followCommand, followScript } from './follow.ts';
+import { type FoundCommand, followCommand, followScript, NoNodeProgram } from './follow.ts';
 import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { isLibraryOf } from './library.ts';
 import { membersAround, membersHint } from './members.ts';
@@ -86,7 +86,8 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
   } else if (scripts['start'] !== undefined) {
     const found = await followScript(project, 'start').catch(async (error: unknown) => {
       if (!isUnsupported(error)) throw error;
-      if (production.length === 0) production.push(...(await serverBeside(project)));
+      if (production.length === 0 && error instanceof NoNodeProgram)
+        production.push(...(await serverBeside(project)));
       if (production.length === 0) throw error;
       because = `, because ${error.message}`;
     });

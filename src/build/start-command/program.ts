@@ -8,11 +8,12 @@ import { exists } from '../../system/fs/exists.ts';
 import { openAppFile } from '../../system/fs/read-file.ts';
 import { buildHint, compileScript } from '../compile-script.ts';
 import type { FoundCommand } from './follow.ts';
+import { withoutSeen } from './node-arguments.ts';
 import { manifestFor, type Project, staysInside } from './project.ts';
 import { unsupportedStart } from './trail.ts';
 
-/** File that a command runs, relative to the release, or the command for a shell. */
-export type Resolved = { script: string } | { exec: ExecCommand };
+/** File that a command runs, relative to the release, with the options of Node.js in its first line; or the command for a shell. */
+export type Resolved = { script: string; nodeArgs: string[] } | { exec: ExecCommand };
 
 /**
  * Finds what a command runs.
@@ -33,12 +34,13 @@ export async function resolveTarget(project: Project, command: FoundCommand): Pr
       return { exec: { command: shell, reason: `no package in dependencies has the program ${name}` } };
     }
     // A command before the start may write the file.
-    if (!isBin && command.before.length > 0) return { script: path };
+    if (!isBin && command.before.length > 0) return { script: path, nodeArgs: [] };
     throw isBin ? programMissing(command, name) : fileMissing(project, command, path);
   }
   // Node.js runs any file that it is given, even without an extension: `node bin/www` is common.
-  const language = target.kind === 'file' ? 'node' : await languageOf(project.root, script);
-  if (language === 'node') return { script };
+  if (target.kind === 'file') return { script, nodeArgs: [] };
+  const { language, options } = await languageOf(project.root, script);
+  if (language === 'node') return { script, nodeArgs: await withoutSeen(options, project) };
   if (language === 'shell')
     return { exec: { command: shell, reason: `${script} is a script of another program` } };
   throw unsupportedStart(command, `${script} is not a JavaScript program`);
@@ -217,13 +219,18 @@ export async function firstFile(root: string, patterns: string[]): Promise<strin
 const maxEntries = 100;
 
 /** Returns how a file runs, by its name or a first line such as `#!/usr/bin/env node`. */
-async function languageOf(root: string, path: string): Promise<'node' | 'shell' | 'other'> {
-  if (/\.[cm]?[jt]s$/.test(path)) return 'node';
+async function languageOf(
+  root: string,
+  path: string,
+): Promise<{ language: 'node' | 'shell' | 'other'; options: string[] }> {
   await using file = await openAppFile(join(root, path), root);
   const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(256), position: 0 });
-  const start = buffer.toString('utf8', 0, bytesRead);
-  if (/^#!.*\bnode\b/.test(start)) return 'node';
-  return start.startsWith('#!') || path.endsWith('.sh') ? 'shell' : 'other';
+  const [start = ''] = buffer.toString('utf8', 0, bytesRead).split('\n', 1);
+  const words = /^#!.*?(?<![\w-])node(?:\s+(?<options>-.*))?$/.exec(start.trimEnd())?.groups?.['options'];
+  const options = words?.split(/\s+/) ?? [];
+  if (/\.[cm]?[jt]s$/.test(path) || /^#!.*\bnode\b/.test(start)) return { language: 'node', options };
+  const isScript = start.startsWith('#!') || path.endsWith('.sh');
+  return { language: isScript ? 'shell' : 'other', options: [] };
 }
 
 /** Returns the target of a symbolic link, relative to `root`; undefined if it is outside or does not exist. */

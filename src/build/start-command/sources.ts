@@ -20,7 +20,10 @@ export interface Source {
   text: string;
 }
 
-const imported = /(?:\bfrom\s*|\brequire\(\s*|\bimport\(?\s*)['"]((?:\.{1,2}|@)\/[^'"\n]{1,200})['"]/g;
+/** Directories that `@/` and `~/` may stand for. */
+const sourceRoots = ['src', 'app', '.'];
+
+const imported = /(?:\bfrom\s*|\brequire\(\s*|\bimport\(?\s*)['"]((?:\.{1,2}|[@~])\/[^'"\n]{1,200})['"]/g;
 
 /**
  * Yields the files that an app's entries import, each entry first, as far as the limits allow. Reads without waiting: a read takes
@@ -50,9 +53,9 @@ export function* importedSources(
       const at = dirname(source.path);
       for (const [, specifier = ''] of source.text.matchAll(imported)) {
         if (seen.size === most.files) break;
-        // `@/` usually stands for the directory of the sources.
-        const path = specifier.startsWith('@/') ? join('src', specifier.slice(2)) : join(at, specifier);
-        const next = read(filesOf(path));
+        const roots = /^[@~]\//.test(specifier) ? sourceRoots : [at];
+        const path = specifier.replace(/^[@~]\//, '');
+        const next = read(roots.flatMap((root) => filesOf(join(root, path))));
         if (next !== undefined) waiting.push(next);
       }
     }

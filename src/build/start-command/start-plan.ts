@@ -185,7 +185,7 @@ async function planOf(
     const resolved = await resolveTarget(project, command);
     if ('script' in resolved) {
       return {
-        ...programPlan(command, resolved.script),
+        ...programPlan(command, resolved.script, resolved.nodeArgs),
         description: `starts with ${resolved.script} (${rule})`,
       };
     }
@@ -203,9 +203,10 @@ async function planOf(
 function programPlan(
   { args, nodeArgs, env, defaults, secrets, directory }: FoundCommand,
   script: string,
+  ofScript: string[] = [],
 ): ProgramPlan {
   return {
-    ...{ script, args, nodeArgs, env },
+    ...{ script, args, nodeArgs: [...ofScript, ...nodeArgs], env },
     ...(Object.keys(defaults).length > 0 && { defaults }),
     ...(secrets.length > 0 && { secrets }),
     ...(directory !== '.' && { directory }),
@@ -251,7 +252,7 @@ export async function completeBackground(
     const plan =
       'exec' in resolved
         ? { ...programPlan(command, ''), args: [], nodeArgs: [], exec: resolved.exec }
-        : programPlan(command, resolved.script);
+        : programPlan(command, resolved.script, resolved.nodeArgs);
     plans.push({ name, count, overlap, ...plan });
   }
   return plans;

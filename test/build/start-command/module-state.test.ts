@@ -70,6 +70,11 @@ test('"auto" is one worker if a file that the entry imports keeps data in memory
     /^1 worker, not 4: src\/store\/todos\.ts keeps data in the variable "todos", which other workers do not see\. .*"workers" in sluice\.json/,
   );
   assert.match(
+    (await reason({ 'src/routes.ts': "import '~/todos';", 'app/todos.ts': store })) ?? '',
+    /^1 worker, not 4: app\/todos\.ts keeps data/,
+  );
+  await writeTree(directory, { 'src/routes.ts': "import '@/store/todos';" });
+  assert.match(
     (await reason({ 'src/store/todos.ts': "import { DatabaseSync } from 'node:sqlite';" })) ?? '',
     /^1 worker, not 4: src\/store\/todos\.ts uses node:sqlite/,
   );
