@@ -175,7 +175,7 @@ const installs: Row[] = [
   ],
   [
     "➤ YN0001: │   fatal: unable to access 'https://github.com/electron/node-gyp.git/': Could not resolve host: github.com",
-    'the host github.com was not found, from which the app takes sources',
+    'a dependency comes from a git repository on github.com, and the server does not find this host',
     'getent hosts github.com',
   ],
   [

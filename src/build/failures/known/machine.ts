@@ -77,12 +77,6 @@ export const networkFailures: KnownFailure[] = [
     hint: 'On the server, check the DNS servers in /etc/resolv.conf. Also check the registry in .npmrc and the proxy (HTTPS_PROXY).',
   },
   {
-    on: ['install', 'build'],
-    pattern: /\bCould not resolve host: (?<host>[\w.-]{1,200})/,
-    reason: 'the host {host} was not found, from which the app takes sources',
-    hint: 'On the server, check that `getent hosts {host}` prints an address. Behind a proxy, set HTTPS_PROXY with `sluice env set`.',
-  },
-  {
     on: ['install'],
     pattern: /\b(?:ENETUNREACH|EHOSTUNREACH)\b/,
     reason: 'this server has no route to a registry',
