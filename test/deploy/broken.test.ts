@@ -54,6 +54,16 @@ const broken: Broken[] = [
     message: /no database at all/,
   },
   {
+    name: 'an app that lists every field of an error after its message',
+    files: running(
+      `throw Object.assign(new Error("env must have required property 'COOKIE_SECRET'"), { errors: [...Array(60).keys()] })`,
+    ),
+    code: 'boot_exited',
+    step: 'boot',
+    message: /COOKIE_SECRET is not set/,
+    hint: /sluice env set \S+ COOKIE_SECRET=/,
+  },
+  {
     name: 'an app that requires a variable',
     files: running(`throw new Error('DATABASE_URL is not set')`),
     code: 'boot_exited',

@@ -10,6 +10,9 @@ const explained = new Set<ErrorCode>(['boot_exited', 'boot_timeout', 'health_fai
 /** Marks of the lines of such a message: lines that the app printed, and lines of its answer to a health check. */
 const marks = { printed: '  | ', answered: '  > ' };
 
+/** Limit of the lines of the app's output that are shown if no reason is known. */
+const mostShown = 20;
+
 /**
  * Returns the error for a release that does not start, with the reason, if the output of the app or its answer shows it, and
  * the one thing to do. Returns any other error unchanged. The runner, which may be root, only passes on the lines.
@@ -28,7 +31,7 @@ export async function explainBoot(
   const lines = [...answer, ...printed];
   const output = lines.map(({ text }) => text);
   const known = await diagnose({ occasion: 'boot', app, directory, besideLive, command: '', output });
-  const shown = known === undefined ? lines : quoted(lines, known.at);
+  const shown = known === undefined ? [...answer, ...printed.slice(-mostShown)] : quoted(lines, known.at);
   const message = [
     known === undefined ? first : `${first}: ${known.reason}`,
     ...shown.map(({ mark, text }) => `${mark}${text}`),

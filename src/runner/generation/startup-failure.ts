@@ -82,6 +82,9 @@ interface Explanation {
   answer?: string[];
 }
 
+/** Limit of the lines in an error: some errors list every field of an object after their first line. */
+const mostLines = 100;
+
 /**
  * Returns an error for a release that does not start, with the last lines that the app printed, and the beginning of its
  * answer. The server finds the reason in these lines: see src/build/failures/boot-error.ts.
@@ -93,7 +96,7 @@ export async function failure(
   { hint, silent = hint, answer = [] }: Explanation,
 ): Promise<AppError> {
   if (!worker.alive) await worker.output.end();
-  const output = worker.output.everything.lines();
+  const output = worker.output.everything.lines(mostLines);
   const quoted = [
     ...answer.filter((line) => line !== '').map((line) => `  > ${line}`),
     ...output.map((line) => `  | ${line}`),

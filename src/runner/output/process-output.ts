@@ -215,7 +215,7 @@ export class ProcessOutput {
   }
 }
 
-/** Limits of a tail: bytes in memory, and lines that it returns. */
+/** Limits of a tail: bytes in memory, and lines that it returns unless it is asked for more. */
 const most = { bytes: 8 * 1024, lines: 20 };
 
 /** Last lines of an output, for the report of its end. */
@@ -239,11 +239,11 @@ export class Tail {
    * Returns the last lines, masked. Leaves out stack frames of Node.js itself: if a module is not found, they would push the
    * line that names the module out of the last lines.
    */
-  lines(): string[] {
+  lines(limit = most.lines): string[] {
     const masked = this.#masker.mask(this.#bytes.toString('latin1'));
     const lines = Buffer.from(masked, 'latin1').toString().trimEnd().split('\n');
     // The first line may have lost its beginning.
     if (this.#bytes.length >= most.bytes) lines.shift();
-    return lines.filter((line) => line.trim() !== '' && !/^\s+at .*\bnode:/.test(line)).slice(-most.lines);
+    return lines.filter((line) => line.trim() !== '' && !/^\s+at .*\bnode:/.test(line)).slice(-limit);
   }
 }

@@ -185,7 +185,7 @@ const messages: { pattern: RegExp; find: (match: Match) => Values | undefined }[
   },
   {
     pattern:
-      /Environment variable not found: |env must have required property|env-var: "|[Ee]nv(?:ironment)? ?var(?:iable)?s? ["'`]?[A-Z]|\b[A-Z][A-Z0-9_]{2,60}\b["'`]? (?:env(?:ironment)? ?var(?:iable)? )?(?:is|are|was|were|must be|is a|must be a) (?:not (?:set|defined|provided|found|configured|specified|present|given)|required|missing|undefined|unset|set\b|defined|provided|empty)|(?:[Mm]issing|[Rr]equired|[Uu]ndefined|[Uu]nset|set the) (?:env(?:ironment)? ?(?:var(?:iable)?s?)? ?)?:? ?["'`]?[A-Z][A-Z0-9]*_/,
+      /Environment variable not found: |must have required property '[A-Z][A-Z0-9_]{2,60}'|env-var: "|[Ee]nv(?:ironment)? ?var(?:iable)?s? ["'`]?[A-Z]|\b[A-Z][A-Z0-9_]{2,60}\b["'`]? (?:env(?:ironment)? ?var(?:iable)? )?(?:is|are|was|were|must be|is a|must be a) (?:not (?:set|defined|provided|found|configured|specified|present|given)|required|missing|undefined|unset|set\b|defined|provided|empty)|(?:[Mm]issing|[Rr]equired|[Uu]ndefined|[Uu]nset|set the) (?:env(?:ironment)? ?(?:var(?:iable)?s?)? ?)?:? ?["'`]?[A-Z][A-Z0-9]*_/,
     find: variablesInLine,
   },
   {
