@@ -2,8 +2,8 @@ import { readdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { matchesPath, stepsFor } from '../config/workspace-patterns.ts';
-import { AppError, hasCode } from '../errors/app-error.ts';
-import { openAppFile, readAppTextIfAny } from '../system/fs/read-file.ts';
+import { AppError } from '../errors/app-error.ts';
+import { isMissing, openAppFile, readAppTextIfAny } from '../system/fs/read-file.ts';
 
 /** First bytes of a file that git-crypt has encrypted. */
 const magic = Buffer.from('\0GITCRYPT\0', 'latin1');
@@ -135,7 +135,7 @@ async function entriesOf(directory: string) {
   try {
     return await readdir(directory, { withFileTypes: true });
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return [];
+    if (isMissing(error)) return [];
     throw error;
   }
 }

@@ -1,8 +1,8 @@
 import { lstat, opendir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasCode } from '../errors/app-error.ts';
 import type { EarlierAssets } from '../releases/release.ts';
 import { isHashed } from '../static/hashed.cjs';
+import { isMissing } from '../system/fs/read-file.ts';
 import { directoriesIn } from './static-site/files.ts';
 
 /** Directories in which a framework writes only files for browsers whose path depends on their content. */
@@ -141,7 +141,7 @@ async function isRealDirectory(tree: string, directory: string): Promise<boolean
     if (!(await lstat(path)).isDirectory()) return false;
     return (await realpath(path)) === join(await realpath(tree), directory);
   } catch (error) {
-    if (hasCode(error, ...unreadable)) return false;
+    if (isMissing(error)) return false;
     throw error;
   }
 }
@@ -150,9 +150,6 @@ async function* entriesOf(directory: string) {
   try {
     yield* await opendir(directory);
   } catch (error) {
-    if (!hasCode(error, ...unreadable)) throw error;
+    if (!isMissing(error)) throw error;
   }
 }
-
-/** Errors of paths that the release does not have, or that its files make unusable. */
-const unreadable = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'ENAMETOOLONG'];

@@ -1,6 +1,4 @@
-import { join } from 'node:path';
-import { systemCode } from '../errors/app-error.ts';
-import { NotAFile, readAppText } from '../system/fs/read-file.ts';
+import { readAppTextIfAny } from '../system/fs/read-file.ts';
 
 /** Versions of packages in a lockfile. */
 export interface Locked {
@@ -32,7 +30,8 @@ const maxVersions = 200;
  */
 export async function readLocked(directory: string, names: string[]): Promise<Locked | undefined> {
   for (const [lockfile, pattern] of lockfiles) {
-    const text = await readLockfile(join(directory, lockfile), directory);
+    // The install reports a lockfile that cannot be read.
+    const text = await readAppTextIfAny(directory, lockfile, maxLockfileBytes);
     if (text === undefined) continue;
     const versions = new Map<string, readonly [string, string]>();
     for (const [, name = '', version = ''] of text.matchAll(new RegExp(pattern(names.join('|')), 'gm'))) {
@@ -42,14 +41,4 @@ export async function readLocked(directory: string, names: string[]): Promise<Lo
     return { lockfile, versions: [...versions.values()] };
   }
   return undefined;
-}
-
-/** Returns the text of a lockfile; undefined if it is missing, too large or not readable. The install reports such a lockfile. */
-async function readLockfile(path: string, directory: string): Promise<string | undefined> {
-  try {
-    return await readAppText(path, directory, maxLockfileBytes);
-  } catch (error) {
-    if (error instanceof NotAFile || systemCode(error) !== undefined) return undefined;
-    throw error;
-  }
 }

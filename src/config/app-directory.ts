@@ -1,6 +1,7 @@
 import { lstat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { AppError, hasCode } from '../errors/app-error.ts';
+import { AppError } from '../errors/app-error.ts';
+import { isMissing } from '../system/fs/read-file.ts';
 import { type AppSettings, loadAppSettings, topOf } from './app-settings.ts';
 import { parentsOf } from './workspaces.ts';
 
@@ -39,7 +40,7 @@ export function programDirectories(tree: string, directory = ''): string[] {
 async function assertDirectory(tree: string, directory: string): Promise<void> {
   for (const path of parentsOf(directory)) {
     const stats = await lstat(join(tree, path)).catch((error: unknown) => {
-      if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG')) throw error;
+      if (!isMissing(error)) throw error;
     });
     if (stats?.isDirectory()) continue;
     throw new AppError('invalid_settings', `"directory" is ${directory}, but there is no such directory`, {

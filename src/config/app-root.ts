@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
+import { isMissing } from '../system/fs/read-file.ts';
 import { type AppSettings, loadAppSettings, readAppSettings, topOf } from './app-settings.ts';
 import { workspaceOf } from './workspaces.ts';
 
@@ -44,7 +45,9 @@ async function rootSetting(tree: string, app: string): Promise<string> {
   }
   const directory = join(tree, root);
   // The caller reports a missing directory: it may be behind a link, which is not created yet.
-  const stats = await stat(directory).catch(() => undefined);
+  const stats = await stat(directory).catch((error: unknown) => {
+    if (!isMissing(error)) throw error;
+  });
   if (!stats?.isDirectory()) return root;
   const settings: Record<string, unknown> = { ...(await loadAppSettings(topOf(directory))) };
   const misplaced = ofRepository.filter((name) => name !== '$schema' && settings[name] !== undefined);

@@ -1,8 +1,8 @@
 import stripComments from 'strip-json-comments';
 import * as v from 'valibot';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/fs/files.ts';
-import { NotAFile, readAppText } from '../system/fs/read-file.ts';
+import { isMissing, NotAFile, readAppText } from '../system/fs/read-file.ts';
 import { counted } from '../system/text/format.ts';
 
 /** Limit of the size of a settings file. A build may write a huge file, which must not fill our memory. */
@@ -15,13 +15,25 @@ export const maxSettingsBytes = 4 * 1024 ** 2;
  * @throws AppError `invalid_settings` if it is not a file, is too large, or is not JSON
  */
 export async function readJsonSettings(path: string, name: string, within?: string): Promise<unknown> {
+  const text = await readSettingsText(path, name, within);
+  return text === undefined ? undefined : parseJsonSettings(text, name);
+}
+
+/**
+ * Returns the text of a settings file; undefined if it does not exist.
+ * @throws AppError `invalid_settings` if it is not a file, is too large, or cannot be read
+ */
+export async function readSettingsText(
+  path: string,
+  name: string,
+  within?: string,
+): Promise<string | undefined> {
   try {
-    return parseJsonSettings(await readAppText(path, within, maxSettingsBytes), name);
+    return await readAppText(path, within, maxSettingsBytes);
   } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
     if (error instanceof NotAFile) throw unreadable(name, error.message, error);
-    const code = systemCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    if (code === 'ELOOP' || code === 'EACCES') throw unreadable(name, `cannot be read: ${code}`, error);
+    if (isMissing(error)) throw unreadable(name, `cannot be read: ${systemCode(error)}`, error);
     throw error;
   }
 }

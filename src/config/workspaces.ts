@@ -1,9 +1,9 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
-import { AppError, hasCode } from '../errors/app-error.ts';
-import { NotAFile, readAppText } from '../system/fs/read-file.ts';
+import { AppError } from '../errors/app-error.ts';
+import { isMissing } from '../system/fs/read-file.ts';
 import { type Manifest, readManifest } from './package-manifest.ts';
-import { maxSettingsBytes, unreadable } from './settings-file.ts';
+import { readSettingsText, unreadable } from './settings-file.ts';
 import { expandBraces, matchesName, matchesPath, stepsFor } from './workspace-patterns.ts';
 
 /** Package of a workspace, besides the one at its top. */
@@ -229,14 +229,13 @@ function textsOf(value: unknown): string[] {
 const pnpmFile = 'pnpm-workspace.yaml';
 
 async function readPnpmWorkspace(tree: string): Promise<unknown> {
+  const text = await readSettingsText(join(tree, pnpmFile), pnpmFile, tree);
+  if (text === undefined) return undefined;
   try {
-    const text = await readAppText(join(tree, pnpmFile), tree, maxSettingsBytes);
     // Loaded here to save memory and 8 ms: few apps have the file.
     const { load, FAILSAFE_SCHEMA } = await import('js-yaml');
     return load(text, { schema: FAILSAFE_SCHEMA });
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    if (error instanceof NotAFile) throw unreadable(pnpmFile, error.message, error);
     if ((error as Error).name !== 'YAMLException') throw error;
     const [reason] = (error as Error).message.split('\n');
     throw unreadable(pnpmFile, `is not valid YAML: ${reason}`, error);
@@ -259,7 +258,7 @@ async function isFile(path: string): Promise<boolean> {
 
 async function statsOf(path: string) {
   return lstat(path).catch((error: unknown) => {
-    if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG')) throw error;
+    if (!isMissing(error)) throw error;
   });
 }
 

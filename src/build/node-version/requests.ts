@@ -2,9 +2,8 @@ import { join } from 'node:path';
 import type { ReleaseSettings } from '../../config/app-directory.ts';
 import { type Manifest, readManifest } from '../../config/package-manifest.ts';
 import { installDirectory } from '../../config/workspaces.ts';
-import { systemCode } from '../../errors/app-error.ts';
 import type { NodeRequest } from '../../releases/release.ts';
-import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
+import { readAppTextIfAny } from '../../system/fs/read-file.ts';
 import { packageRequests } from './packages.ts';
 
 /**
@@ -31,7 +30,8 @@ export async function readNodeRequests(
 
 async function requestsIn(directory: string, manifest: Manifest | undefined): Promise<NodeRequest[]> {
   const found: [from: string, text: string | undefined][] = [];
-  for (const { name, read } of versionFiles) found.push([name, read(await readVersionFile(directory, name))]);
+  for (const { name, read } of versionFiles)
+    found.push([name, read((await readAppTextIfAny(directory, name, maxBytes)) ?? '')]);
   found.push(['"volta" in package.json', manifest?.volta?.node]);
   found.push(['"engines" in package.json', manifest?.engines?.node]);
   found.push(['"devEngines" in package.json', runtimeOf(manifest)]);
@@ -55,16 +55,6 @@ function firstLine(content: string): string | undefined {
 
 /** Limit of the size of a version file, in bytes. */
 const maxBytes = 8192;
-
-/** Returns the content of a version file; '' if the file is missing, too large or not readable. */
-async function readVersionFile(directory: string, name: string): Promise<string> {
-  try {
-    return await readAppText(join(directory, name), directory, maxBytes);
-  } catch (error) {
-    if (error instanceof NotAFile || systemCode(error) !== undefined) return '';
-    throw error;
-  }
-}
 
 function runtimeOf(manifest: Manifest | undefined): string | undefined {
   const runtimes = [manifest?.devEngines?.runtime ?? []].flat();

@@ -1,6 +1,6 @@
 import { lstatSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve, sep } from 'node:path';
-import { hasCode } from '../../errors/app-error.ts';
+import { isMissing } from '../../system/fs/read-file.ts';
 import { InstalledPackages, nodeModulesOf, realDirectory } from './packages.ts';
 import { yarnDependencies } from './yarn-dependencies.ts';
 
@@ -160,7 +160,7 @@ function existing(path: string): string[] {
   try {
     return [realpathSync(path)];
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return [];
+    if (isMissing(error)) return [];
     throw error;
   }
 }
@@ -186,7 +186,7 @@ function namesIn(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP')) return [];
+    if (isMissing(error)) return [];
     throw error;
   }
 }

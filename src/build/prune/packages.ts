@@ -1,6 +1,6 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
-import { hasCode } from '../../errors/app-error.ts';
+import { isMissing } from '../../system/fs/read-file.ts';
 
 /** Fields of an installed package.json that a prune reads. */
 interface InstalledPackage {
@@ -102,7 +102,7 @@ export function realDirectory(path: string): string | undefined {
   try {
     return statSync(path).isDirectory() ? realpathSync(path) : undefined;
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }
@@ -119,10 +119,8 @@ function readManifest(path: string): Record<string, unknown> {
     const content: unknown = JSON.parse(readFileSync(path, 'utf8').replace(/^\uFEFF/, ''));
     return typeof content === 'object' && content !== null ? (content as Record<string, unknown>) : {};
   } catch (error) {
-    if (error instanceof SyntaxError || hasCode(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EACCES', 'ELOOP')) {
-      return {};
-    }
-    throw error;
+    if (!(error instanceof SyntaxError || isMissing(error))) throw error;
+    return {};
   }
 }
 

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasCode } from '../../errors/app-error.ts';
+import { isMissing } from '../../system/fs/read-file.ts';
 
 /** Limit of the size of a lockfile, in bytes: the same as for the install. */
 const maxLockfileBytes = 64 * 1024 ** 2;
@@ -36,7 +36,7 @@ function readLockfile(path: string): string {
     const stats = statSync(path);
     return stats.isFile() && stats.size <= maxLockfileBytes ? readFileSync(path, 'utf8') : '';
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'EACCES', 'ELOOP')) return '';
+    if (isMissing(error)) return '';
     throw error;
   }
 }

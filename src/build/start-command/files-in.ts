@@ -1,5 +1,6 @@
 import { readdirSync, realpathSync } from 'node:fs';
 import { join, sep } from 'node:path';
+import { isMissing } from '../../system/fs/read-file.ts';
 
 /** Limits that bound the time of a search: number of entries, and depth of directories. */
 const most = { entries: 300, depth: 6 };
@@ -30,7 +31,8 @@ function entriesOf(app: string, at: string) {
   try {
     const real = realpathSync.native(join(app, at));
     return real.startsWith(`${app}${sep}`) ? readdirSync(real, { withFileTypes: true }) : [];
-  } catch {
+  } catch (error) {
+    if (!isMissing(error)) throw error;
     return [];
   }
 }

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { AppError, hasCode } from '../../errors/app-error.ts';
+import { AppError } from '../../errors/app-error.ts';
+import { isMissing } from '../../system/fs/read-file.ts';
 import { frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { ecosystemFiles, readEcosystem } from './process-managers.ts';
 import { firstFile } from './program.ts';
@@ -91,7 +92,7 @@ async function hintFor(project: Project, ecosystem: string | undefined): Promise
 /** Files at the top of the app that could be programs. */
 async function topFiles(root: string): Promise<string[]> {
   const entries = await readdir(root, { withFileTypes: true }).catch((error: unknown) => {
-    if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw error;
+    if (!isMissing(error)) throw error;
     return [];
   });
   const isProgram = (name: string) =>

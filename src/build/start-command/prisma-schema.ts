@@ -1,5 +1,4 @@
-import { join } from 'node:path';
-import { readAppText } from '../../system/fs/read-file.ts';
+import { readAppTextIfAny } from '../../system/fs/read-file.ts';
 
 /** Paths of the schema of Prisma, also as Keystone writes it. */
 const paths = [
@@ -14,12 +13,8 @@ const largest = 1024 * 1024;
 /** Returns the path of a schema of Prisma whose database is SQLite; undefined if there is none, or none that can be read. */
 export async function sqliteSchema(directory: string): Promise<string | undefined> {
   for (const path of paths) {
-    try {
-      const text = await readAppText(join(directory, path), directory, largest);
-      if (/^[ \t]*provider[ \t]*=[ \t]*"sqlite"/m.test(text)) return path;
-    } catch {
-      // It does not exist, or Prisma itself reports what is wrong with it.
-    }
+    const text = (await readAppTextIfAny(directory, path, largest)) ?? '';
+    if (/^[ \t]*provider[ \t]*=[ \t]*"sqlite"/m.test(text)) return path;
   }
   return undefined;
 }

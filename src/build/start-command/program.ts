@@ -2,10 +2,10 @@ import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, normalize, relative, sep } from 'node:path';
 import { readInstalledManifest } from '../../config/package-manifest.ts';
 import { readJsonSettings } from '../../config/settings-file.ts';
-import { AppError, hasCode } from '../../errors/app-error.ts';
+import { AppError } from '../../errors/app-error.ts';
 import type { ExecCommand } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { openAppFile } from '../../system/fs/read-file.ts';
+import { isMissing, openAppFile } from '../../system/fs/read-file.ts';
 import { buildHint, compileScript } from '../compile-script.ts';
 import type { FoundCommand } from './follow.ts';
 import { withoutSeen } from './node-arguments.ts';
@@ -248,5 +248,5 @@ async function kindOf(root: string, path: string): Promise<'file' | 'directory' 
 }
 
 function unlessAbsent(error: unknown): undefined {
-  if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'ERR_INVALID_ARG_VALUE')) throw error;
+  if (!isMissing(error)) throw error;
 }

@@ -9,7 +9,7 @@ import {
   readManifest,
 } from '../../config/package-manifest.ts';
 import { isWorkspace, parentsOf, workspaceOf } from '../../config/workspaces.ts';
-import { readAppTextIfAny } from '../../system/fs/read-file.ts';
+import { isMissing, readAppTextIfAny } from '../../system/fs/read-file.ts';
 import type { CommandLine } from './shell.ts';
 import type { Work } from './steps.ts';
 
@@ -108,8 +108,8 @@ async function isInside(root: string, path: string): Promise<boolean> {
   try {
     const found = relative(await realpath(root), await realpath(join(root, path)));
     return staysInside(found);
-  } catch {
-    // The system refuses the path: it is too long, a circle of links, or has a NUL.
+  } catch (error) {
+    if (!isMissing(error)) throw error;
     return false;
   }
 }

@@ -9,6 +9,7 @@ import {
   statSync,
 } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
+import { isMissing } from '../../system/fs/read-file.ts';
 
 /** Limits that bound the time of a search: number of files, and bytes of each and of all. */
 const most = { files: 40, bytesEach: 64 * 1024, bytes: 256 * 1024 };
@@ -75,7 +76,8 @@ export function filesOf(path: string): string[] {
 function isFile(path: string): boolean {
   try {
     return statSync(path).isFile();
-  } catch {
+  } catch (error) {
+    if (!isMissing(error)) throw error;
     return false;
   }
 }
@@ -95,8 +97,9 @@ export function readInside(root: string, path: string, limit: number): string | 
     } finally {
       closeSync(fd);
     }
-  } catch {
+  } catch (error) {
     // The app itself reports a file that it cannot read.
+    if (!isMissing(error)) throw error;
     return undefined;
   }
 }

@@ -1,7 +1,6 @@
 import { opendir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasCode } from '../../errors/app-error.ts';
-import { readAppTextIfAny } from '../../system/fs/read-file.ts';
+import { isMissing, readAppTextIfAny } from '../../system/fs/read-file.ts';
 
 /*
  * Searches of a release for files and directories. They are limited, because an app or its build may write anything.
@@ -17,9 +16,6 @@ const maxSearched = 300;
 /** Largest file that is read, in bytes. */
 const maxText = 1024 ** 2;
 
-/** Errors of paths that a release does not have, or that its files make unusable. */
-const absent = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'ENAMETOOLONG'];
-
 export async function isDirectory(path: string): Promise<boolean> {
   return (await statsOf(path))?.isDirectory() ?? false;
 }
@@ -32,7 +28,7 @@ async function statsOf(path: string) {
   try {
     return await stat(path);
   } catch (error) {
-    if (!hasCode(error, ...absent)) throw error;
+    if (!isMissing(error)) throw error;
     return undefined;
   }
 }
@@ -80,7 +76,7 @@ export async function directoriesIn(directory: string): Promise<string[]> {
       if (isWanted) names.push(entry.name);
     }
   } catch (error) {
-    if (!hasCode(error, ...absent)) throw error;
+    if (!isMissing(error)) throw error;
   }
   return names.sort();
 }

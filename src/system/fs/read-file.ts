@@ -56,12 +56,24 @@ export async function readAppTextIfAny(
   try {
     return await readAppText(join(directory, name), directory, limit);
   } catch (error) {
-    if (error instanceof NotAFile || hasCode(error, ...notReadable)) return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }
 
-const notReadable = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'ENAMETOOLONG'];
+/** Errors for paths that an app does not have, or that its files make unusable. The last is the error for a NUL in a path. */
+const missing = [
+  ...['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'EACCES', 'ENAMETOOLONG', 'ENXIO'],
+  'ERR_INVALID_ARG_VALUE',
+];
+
+/**
+ * Returns true if an error says that an app has no file or directory at a path, or none that can be read. Returns false for a
+ * shortage, such as of descriptors: whoever takes a shortage for a missing file decides differently at the next try.
+ */
+export function isMissing(error: unknown): boolean {
+  return error instanceof NotAFile || hasCode(error, ...missing);
+}
 
 /** Describes a file of `size` bytes, for messages such as `sluice.json is 5 MiB, more than the limit of 4 MiB`. */
 export function tooLarge(size: number, limit: number): string {

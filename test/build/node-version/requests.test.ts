@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readNodeRequests } from '../../../src/build/node-version/requests.ts';
 import { writeTree } from '../../support/builds.ts';
+import { failOpen } from '../../support/failing-open.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
 async function requestsOf(
@@ -84,3 +85,10 @@ test('a version file that is a directory, is too large, or is a link out of the 
   await symlink(outside, join(directory, '.node-version'));
   assert.deepEqual(await readNodeRequests(directory, { node: undefined, directory: '' }), []);
 });
+
+for (const name of ['.nvmrc', 'package-lock.json']) {
+  test(`an app is not moved to another Node.js because ${name} cannot be opened for lack of descriptors`, async (t) => {
+    failOpen(t, new RegExp(`/${name}$`));
+    await assert.rejects(requestsOf(t, { 'package.json': {}, [name]: '20' }), { code: 'EMFILE' });
+  });
+}
