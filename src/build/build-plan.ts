@@ -1,8 +1,17 @@
 import { join, posix } from 'node:path';
 import type { AppSettings } from '../config/app-settings.ts';
-import { emptyManifest, installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
+import {
+  emptyManifest,
+  installScripts,
+  type Manifest,
+  namesOfDependencies,
+  readManifest,
+} from '../config/package-manifest.ts';
 import { findMembers, installDirectory, isWorkspace, type Member } from '../config/workspaces.ts';
+import { exists } from '../system/fs/exists.ts';
 import { type BuildScript, buildScripts } from './build-scripts.ts';
+import { type Detected, detectPackageManager } from './install/package-manager.ts';
+import { versionForNode } from './install/versions.ts';
 import { findUserOfMd4 } from './md4.ts';
 
 /** Work of an install and a build, as far as files show it. */
@@ -19,12 +28,13 @@ export interface BuildPlan {
   scripts: BuildScript[];
   /** package whose build hashes with MD4; null if none is known */
   userOfMd4: string | null;
+  packageManager: Detected;
 }
 
 /**
  * Returns the work of the install and the build of an app; undefined if there is none. Reads files only.
  * @param app directory of the file that starts, relative to the tree
- * @throws AppError `invalid_settings`, also if the settings name a script that does not exist
+ * @throws AppError `invalid_settings`, also if the settings name a script that does not exist; `unsupported_package_manager`
  */
 export async function planBuild(
   tree: string,
@@ -38,18 +48,31 @@ export async function planBuild(
   if (manifest === undefined) return undefined;
   const place = { manifest, members: members ?? [], app: posix.relative(at, app) };
   const scripts = buildScripts(place, settings.build.command);
-  const installs = members !== null || needsInstall(manifest);
-  if (!installs && scripts.length === 0) return undefined;
+  const hasInstall = members !== null || (await needsInstall(directory, manifest));
+  if (!hasInstall && scripts.length === 0) return undefined;
+  const manifests = members?.map((member) => member.manifest);
+  const packageManager = await detectPackageManager(directory, manifest, manifests);
+  // Yarn 2 and later run no script of a project that is not installed.
+  const installs = hasInstall || packageManager.manager === 'yarn-berry';
   const userOfMd4 = await findUserOfMd4(directory, manifest);
-  return { at, manifest, members, installs, scripts, userOfMd4 };
+  return { at, manifest, members, installs, scripts, packageManager, userOfMd4 };
 }
 
-function needsInstall(manifest: Manifest): boolean {
-  const { dependencies, optionalDependencies, devDependencies, peerDependencies } = manifest;
-  const all = { ...dependencies, ...optionalDependencies, ...devDependencies, ...peerDependencies };
+async function needsInstall(directory: string, manifest: Manifest): Promise<boolean> {
   return (
-    Object.keys(all).length > 0 ||
-    // npm runs install scripts even without dependencies.
-    installScripts.some((name) => manifest.scripts[name] !== undefined)
+    namesOfDependencies(manifest).length > 0 ||
+    // Package managers run install scripts even without dependencies, and compile a native addon.
+    installScripts.some((name) => manifest.scripts[name] !== undefined) ||
+    (await exists(join(directory, 'binding.gyp')))
   );
+}
+
+/** Describes the package manager of a build, for people: `installs with npm 11.19.1 (package-lock.json)`. */
+export async function describeInstall(
+  { installs, packageManager: { manager, version, lockfile } }: BuildPlan,
+  nodeVersion: string,
+): Promise<string> {
+  const program = manager.replace(/-.*/, '');
+  const exact = await versionForNode(manager, version, nodeVersion);
+  return `${installs ? 'installs' : 'builds'} with ${program} ${exact} (${lockfile?.name ?? 'no lockfile'})`;
 }

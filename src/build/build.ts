@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { programDirectories } from '../config/app-directory.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { JobSpec } from '../protocol/runner.ts';
-import { planBuild } from './build-plan.ts';
+import { describeInstall, planBuild } from './build-plan.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
 import { reportsDamagedCache } from './failures/damaged-cache.ts';
@@ -100,6 +100,7 @@ async function installAndBuild(
   if (plan === undefined) return undefined;
   const { at, manifest, members, installs, scripts } = plan;
   context.step(installs ? 'install' : 'build');
+  context.log(await describeInstall(plan, context.nodeVersion));
   const runner = new CommandRunner(context, settings.build.timeout);
   const manager = await prepareManager(context, plan, runner);
   if (installs) {

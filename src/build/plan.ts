@@ -1,13 +1,22 @@
 import { join } from 'node:path';
 import { type ReleaseSettings, releaseSettings } from '../config/app-directory.ts';
 import type { Notice } from '../protocol/runner.ts';
+import type { RunPlan } from '../releases/release.ts';
 import { type BuildPlan, planBuild } from './build-plan.ts';
 import { checkEncryptedFiles } from './encrypted-files.ts';
 import { md4Notice } from './md4.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
 import { otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
-import { decideStart, type StartDecision, startDirectory } from './start-command/start-plan.ts';
+import {
+  completeBackground,
+  completeStart,
+  decideStart,
+  describeDecision,
+  openStart,
+  type StartDecision,
+  startDirectory,
+} from './start-command/start-plan.ts';
 import { checkAffinity, resolveWorkers, type WorkerCount } from './start-command/workers.ts';
 import type { StaticSite } from './static-site/find.ts';
 import { unreadFilesNotices } from './unread-files.ts';
@@ -31,20 +40,31 @@ export interface DeployPlan {
   site: StaticSite | undefined;
   /** undefined if there is nothing to install and to build, and if the hook `preBuild` may change that */
   build: BuildPlan | undefined;
+  /** start for people, such as `starts with server.js (the file server.js)` */
+  description: string;
+  /** decisions that only the build can complete */
+  open: OpenDecision[];
   node: NodeChoice;
   workers: WorkerCount;
   notices: Notice[];
 }
 
+/** Decision that is not final before the build. */
+export interface OpenDecision {
+  decision: 'install' | 'start';
+  /** sentence for people */
+  reason: string;
+}
+
 /** Number of workers that `auto` is in exec mode: the command may start other processes than those that serve. */
-export const oneInExecMode: WorkerCount = {
+const oneInExecMode: WorkerCount = {
   count: 1,
   reason:
     '1 worker, because a command in exec mode may start several processes. If the app supports several workers, set "workers" in sluice.json: "max" is one per core.',
 };
 
 /** Number of workers that `auto` is for a static site. */
-export const oneForSite: WorkerCount = {
+const oneForSite: WorkerCount = {
   count: 1,
   reason: '1 worker, because a static site needs little CPU. For more, set "workers" in sluice.json.',
 };
@@ -62,22 +82,64 @@ export async function planDeploy(
   const app = join(directory, settings.directory);
   const start = await decideStart(directory, settings);
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
-  const { site, command } = start.candidates[0] ?? {};
   const startsIn = startDirectory(start, settings);
-  const fixed = command?.target.kind === 'shell' ? oneInExecMode : site && oneForSite;
+  const { preBuild } = settings.hooks;
+  const build = preBuild === undefined ? await planBuild(directory, settings, startsIn) : undefined;
+  const now = isBuilt(settings, start, build) ? await startNow(directory, settings, start) : undefined;
+  const { site, command } = start.candidates[0] ?? {};
+  const isExec = now === undefined ? command?.target.kind === 'shell' : now.exec !== undefined;
+  const ofFirst = isExec ? oneInExecMode : site && oneForSite;
+  const fixed = now === undefined ? ofFirst : autoWorkers(now);
   const workers =
     (settings.workers === 'auto' ? fixed : undefined) ??
     (await resolveWorkers(settings, directory, cores, startsIn));
-  checkAffinity(settings, command?.target.kind === 'shell', workers.count);
-  const { preBuild } = settings.hooks;
-  const build = preBuild === undefined ? await planBuild(directory, settings, startsIn) : undefined;
+  checkAffinity(settings, isExec, workers.count);
   const notices = [
     ...node.notices,
     ...start.notices,
     ...(build?.userOfMd4 ? [md4Notice(build.userOfMd4)] : []),
+    ...(now?.notices ?? []),
+    ...(build?.packageManager.notices ?? []),
     ...(await otherToolsNotices(app)),
     ...(await unreadFilesNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
-  return { settings, start, startsIn, site, build, node, workers, notices };
+  const description = now?.description ?? (await describeDecision(directory, start));
+  const open = now === undefined ? await openDecisions(directory, settings, start) : [];
+  return { settings, start, startsIn, site, build, description, open, node, workers, notices };
+}
+
+/** Returns true if no command of the build changes the files of the release. */
+function isBuilt(
+  { hooks }: ReleaseSettings,
+  { builds }: StartDecision,
+  build: BuildPlan | undefined,
+): boolean {
+  const { preBuild, postBuild } = hooks;
+  return preBuild === undefined && postBuild === undefined && builds.length === 0 && build === undefined;
+}
+
+/** Completes the start of a release that is not built, as its deploy will: whatever fails then fails now. */
+async function startNow(directory: string, settings: ReleaseSettings, decision: StartDecision) {
+  await completeBackground(directory, settings, decision);
+  return completeStart(directory, settings, decision);
+}
+
+async function openDecisions(
+  directory: string,
+  { hooks: { preBuild } }: ReleaseSettings,
+  start: StartDecision,
+): Promise<OpenDecision[]> {
+  const ofHook = 'The hook "preBuild" may change what is installed and built.';
+  const ofStart = await openStart(directory, start);
+  return [
+    ...(preBuild === undefined ? [] : [{ decision: 'install' as const, reason: ofHook }]),
+    ...(ofStart === undefined ? [] : [{ decision: 'start' as const, reason: ofStart }]),
+  ];
+}
+
+/** Returns the number of workers of a start for which `auto` is always one worker. */
+export function autoWorkers(start: Pick<RunPlan, 'exec' | 'static'>): WorkerCount | undefined {
+  if (start.exec !== undefined) return oneInExecMode;
+  return start.static && oneForSite;
 }

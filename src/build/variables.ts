@@ -15,8 +15,12 @@ const inherited = new Set(
 /** Variables with which the machine's owner configures package managers: registries, caches, proxies. */
 const configuration = /^(?:p?npm_config_|YARN_)/i;
 
-/** Variables that npm sets for the programs it starts. They describe the npm that started Sluice, and mislead another npm. */
-const ofThisRun = /^npm_config_(?:(?:local_|global_)?prefix|node_gyp|npm_version|user_agent)$/i;
+/**
+ * Variables that npm sets for the programs it starts. They describe the npm that started Sluice, and mislead another npm: after
+ * `npm --silent start`, no install would report why it has failed.
+ */
+const ofThisRun =
+  /^(?:npm_config_(?:(?:local_|global_)?prefix|node_gyp|npm_version|user_agent)|p?npm_config_loglevel)$/i;
 
 /** Variables of the server's own user. The runner sets those of another user. */
 const personal =

@@ -55,6 +55,12 @@ export const defaultBuildScripts = ['heroku-postbuild', 'build'];
 
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 
+/** Returns the names of all packages that a package depends on. */
+export function namesOfDependencies(manifest: Manifest): string[] {
+  const { dependencies, optionalDependencies, devDependencies, peerDependencies } = manifest;
+  return Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies, ...peerDependencies });
+}
+
 /** Manifest of a workspace that has no package.json of its own. */
 export const emptyManifest: Manifest = v.parse(manifestSchema, {});
 

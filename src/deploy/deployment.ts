@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel';
+import { isDeepStrictEqual } from 'node:util';
 import type { QueuedDeploy } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
@@ -73,7 +74,9 @@ export class Deployment extends Progress implements QueuedDeploy {
     super.log(masked);
   }
 
+  /** Reports a notice, once: the plan and the build may find the same. */
   notice(notice: Notice): void {
+    if (this.notices.some((known) => isDeepStrictEqual(known, notice))) return;
     this.notices.push(notice);
     this.#buildLog.write(`note: ${notice.message}${notice.hint && ` (${notice.hint})`}`);
     this.emit({ event: 'notice', ...notice });

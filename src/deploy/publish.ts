@@ -1,6 +1,6 @@
 import { shareFiles } from '../apps/files.ts';
 import type { Built } from '../build/build.ts';
-import { type DeployPlan, oneForSite, oneInExecMode } from '../build/plan.ts';
+import { autoWorkers, type DeployPlan } from '../build/plan.ts';
 import { completeBackground, completeStart, type StartDecision } from '../build/start-command/start-plan.ts';
 import { checkAffinity } from '../build/start-command/workers.ts';
 import type { AppSettings } from '../config/app-settings.ts';
@@ -48,12 +48,6 @@ async function planStart(
   deployment.log(`${description}, in ${counted(count, 'worker')}`);
   if (reason !== null) deployment.log(reason);
   return { ...start, workers: count };
-}
-
-/** Returns the number of workers of a start for which `auto` is always one worker. */
-function autoWorkers(start: Pick<RunPlan, 'exec' | 'static'>): DeployPlan['workers'] | undefined {
-  if (start.exec !== undefined) return oneInExecMode;
-  return start.static && oneForSite;
 }
 
 /** Plans and logs what runs beside the workers. @throws AppError if a background process cannot be started */

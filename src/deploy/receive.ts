@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { shown } from '../build/receive/archive-errors.ts';
-import { type ReceivedArchive, receiveArchive } from '../build/receive/receive.ts';
+import { checkReceived } from '../build/receive/check-received.ts';
+import { receiveArchive } from '../build/receive/receive.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { Notice } from '../protocol/runner.ts';
 import type { ReleaseSource } from '../releases/release.ts';
 import { exists } from '../system/fs/exists.ts';
 import { counted, formatBytes, listSome } from '../system/text/format.ts';
@@ -26,28 +26,16 @@ export async function receive(deployment: Deployment, source: DeploySource): Pro
   const { app } = environment.id;
   const options = { contentLength, signal, app, keepFolder: isFromGit };
   const received = await receiveArchive(body, tree, limits, options);
-  const { uploadBytes, entries, extractedBytes, root, member, lfsPointers, macFiles } = received;
+  const { uploadBytes, entries, extractedBytes, root, member } = received;
   const unpacked = `${entries} entries, ${formatBytes(extractedBytes)} unpacked`;
   deployment.log(isFromGit ? unpacked : `received ${formatBytes(uploadBytes)}: ${unpacked}`);
   const position = [root, member].filter(Boolean).join('/');
   if (member !== '')
     deployment.log(`the app is in ${position}, a member of the workspace ${root || 'at the top'}`);
   else if (root !== '') deployment.log(`the app is in ${root}`);
-  if (macFiles !== null) deployment.notice(leftOut(macFiles, isFromGit));
-  assertNoLfsPointers(lfsPointers);
+  for (const notice of checkReceived(received, isFromGit)) deployment.notice(notice);
   await assertNoSubmodules(tree, root, submodules);
   return member;
-}
-
-function leftOut({ count, first }: NonNullable<ReceivedArchive['macFiles']>, isFromGit: boolean): Notice {
-  const others = count === 1 ? '' : ` and ${counted(count - 1, 'other')}`;
-  return {
-    code: 'mac_files_left_out',
-    message: `Left out ${shown(first)}${others}: only macOS uses such files`,
-    hint: isFromGit
-      ? 'Remove them from git with `git rm --cached`, and add `.DS_Store` and `._*` to .gitignore.'
-      : 'To make archives without them on macOS: `COPYFILE_DISABLE=1 tar --exclude .DS_Store …`, or `sluice deploy`.',
-  };
 }
 
 /** Number of new commits that the log of a deploy lists. */
@@ -74,18 +62,6 @@ function describeOrigin(origin: ReleaseSource): string[] {
 
 /** Number of paths that an error names. */
 const maxNamed = 3;
-
-/** An app without the content of such files would fail later, and less clearly. @throws AppError `lfs_not_fetched` */
-function assertNoLfsPointers(paths: string[]): void {
-  if (paths.length === 0) return;
-  throw new AppError(
-    'lfs_not_fetched',
-    `git-lfs keeps the content of ${listSome(paths, maxNamed, shown)} elsewhere, and Sluice does not fetch from there`,
-    {
-      hint: 'Move them out of git-lfs (`git lfs migrate export`), leave out those that the app does not need with `export-ignore` in .gitattributes, or send a directory that has them: `sluice deploy`.',
-    },
-  );
-}
 
 /**
  * Checks that the tree has no submodules, which git leaves empty. `export-ignore` leaves a submodule out.

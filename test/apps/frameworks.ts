@@ -25,7 +25,7 @@ const frameworks: { name: string; env?: Record<string, string> }[] = [
 ];
 
 const silent = { NEXT_TELEMETRY_DISABLED: '1', NUXT_TELEMETRY_DISABLED: '1', ASTRO_TELEMETRY_DISABLED: '1' };
-const sluice = await startSluice(wholeFile);
+const sluice = await startSluice(wholeFile, { check: true });
 
 for (const { name, env = {} } of frameworks) {
   test(`an app of ${name} loses no request while it is restarted and deployed under load`, async (t) => {

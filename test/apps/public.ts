@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Checkout } from '../support/git.ts';
+import { assertSameDecision, decidedBy, type Shown, shownFor } from '../support/same-decision.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -26,10 +27,13 @@ for (const app of publicApps.filter(({ repository }) => chosen.test(repository))
     if (fetched.code !== 0) return t.skip(`cannot be fetched: ${fetched.output.trim()}`);
     const name = nameOf(app);
     t.after(() => sluice.call('DELETE', `/v1/apps/${name}?confirm=${name}`));
+    await checkout.git('checkout', '--quiet', 'FETCH_HEAD');
+    const shown = await shownFor(checkout.directory, name);
     const startedAt = Date.now();
     const { code, output } = await checkout.try('push', sluice.gitUrl(name), 'FETCH_HEAD:refs/heads/main');
     const seconds = Math.round((Date.now() - startedAt) / 1000);
     found.push({ app: app.repository, needs: needsOf(output), seconds: String(seconds) });
+    await assertAsShown(shown, name, { isLive: code === 0, output });
     if (app.refusal !== undefined) {
       assert.notEqual(code, 0, output);
       return assert.match(output, app.refusal);
@@ -41,6 +45,22 @@ for (const app of publicApps.filter(({ repository }) => chosen.test(repository))
       });
     }
   });
+}
+
+/** Checks that a push has decided as `sluice check` shows for the same files. */
+async function assertAsShown(
+  shown: Shown,
+  name: string,
+  { isLive, output }: { isLive: boolean; output: string },
+): Promise<void> {
+  if (isLive) {
+    const [latest] = await sluice.releases(name);
+    const paths = sluice.paths.environment({ app: name, environment: 'production' });
+    assertSameDecision(shown, await decidedBy(paths, latest?.number ?? 0));
+  } else if ('error' in shown) {
+    const [line = ''] = shown.error.message.split('\n');
+    assert.ok(output.includes(`failed at check: ${line}`), `${line} is not in: ${output}`);
+  } else assert.doesNotMatch(output, /failed at check:/);
 }
 
 after(() => {

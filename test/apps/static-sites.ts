@@ -252,7 +252,7 @@ const tools: Tool[] = [
   },
 ];
 
-const sluice = await startSluice(wholeFile);
+const sluice = await startSluice(wholeFile, { check: true });
 const silent = { NEXT_TELEMETRY_DISABLED: '1', ASTRO_TELEMETRY_DISABLED: '1' };
 
 for (const { name, files, log, page = '/', hashed = true } of tools) {

@@ -16,6 +16,8 @@ test('a build inherits the variables that installs need, and no secrets', () => 
     NODE_OPTIONS: '--import ./ours.js',
     npm_config_local_prefix: '/where/sluice/was/started',
     npm_lifecycle_event: 'start',
+    npm_config_loglevel: 'silent',
+    PNPM_CONFIG_LOGLEVEL: 'silent',
     LANG: '',
   });
   assert.deepEqual(env, {

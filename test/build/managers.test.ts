@@ -6,6 +6,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type BuildRun, runBuild, writeTree } from '../support/builds.ts';
 import { runJob } from '../support/jobs.ts';
+import { shownFor } from '../support/same-decision.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const lockfiles = fileURLToPath(new URL('../fixtures/lockfiles', import.meta.url));
@@ -69,7 +70,9 @@ describe('an app is installed as locked, built with dev dependencies, and pruned
     test(`by the package manager that wrote ${fixture} (thorough)`, async (t) => {
       const directory = await lockedTree(t, fixture);
       const lockfile = await lockfileOf(directory, fixture);
-      const { steps, notices } = await runBuild(directory);
+      const shown = await shownFor(directory, 'locked');
+      const { steps, notices, lines } = await runBuild(directory);
+      assert.ok('preview' in shown && lines.includes(shown.preview.install ?? ''), lines.join('\n'));
 
       const built = JSON.parse(await readFile(join(directory, 'built.json'), 'utf8'));
       assert.ok(built.agent.startsWith(agent), built.agent);
@@ -88,6 +91,15 @@ describe('an app is installed as locked, built with dev dependencies, and pruned
       assert.throws(() => require('is-number'), { code: 'MODULE_NOT_FOUND' });
     });
   }
+});
+
+test('yarn runs the build script of an app without dependencies', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const scripts = { build: `node -e "fs.writeFileSync('built', '')"` };
+  await writeTree(directory, { 'package.json': { packageManager: 'yarn@4.18.1', scripts } });
+  const { steps, notices } = await runBuild(directory);
+  assert.ok((await readdir(directory)).includes('built'));
+  assert.deepEqual([steps, notices], [['install', 'build'], []]);
 });
 
 test("Plug'n'Play of yarn is installed as node_modules", async (t) => {

@@ -3,9 +3,10 @@ import { cp, readdir, symlink, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { planBuild } from '../../src/build/build-plan.ts';
 import { detectPackageManager } from '../../src/build/install/package-manager.ts';
 import { readManifest } from '../../src/config/package-manifest.ts';
-import { writeTree } from '../support/builds.ts';
+import { appSettings, writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const lockfiles = fileURLToPath(new URL('../fixtures/lockfiles/', import.meta.url));
@@ -80,6 +81,21 @@ test('without a lockfile, the package manager is npm or the one in package.json,
   assert.deepEqual(plain, { manager: 'npm', version: '11.19.1', lockfile: null, notices: ['no_lockfile'] });
   const named = await detect(t, { 'package.json': { dependencies, packageManager: 'yarn@4.1.0' } });
   assert.deepEqual([named.manager, named.notices], ['yarn-berry', ['no_lockfile']]);
+});
+
+test('a workspace whose members have dependencies needs a lockfile', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const codes = async (dependencies: Record<string, string>) => {
+    await writeTree(directory, {
+      'package.json': { workspaces: ['packages/*'] },
+      'packages/a/package.json': { name: 'a', dependencies },
+      'packages/b/package.json': { name: 'b' },
+    });
+    const plan = await planBuild(directory, appSettings());
+    return plan?.packageManager.notices.map(({ code }) => code);
+  };
+  assert.deepEqual(await codes({ ms: '2' }), ['no_lockfile']);
+  assert.deepEqual(await codes({ b: '*' }), []);
 });
 
 test('bun installs with its lockfile, unless there is one of another package manager', async (t) => {

@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { Preview } from '../../src/cli/preview/preview.ts';
+import type { AppError } from '../../src/errors/app-error.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
+import { assertSameDecision, type Decided, decidedBy, shownForFiles } from '../support/same-decision.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { type Files, writeTree } from '../support/tree.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
+const fixtures = join(import.meta.dirname, '../fixtures/apps');
 const sluice = await startSluice(wholeFile);
 
 /** Apps of different kinds that go live without an install. */
@@ -43,28 +45,72 @@ const apps: Record<string, Files> = {
   },
 };
 
+/** Apps that a deploy rejects before the build. */
+const rejected: Record<string, Files> = {
+  nothing: { 'package.json': { name: 'nothing' }, 'readme.txt': 'hello' },
+  python: { 'package.json': { scripts: { start: 'python3 app.py' } } },
+  missing: { 'package.json': { scripts: { start: 'node missing.js' } } },
+  unbuilt: {
+    ...answering('x'),
+    'sluice.json': { start: 'node server.js', build: { command: 'compile' } },
+    'package.json': {},
+  },
+  managers: {
+    ...answering('x'),
+    ...{ 'package.json': { dependencies: { ms: '2' } }, 'package-lock.json': '{}', 'yarn.lock': '' },
+  },
+  node: { ...answering('x'), '.nvmrc': '99' },
+  pointer: {
+    ...answering('x'),
+    'data.bin': 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n',
+    '.gitattributes': '*.bin filter=lfs\n',
+  },
+};
+
 for (const [app, files] of Object.entries(apps)) {
   test(`check decides as the deploy does: ${app}`, async (t) => {
     const directory = await directoryOf(t, files);
     const { code, stdout, stderr } = await cli(['check', directory, '--json', '--app', app]);
     assert.deepEqual([code, stderr], [0, '']);
-    const preview: Preview = JSON.parse(stdout);
-    const { number, notices } = await sluice.deploy(app, files);
-    const log = (await (await sluice.request(`/v1/apps/${app}/releases/${number}/log`)).text()).split('\n');
-    const started = log.find((line) => /^\s*(?:starts|serves) .*, in \d+ workers?$/.test(line))?.trim();
-    const { count } = preview.workers;
-    assert.equal(started, `${preview.start}, in ${count} worker${count === 1 ? '' : 's'}`);
-    const { node, reason } = { node: preview.node.version, reason: preview.node.reason };
-    assert.ok(
-      log.some((line) => line.trim() === `Node.js ${node}: ${reason}`) || reason.includes('no version'),
-    );
-    const later = notices.filter(({ code }) => !preview.notices.some((notice) => notice.code === code));
-    assert.deepEqual(later, []);
-    assert.deepEqual(
-      preview.notices.filter(({ code }) => !notices.some((notice) => notice.code === code)),
-      [],
-    );
+    const { number } = await sluice.deploy(app, files);
+    const decided = await decidedBy(sluice.paths.environment({ app, environment: 'production' }), number);
+    assertSameDecision({ preview: JSON.parse(stdout) }, decided);
   });
+}
+
+test('check rejects an app with the error of its deploy', async (t) => {
+  for (const [app, files] of Object.entries(rejected)) {
+    const { code, stdout } = await cli(['check', await directoryOf(t, files), '--json', '--app', app]);
+    assert.equal(code, 1);
+    const error = await sluice.deploy(app, files).catch((reason: AppError) => reason.toJSON());
+    assert.ok('code' in error, `${app} is live`);
+    assertSameDecision(JSON.parse(stdout), { error });
+  }
+});
+
+test('check decides as the deploy does, for each app that other tests run (thorough)', async () => {
+  for (const name of await readdir(fixtures)) {
+    const app = name.replace(/\.\w+$/, '');
+    const files = {
+      [`server.${name.endsWith('.mjs') ? 'mjs' : 'cjs'}`]: await readFile(join(fixtures, name), 'utf8'),
+      'package.json': { name: app, dependencies: {} },
+    };
+    const shown = await shownForFiles(files, app);
+    assertSameDecision(shown, await decidedBeforeBoot(app, files));
+  }
+});
+
+/** Deploys an app as far as to its boot, which would take the longest. */
+async function decidedBeforeBoot(app: string, files: Files): Promise<Decided> {
+  const paths = sluice.paths.environment({ app, environment: 'production' });
+  let number = 0;
+  for await (const event of sluice.watchDeploy(app, files)) {
+    if (event.event === 'accepted') number = event.release;
+    if (event.event === 'failed') return { error: event.error };
+    // The end of the loop closes the connection, which cancels the deploy.
+    if (event.event === 'step' && event.step === 'boot') return await decidedBy(paths, number);
+  }
+  throw new Error(`the deploy of ${app} has no end`);
 }
 
 test('check shows what is decided, and fails as the deploy would', async (t) => {
@@ -75,10 +121,12 @@ test('check shows what is decided, and fails as the deploy would', async (t) => 
     stdout,
     `${directory}, 3 files
 
-Node.js   ${process.versions.node} (the app asks for no version)
-app       starts with dist/main.js ("start" in package.json)
-workers   2
-health    GET /health must answer 100-499 within 30 s
+Node.js    ${process.versions.node} (the app asks for no version)
+packages   builds with npm 11.19.1 (no lockfile)
+app        starts with dist/main.js ("start" in package.json)
+later      The build must write dist/main.js.
+workers    2
+health     GET /health must answer 100-499 within 30 s
 `,
   );
   await writeFile(join(directory, 'package.json'), '{"scripts": {"start": "python3 app.py"}}');

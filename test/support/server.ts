@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { TokenStore } from '../../src/api/auth/tokens.ts';
 import type { AppStatus } from '../../src/apps/status.ts';
 import { baseEnvironment } from '../../src/build/variables.ts';
-import { Paths } from '../../src/config/paths.ts';
+import { type EnvironmentId, Paths } from '../../src/config/paths.ts';
 import type { DeployEvent } from '../../src/deploy/events.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
@@ -25,6 +25,7 @@ import { smallHeap } from '../../src/system/process/footprint.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
 import { firstPort } from './free-port.ts';
 import { type Files, pack } from './pack.ts';
+import type { Comparison } from './same-decision.ts';
 import { removeDirectory } from './temporary.ts';
 import { waitFor } from './wait.ts';
 
@@ -39,6 +40,8 @@ interface SluiceOptions {
   home?: string;
   /** path of a unix socket of the API, which is opened as systemd does it, and so is the TCP port: both outlive the server */
   apiSocket?: string;
+  /** true to compare each deploy with what `sluice check` shows for the same files; SLUICE_TEST_CHECK asks for it in all tests */
+  check?: boolean;
 }
 
 /** A real `sluice up` with a home of its own, on free ports; it and all that it started are gone after the test. */
@@ -47,7 +50,7 @@ export async function startSluice(
   options: SluiceOptions = {},
 ): Promise<Sluice> {
   const home = options.home ?? (await mkdtemp(join(tmpdir(), 'sluice-test-')));
-  const sluice = new Sluice(home);
+  const sluice = new Sluice(home, { check: options.check });
   t.after(async () => {
     await sluice.end();
     if (options.home === undefined) await removeDirectory(home);
@@ -81,17 +84,26 @@ export class Sluice {
   #child: ChildProcess | undefined;
   #ready: Ready | undefined;
   #token = '';
+  readonly #check: boolean;
   #sockets: BoundSocket[] = [];
 
   /**
    * @param as the user that the server runs as, where that is another one
    * @param token one that may do anything, where there is one already
    */
-  constructor(home: string, { as, token = '' }: { as?: { uid: number; gid: number }; token?: string } = {}) {
+  constructor(
+    home: string,
+    {
+      as,
+      token = '',
+      check = Boolean(process.env['SLUICE_TEST_CHECK']),
+    }: { as?: { uid: number; gid: number }; token?: string; check?: boolean | undefined } = {},
+  ) {
     this.home = home;
     this.#as = as;
     this.paths = new Paths(home);
     this.#token = token;
+    this.#check = check;
   }
 
   /** of the API */
@@ -240,13 +252,28 @@ export class Sluice {
   async deploy(app: string, files: Files, environment = 'production'): Promise<Release> {
     const body = new Uint8Array(await pack(files));
     const path = `/v1/apps/${app}/releases?environment=${environment}`;
-    return answered(await this.request(path, { method: 'POST', body }));
+    const comparison = await this.#comparison({ app, environment }, files);
+    const response = await this.request(path, { method: 'POST', body });
+    const release = await answered<Release>(response).catch((error: AppError) => {
+      comparison?.failed(error);
+      throw error;
+    });
+    await comparison?.live(release.number);
+    return release;
+  }
+
+  /** Returns the comparison of a deploy with `sluice check`, if the test asks for it. */
+  async #comparison(id: EnvironmentId, files: Files): Promise<Comparison | undefined> {
+    if (!this.#check) return undefined;
+    const { comparison } = await import('./same-decision.ts');
+    return comparison(this.paths.environment(id), id.app, files);
   }
 
   /** Uploads files and tells what happens, as it happens. */
   async *watchDeploy(app: string, files: Files, signal?: AbortSignal): AsyncGenerator<DeployEvent> {
     const body = new Uint8Array(await pack(files));
     const headers = { accept: 'application/x-ndjson' };
+    const comparison = await this.#comparison({ app, environment: 'production' }, files);
     const init = { method: 'POST', body, headers, ...(signal && { signal }) };
     const response = await this.request(`/v1/apps/${app}/releases`, init);
     if (response.body === null) throw new Error('an answer without a body');
@@ -255,7 +282,12 @@ export class Sluice {
     for await (const chunk of response.body) {
       const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
       rest = lines.pop() ?? '';
-      for (const line of lines) yield JSON.parse(line) as DeployEvent;
+      for (const line of lines) {
+        const event = JSON.parse(line) as DeployEvent;
+        if (event.event === 'live') await comparison?.live(event.release.number);
+        if (event.event === 'failed') comparison?.failed(event.error);
+        yield event;
+      }
     }
   }
 

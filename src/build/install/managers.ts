@@ -1,4 +1,4 @@
-import type { Lockfile } from './package-manager.ts';
+import type { Detected } from './package-manager.ts';
 import type { Manager } from './versions.ts';
 
 /** Properties of an app that change the commands of its package manager. */
@@ -6,7 +6,7 @@ export interface Project {
   /** version of the package manager: exact, or a range */
   version: string;
   /** null if there is none: the install then chooses versions itself */
-  lockfile: Lockfile | null;
+  lockfile: Detected['lockfile'];
   /** true if the app has a pnpm-workspace.yaml */
   pnpmWorkspace: boolean;
   /** true if the app includes its packages, in .yarn/cache */
@@ -55,7 +55,7 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
       npmHere,
       major(version) < 7 ? '--production=false' : '--include=dev',
       // npm 6 did not install peer dependencies, so its lockfiles may have conflicts.
-      ...(/"lockfileVersion": 1,/.test(lockfile?.content ?? '') ? ['--legacy-peer-deps'] : []),
+      ...(lockfile?.isOfNpm6 ? ['--legacy-peer-deps'] : []),
       ...npmQuiet,
     ],
     script: ['run', npmHere],

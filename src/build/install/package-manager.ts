@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Manifest } from '../../config/package-manifest.ts';
+import { type Manifest, namesOfDependencies } from '../../config/package-manifest.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
@@ -13,7 +13,7 @@ export interface Detected {
   /** exact, or a range from package.json */
   version: string;
   /** null if there is none: the install may then differ from the tested one */
-  lockfile: Lockfile | null;
+  lockfile: { name: string; isOfNpm6: boolean } | null;
   notices: Notice[];
 }
 
@@ -34,9 +34,14 @@ const lockfiles: [string, Family][] = [
 /**
  * Returns the package manager of the lockfile. If there are several lockfiles or none, returns the one that package.json names
  * in `packageManager` or `devEngines.packageManager`. The version is the one named there, else the one of the lockfile format.
+ * @param members manifests of the members of the workspace
  * @throws AppError `unsupported_package_manager`
  */
-export async function detectPackageManager(directory: string, manifest: Manifest): Promise<Detected> {
+export async function detectPackageManager(
+  directory: string,
+  manifest: Manifest,
+  members: Manifest[] = [],
+): Promise<Detected> {
   const named = namedManager(manifest);
   const all = await findLockfiles(directory);
   // An app with a second lockfile for bun runs on Node.js with the first one.
@@ -54,17 +59,28 @@ export async function detectPackageManager(directory: string, manifest: Manifest
   const [name] = found.find(([, of]) => of === family) ?? [];
   const lockfile = name === undefined ? null : await readLockfile(directory, name);
   const choice = chooseVersion(family, isNamed ? named.version : undefined, lockfile);
-  return { ...choice, lockfile, notices: notices(family, named, lockfile, manifest) };
+  const hasPackages = hasDependencies([manifest, ...members]);
+  return {
+    ...choice,
+    lockfile: lockfile && { name: lockfile.name, isOfNpm6: /"lockfileVersion": 1,/.test(lockfile.content) },
+    notices: notices(family, named, lockfile, hasPackages),
+  };
+}
+
+/** Returns true if a package depends on another one than those in the list. */
+function hasDependencies(manifests: Manifest[]): boolean {
+  const own = new Set(manifests.map(({ name }) => name));
+  return manifests.some((manifest) => namesOfDependencies(manifest).some((name) => !own.has(name)));
 }
 
 function notices(
   family: Family,
   named: Named | undefined,
   lockfile: Lockfile | null,
-  { dependencies, devDependencies }: Manifest,
+  hasPackages: boolean,
 ): Notice[] {
   if (lockfile === null) {
-    if (Object.keys({ ...dependencies, ...devDependencies }).length === 0) return [];
+    if (!hasPackages) return [];
     return [
       {
         code: 'no_lockfile',

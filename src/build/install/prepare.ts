@@ -7,7 +7,6 @@ import { allowMd4 } from '../md4.ts';
 import { baseEnvironment, buildEnvironment } from '../variables.ts';
 import { managers, type PackageManager } from './managers.ts';
 import { npmInstaller } from './npm.ts';
-import { detectPackageManager } from './package-manager.ts';
 import { carriedTool, provideTool } from './tools.ts';
 import { versionForNode } from './versions.ts';
 
@@ -25,18 +24,18 @@ export interface PreparedManager extends PackageManager {
 }
 
 /**
- * Detects the package manager of an app and installs it.
- * @throws AppError `unsupported_package_manager`, `install_failed`, `build_timeout`
+ * Installs the package manager of an app.
+ * @throws AppError `install_failed`, `build_timeout`
  */
 export async function prepareManager(
   context: BuildContext,
-  { at, manifest, userOfMd4 }: BuildPlan,
+  { at, packageManager, userOfMd4 }: BuildPlan,
   runner: CommandRunner,
 ): Promise<PreparedManager> {
   const { directory: tree, tools, node, isolated, about } = context;
   const directory = join(tree, at);
-  const { notices, manager: name, lockfile, ...detected } = await detectPackageManager(directory, manifest);
-  const version = await versionForNode(name, detected.version, context.nodeVersion);
+  const { notices, manager: name, lockfile } = packageManager;
+  const version = await versionForNode(name, packageManager.version, context.nodeVersion);
   for (const notice of notices) context.notice(notice);
   const manager = managers[name]({
     version,

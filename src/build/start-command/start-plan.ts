@@ -78,9 +78,12 @@ export function startDirectory({ candidates: [first] }: StartDecision, settings:
 }
 
 /** Describes what is known of a start before the build, for people: `starts with dist/server.js ("start" in package.json)`. */
-export function describeDecision({ candidates: [first] }: StartDecision): string {
+export async function describeDecision(
+  directory: string,
+  { candidates: [first] }: StartDecision,
+): Promise<string> {
   if (first === undefined) return 'starts with a file that the build writes';
-  const { rule, command, directory, files, site } = first;
+  const { rule, command, directory: at, files, site } = first;
   if (site !== undefined) {
     const [output = '.'] = site.directories;
     return describeSite(site, { directory: output, fallback: site.spa ? '' : null, base: '/' });
@@ -88,8 +91,37 @@ export function describeDecision({ candidates: [first] }: StartDecision): string
   if (command === null) return `starts with ${files[0]} (${rule})`;
   const { target, shell } = command;
   if (target.kind === 'shell') return `starts \`${shell}\` in exec mode (${rule}; ${target.reason})`;
-  const program = target.kind === 'bin' ? target.name : join(directory, target.name);
+  const path = join(at, target.name);
+  const program = target.kind === 'bin' ? target.name : ((await resolveFile(directory, path)) ?? path);
   return `starts with ${program} (${rule})`;
+}
+
+/** Returns why the build still decides how the app starts, as a sentence; undefined if nothing but an error can change the start. */
+export async function openStart(
+  directory: string,
+  { candidates }: StartDecision,
+): Promise<string | undefined> {
+  const [first] = candidates;
+  if (first === undefined) return 'The build decides which file starts the app.';
+  const { command, site } = first;
+  if (site !== undefined) return 'The build decides which directory has the site.';
+  if (command?.target.kind === 'shell') return undefined;
+  if (command?.target.kind === 'bin')
+    return `The install decides which file is the program ${command.target.name}.`;
+  const named = candidates.flatMap(filesOf);
+  const [file = ''] = named;
+  const isThere = (await resolveFile(directory, file)) !== undefined;
+  if (isThere && command?.target.kind !== 'executable') return undefined;
+  if (command !== null) return `The build must write ${file}.`;
+  const orSite = 'if there is none, an index.html';
+  return `The build decides which file starts the app, the first of these, or ${orSite}: ${named.join(', ')}.`;
+}
+
+/** Returns the files that a candidate names, relative to the release. */
+function filesOf({ command, files, directory }: Candidate): string[] {
+  const target = command?.target;
+  const isFile = target?.kind === 'file' || target?.kind === 'executable';
+  return isFile ? [join(directory, target.name)] : files;
 }
 
 /** Returns the notices of a candidate that is to start the app. */

@@ -15,7 +15,9 @@ export function previewText(preview: Preview): string {
 export function previewRows({
   root,
   node,
+  install,
   start,
+  open,
   workers,
   settings,
 }: Preview): [name: string, text: string][] {
@@ -25,7 +27,9 @@ export function previewRows({
   const rows: [name: string, text: string][] = [
     ['directory', [root, directory].filter((part) => part !== '').join('/')],
     ['Node.js', `${node.version} (${node.reason})`],
+    ['packages', install ?? ''],
     ['app', start],
+    ['later', open.map(({ reason }) => reason).join(' ')],
     ['workers', workers.reason ?? workersText(settings.workers, workers.count)],
     [
       'health',

@@ -1,10 +1,11 @@
 import { mkdtempDisposable } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { describeInstall } from '../../build/build-plan.ts';
 import { knownVersions } from '../../build/node-version/known.ts';
-import { planDeploy } from '../../build/plan.ts';
+import { type OpenDecision, planDeploy } from '../../build/plan.ts';
+import { checkReceived } from '../../build/receive/check-received.ts';
 import { receiveArchive } from '../../build/receive/receive.ts';
-import { describeDecision } from '../../build/start-command/start-plan.ts';
 import type { ReleaseSettings } from '../../config/app-directory.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { packDirectory } from '../upload/pack.ts';
@@ -18,8 +19,12 @@ export interface Preview {
   /** directory of the release in the upload, from the setting `root`; '' for all of it */
   root: string;
   node: { version: string; reason: string };
+  /** package manager and its version; null if there is nothing to install and to build */
+  install: string | null;
   /** start as far as it is known before the build, with the rule that found it */
   start: string;
+  /** decisions that only the build can complete */
+  open: OpenDecision[];
   /** `reason` is null if nothing but the settings decides */
   workers: { count: number; reason: string | null };
   /** all settings, with their defaults */
@@ -50,16 +55,18 @@ export async function preview(
   await using temporary = await mkdtempDisposable(join(tmpdir(), 'sluice-check-'));
   const { files, stream } = await packDirectory(directory, note);
   const options = { contentLength: null, signal: new AbortController().signal, app };
-  const { root, ...received } = await receiveArchive(stream, temporary.path, unlimited, options);
+  const { root, member, ...received } = await receiveArchive(stream, temporary.path, unlimited, options);
+  const ofUpload = checkReceived(received, false);
   const nodes = { own: process.versions.node, list: async () => knownVersions };
   const cores = availableParallelism();
-  const { member } = received;
   const plan = await planDeploy(temporary.path, { nodes, cores, member });
-  const { node, start, workers, settings, notices } = plan;
+  const { node, build, description, open, workers, settings } = plan;
   return {
     ...{ directory, files, root },
     node: { version: node.version, reason: node.reason },
-    start: describeDecision(start),
-    ...{ workers, settings, notices },
+    install: build === undefined ? null : await describeInstall(build, node.version),
+    start: description,
+    ...{ open, workers, settings },
+    notices: [...ofUpload, ...plan.notices],
   };
 }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import ignore, { type Ignore } from 'ignore';
+import { isMissing } from '../../system/fs/read-file.ts';
 
 /** Test of a path relative to a root; a directory has a slash at its end. */
 export type PathTest = (path: string) => Promise<boolean>;
@@ -65,7 +66,10 @@ function toRule(line: string): string[] {
   return last === 'export-ignore' ? [pattern] : [`!${pattern}`];
 }
 
-/** Returns the text of a file; an empty text if it cannot be read. */
+/** Returns the text of a file; an empty text if there is none that can be read. */
 function textOf(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch(() => '');
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    if (!isMissing(error)) throw error;
+    return '';
+  });
 }
