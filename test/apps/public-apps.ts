@@ -87,6 +87,46 @@ export const publicApps: PublicApp[] = [
     answers: { '/wetty': /WeTTY/ },
   },
   {
+    repository: 'peers/peerjs-server',
+    commit: 'cfa79ac8607686ba5dfd5110e5ea5edfdb3fe61d',
+    answers: { '/': /"name":"PeerJS Server"/, '/peerjs/id': /^[\da-f-]{36}$/ },
+  },
+  {
+    repository: 'DumbWareio/DumbPad',
+    commit: '0213fd811a089f277cabc068e57f8d1ecc03b15f',
+    answers: { '/': />DumbPad - Simple Notes</, '/api/notepads': /"id":"default"/ },
+  },
+  {
+    repository: 'hexojs/hexo-starter',
+    commit: '8d82c48e0f2294fe88e7166f6dae383e3da406e6',
+    answers: { '/': /<title>Hexo</, '/archives/': /Hello World/ },
+  },
+  {
+    repository: 'toptal/haste-server',
+    commit: 'a56763258b9a4a8fd589484351f027599a4f3515',
+    answers: { '/': /<title>hastebin</, '/documents/about': /"key":"about"/ },
+  },
+  {
+    repository: 'bastienwirtz/homer',
+    commit: '6972395b62463d4eec8ec5a1b12e60e8d482088a',
+    answers: { '/': /<title>Homer</, '/assets/manifest.json': /"Homer dashboard"/ },
+  },
+  {
+    repository: 'nitrojs/starter',
+    commit: 'd5dbe24d09e802fbbde6c30dfb09834f6bbff834',
+    answers: { '/': /This is your brand new Nitro project/ },
+  },
+  {
+    repository: 'digitalocean/sample-nodejs',
+    commit: '2bb2580764a0f98aeecc8c4cf8a9f70a7a4bf254',
+    answers: { '/': /<h1>[A-Z][\w ,-]+<\/h1><p>/, '/stylesheets/style.css': /padding/ },
+  },
+  {
+    repository: 'joeferner/redis-commander',
+    commit: 'b03e3c453c9c1cbcf296cb86898e503dcb7c3f75',
+    answers: { '/': /<title>.*Redis Commander/ },
+  },
+  {
     repository: 'thedevs-network/kutt',
     commit: 'fc832d7e7243d5472714e17abfe84b908901e1a7',
     refusal: /^ *Set the value: sluice env set kutt JWT_SECRET=/m,
