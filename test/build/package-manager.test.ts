@@ -70,6 +70,49 @@ test('package.json selects one of several lockfiles; otherwise they are rejected
   });
 });
 
+/** Lockfiles that have the dependency ms with the range ^2.1.0, by name; other ranges by replacement. */
+const locks: Record<string, string> = {
+  'package-lock.json':
+    '{"lockfileVersion": 3, "packages": {"": {"devDependencies": {"ms": "^2.1.0"}}, "node_modules/ms": {"version": "2.1.0"}}}',
+  'yarn.lock': '# yarn lockfile v1\n\n"ms@^1.9.0 || 2", ms@^2.1.0:\n  version "2.1.3"\n',
+  'pnpm-lock.yaml':
+    "lockfileVersion: '9.0'\n\nimporters:\n\n  .:\n    devDependencies:\n      ms:\n        specifier: ^2.1.0\n        version: 2.1.3\n\npackages:\n",
+};
+const outdated = (name: string) => locks[name]?.replaceAll('2.1.0', '2.0.0');
+
+test('of several lockfiles, the only one that matches package.json counts', async (t) => {
+  const manifest = { 'package.json': { devDependencies: { ms: '^2.1.0' } } };
+  for (const name of Object.keys(locks)) {
+    for (const other of Object.keys(locks).filter((each) => each !== name)) {
+      const files = { ...manifest, [name]: locks[name], [other]: outdated(other) };
+      const found = await detect(t, files);
+      assert.deepEqual([found.lockfile, found.notices], [name, ['outdated_lockfile']], `not ${other}`);
+      for (const rest of [
+        { [other]: locks[other] },
+        { [name]: outdated(name) },
+        { [name]: outdated(name), [other]: '{' },
+      ])
+        await assert.rejects(detect(t, { ...files, ...rest }), { code: 'unsupported_package_manager' });
+    }
+  }
+});
+
+test('formats of lockfiles of earlier package managers are compared with package.json', async (t) => {
+  const manifest = { dependencies: { ms: '^2.1.0', '@acme/ui': 'npm:ui@1' } };
+  const earlier: Record<string, string> = {
+    'package-lock.json':
+      '{"lockfileVersion": 1, "dependencies": {"ms": {"version": "2.1.3"}, "@acme/ui": {"version": "npm:ui@1.0.0"}}}',
+    'yarn.lock': '__metadata:\n  version: 8\n\n"@acme/ui@npm:ui@1":\n  version: 1.0.0\n\n"ms@npm:^2.1.0":\n',
+    'pnpm-lock.yaml':
+      "lockfileVersion: 5.4\n\nspecifiers:\n  '@acme/ui': npm:ui@1\n  ms: ^2.1.0\n\npackages:\n",
+  };
+  for (const [name, content] of Object.entries(earlier)) {
+    const other = name === 'yarn.lock' ? 'pnpm-lock.yaml' : 'yarn.lock';
+    const files = { 'package.json': manifest, [name]: content, [other]: outdated(other) };
+    assert.equal((await detect(t, files)).lockfile, name);
+  }
+});
+
 test('a lockfile takes precedence over a package manager without one, with a notice', async (t) => {
   const found = await detect(t, { 'package.json': { packageManager: 'pnpm@10.0.0' } }, ['npm-11']);
   assert.deepEqual([found.manager, found.notices], ['npm', ['other_package_manager']]);

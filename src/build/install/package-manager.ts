@@ -5,6 +5,7 @@ import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { NotAFile, readAppText } from '../../system/fs/read-file.ts';
 import { formatBytes } from '../../system/text/format.ts';
+import { matchesManifest } from './matching-lockfile.ts';
 import { chooseVersion, type Family, type Manager } from './versions.ts';
 
 /** Package manager of an app. */
@@ -33,7 +34,8 @@ const lockfiles: [string, Family][] = [
 
 /**
  * Returns the package manager of the lockfile. If there are several lockfiles or none, returns the one that package.json names
- * in `packageManager` or `devEngines.packageManager`. The version is the one named there, else the one of the lockfile format.
+ * in `packageManager` or `devEngines.packageManager`, or the one whose lockfile alone has the dependencies of package.json. The
+ * version is the one named there, else the one of the lockfile format.
  * @param members manifests of the members of the workspace
  * @throws AppError `unsupported_package_manager`
  */
@@ -46,7 +48,7 @@ export async function detectPackageManager(
   const all = await findLockfiles(directory);
   // An app with a second lockfile for bun runs on Node.js with the first one.
   const others = named?.family === 'bun' ? [] : all.filter(([, family]) => family !== 'bun');
-  const found = others.length > 0 ? others : all;
+  const found = await withoutOutdated(directory, manifest, others.length > 0 ? others : all, named);
   const families = new Set(found.map(([, family]) => family));
   const isNamed = named !== undefined && (families.size === 0 || families.has(named.family));
   if (!isNamed && families.size > 1) {
@@ -59,11 +61,12 @@ export async function detectPackageManager(
   const [name] = found.find(([, of]) => of === family) ?? [];
   const lockfile = name === undefined ? null : await readLockfile(directory, name);
   const choice = chooseVersion(family, isNamed ? named.version : undefined, lockfile);
+  const outdated = others.filter(([, of]) => !families.has(of)).map(([each]) => each);
   const hasPackages = hasDependencies([manifest, ...members]);
   return {
     ...choice,
     lockfile: lockfile && { name: lockfile.name, isOfNpm6: /"lockfileVersion": 1,/.test(lockfile.content) },
-    notices: notices(family, named, lockfile, hasPackages),
+    notices: [...notices(family, named, lockfile, hasPackages), ...outdatedNotices(outdated, name)],
   };
 }
 
@@ -71,6 +74,34 @@ export async function detectPackageManager(
 function hasDependencies(manifests: Manifest[]): boolean {
   const own = new Set(manifests.map(({ name }) => name));
   return manifests.some((manifest) => namesOfDependencies(manifest).some((name) => !own.has(name)));
+}
+
+/** Returns the lockfiles of one package manager if only these have the dependencies of package.json; otherwise all. */
+async function withoutOutdated(
+  directory: string,
+  manifest: Manifest,
+  found: typeof lockfiles,
+  named: Named | undefined,
+): Promise<typeof lockfiles> {
+  const families = new Set(found.map(([, family]) => family));
+  if (families.size < 2 || (named !== undefined && families.has(named.family))) return found;
+  const matching: typeof lockfiles = [];
+  for (const each of found) {
+    if (matchesManifest(await readLockfile(directory, each[0]), manifest)) matching.push(each);
+  }
+  return new Set(matching.map(([, family]) => family)).size === 1 ? matching : found;
+}
+
+function outdatedNotices(outdated: string[], used = ''): Notice[] {
+  if (outdated.length === 0) return [];
+  const names = outdated.join(' and ');
+  return [
+    {
+      code: 'outdated_lockfile',
+      message: `Sluice installs from ${used}: of several lockfiles, only this one matches package.json`,
+      hint: `Delete ${names}.`,
+    },
+  ];
 }
 
 function notices(
