@@ -16,7 +16,7 @@ import type { ProcessOutput } from './output/process-output.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
 import { type Identity, identityOptions } from './users/identity.ts';
-import { startIn } from './users/working-directory.ts';
+import { directoryVariable, startIn } from './users/working-directory.ts';
 
 /** Parts of the runner that all processes of an environment use. */
 export interface EnvironmentContext {
@@ -92,7 +92,12 @@ export async function startProcess<Options extends StartOptions>(
     const printed = output.open();
     for (const fd of printed) descriptors.adopt(fd, closeSync);
     const spawnOptions = {
-      ...identityOptions(user, { ...spec.env, ...env, [jobMark]: mark }),
+      ...identityOptions(user, {
+        ...directoryVariable(spec.directory, workingDirectory),
+        ...spec.env,
+        ...env,
+        [jobMark]: mark,
+      }),
       stdio: ['ignore' as const, ...printed, ...stdio],
       detached: true,
     };

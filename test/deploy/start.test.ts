@@ -7,9 +7,9 @@ const sluice = await startSluice(wholeFile);
 
 /** Server that answers with its arguments, variables and directory. */
 const server = `
-  const { A, B, PORT } = process.env;
+  const { A, B, PORT, PWD } = process.env;
   const made = require('node:fs').readFileSync('made.txt', 'utf8').trim();
-  const seen = { args: process.argv.slice(2), A, B, port: PORT, directory: process.cwd().split('/').at(-1), made };
+  const seen = { args: process.argv.slice(2), A, B, port: PORT, directory: PWD === process.cwd() && PWD.split('/').at(-1), made };
   require('node:http').createServer((_request, response) => response.end(JSON.stringify(seen))).listen(PORT);
 `;
 

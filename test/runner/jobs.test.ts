@@ -34,9 +34,12 @@ test('a job runs in a directory inside of another, and enters no link', async (t
   const directory = await realpath(await temporaryDirectory(t));
   await mkdir(join(directory, 'a/b'), { recursive: true });
   await symlink('a', join(directory, 'linked'));
-  const inside = await run(runner, shell('pwd', { directory, workingDirectory: 'a/b' }));
-  assert.equal((await inside.result).code, 0);
-  assert.equal(inside.output(), `${join(directory, 'a/b')}\n`);
+  for (const program of ['/usr/bin/pwd', '/usr/bin/printenv PWD']) {
+    const argv = program.split(' ') as [string, ...string[]];
+    const inside = await run(runner, shell('', { argv, directory, workingDirectory: 'a/b' }));
+    assert.equal((await inside.result).code, 0);
+    assert.equal(inside.output(), `${join(directory, 'a/b')}\n`);
+  }
   for (const workingDirectory of ['linked', 'linked/b', '..', 'a/../a']) {
     const outside = await run(runner, shell('pwd', { directory, workingDirectory }));
     await assert.rejects(outside.result);

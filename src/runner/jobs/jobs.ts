@@ -12,7 +12,7 @@ import type { Cgroup } from '../cgroups/cgroup.ts';
 import { killOnError } from '../exit.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import { type Identity, identityOptions } from '../users/identity.ts';
-import { startIn } from '../users/working-directory.ts';
+import { directoryVariable, startIn } from '../users/working-directory.ts';
 import { endLeftovers, jobMark } from './leftovers.ts';
 
 /** Time between SIGTERM and SIGKILL, in ms. */
@@ -40,7 +40,11 @@ export async function runJob(
   const [command, ...args] = job.lowPriority ? [...(await lowPriority(job)), ...job.argv] : job.argv;
   const late = AbortSignal.timeout(Math.ceil(job.timeout));
   const options: SpawnOptions = {
-    ...identityOptions(user, { ...job.env, [jobMark]: mark }),
+    ...identityOptions(user, {
+      ...directoryVariable(job.directory, job.workingDirectory),
+      ...job.env,
+      [jobMark]: mark,
+    }),
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   };

@@ -16,3 +16,8 @@ export function startIn<T>(release: string, inside: string | undefined, start: (
   using directory = top.open(first, ...rest);
   return start(directory.path);
 }
+
+/** Returns the variable that names the working directory, as each shell sets it for its programs. @param inside as for `startIn` */
+export function directoryVariable(release: string, inside = ''): { PWD: string } {
+  return { PWD: join(release, inside) };
+}
