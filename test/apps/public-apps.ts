@@ -127,6 +127,16 @@ export const publicApps: PublicApp[] = [
     answers: { '/': /<title>.*Redis Commander/ },
   },
   {
+    repository: 'lovasoa/whitebophir',
+    commit: 'ba5ce0821106d5ff792a840e2b53e2e32aa8f25e',
+    answers: { '/': /<title>WBO/, '/socket.io/?EIO=4&transport=polling': /"sid":/ },
+  },
+  {
+    repository: 'psi-4ward/psitransfer',
+    commit: '8b547bf3e09757122efa00aab90281e3915aa0c6',
+    answers: { '/': /<title>PsiTransfer/ },
+  },
+  {
     repository: 'thedevs-network/kutt',
     commit: 'fc832d7e7243d5472714e17abfe84b908901e1a7',
     refusal: /^ *Set the value: sluice env set kutt JWT_SECRET=/m,
