@@ -54,6 +54,8 @@ const buildDefaults = {
   HUSKY: '0',
   LEFTHOOK: '0',
   SKIP_INSTALL_SIMPLE_GIT_HOOKS: '1',
+  // It weighs several hundred megabytes, and only runs tests.
+  CYPRESS_INSTALL_BINARY: '0',
 };
 
 /**

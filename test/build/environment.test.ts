@@ -52,6 +52,7 @@ test('variables of the app take precedence, except those that describe the relea
     HUSKY: '0',
     LEFTHOOK: '0',
     SKIP_INSTALL_SIMPLE_GIT_HOOKS: '1',
+    CYPRESS_INSTALL_BINARY: '0',
     ...publicGitOverHttps('/home/sluice', {}),
     SLUICE_RELEASE: '7',
     SLUICE_BRANCH: 'main',

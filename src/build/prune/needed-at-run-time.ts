@@ -4,6 +4,7 @@ import { readManifest } from '../../config/package-manifest.ts';
 import { exists } from '../../system/fs/exists.ts';
 import type { StartDecision } from '../start-command/start-plan.ts';
 import type { PruneRequest } from './dev-packages.ts';
+import { loadedPackages } from './loaded-packages.ts';
 
 /** Packages that stay in a release although they may be only in devDependencies. */
 type Needed = Pick<PruneRequest, 'programs' | 'packages' | 'prefixes'>;
@@ -50,8 +51,8 @@ const companions: { names?: string[]; files?: string[]; packages: string[]; pref
 const scriptRunners = new Set('npm pnpm yarn bun npx npm-run-all run-s run-p concurrently turbo'.split(' '));
 
 /**
- * Returns what the commands that run after the build need from devDependencies: the start, background processes, scheduled
- * commands, and the hooks around the switch.
+ * Returns what the commands that run after the build need from devDependencies: the start and background processes with the files
+ * that they load, scheduled commands, and the hooks around the switch.
  * @param tree release
  * @param directories of the install, of the app and of all members of a workspace, relative to the tree
  */
@@ -66,7 +67,7 @@ export async function neededAtRunTime(
   const programs = [...new Set([...start.keep, ...found.programs])];
   const modules = [...new Set([...start.keep, ...found.modules])];
   const named = [...programs, ...modules];
-  const packages = [...modules];
+  const packages = [...modules, ...loadedPackages(tree, start)];
   const prefixes: string[] = [];
   for (const { names, files = [], ...needed } of companions) {
     const isNamed = names === undefined || names.some((name) => named.includes(name));

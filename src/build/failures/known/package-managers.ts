@@ -165,7 +165,7 @@ const downloads: [pattern: RegExp, what: string, variable: string][] = [
     'PUPPETEER_SKIP_DOWNLOAD=1',
   ],
   [
-    /CYPRESS_INSTALL_BINARY|Failed downloading the Cypress binary|The Cypress App could not be downloaded/,
+    /Failed downloading the Cypress binary|The Cypress App could not be downloaded/,
     'the program of Cypress',
     'CYPRESS_INSTALL_BINARY=0',
   ],

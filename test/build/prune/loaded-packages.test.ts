@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { loadedPackages } from '../../../src/build/prune/loaded-packages.ts';
+import { decideStart } from '../../../src/build/start-command/start-plan.ts';
+import { appSettings } from '../../support/builds.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+import { writeTree } from '../../support/tree.ts';
+
+async function loaded(t: TestContext, files: Record<string, unknown>, settings = {}): Promise<string[]> {
+  const tree = await temporaryDirectory(t);
+  await writeTree(tree, files);
+  const start = await decideStart(tree, appSettings({ directory: 'app', ...settings }));
+  return loadedPackages(tree, start).sort();
+}
+
+test('the packages that the files of an app load are found, also in files that its entry loads', async (t) => {
+  const found = await loaded(t, {
+    'app/package.json': { scripts: { start: 'node src/server' } },
+    'app/src/server.js':
+      "const config = require('../webpack.dev.js');\nconst express = require('express');\n",
+    'app/webpack.dev.js': "const { merge } = require('webpack-merge');\nrequire('./lib/index');\n",
+    'app/lib/index.js': `
+import a, {
+  b,
+} from '@scope/a/b';
+import 'side-effect';
+export * from "again";
+const {
+  c,
+} = require('c/d.js');
+var e_1 = __importDefault(require("e"));
+`,
+  });
+  assert.deepEqual(found, ['@scope/a', 'again', 'c', 'e', 'express', 'side-effect', 'webpack-merge']);
+});
+
+test('packages for development, types and text are not found', async (t) => {
+  const found = await loaded(t, {
+    'app/package.json': { scripts: { start: 'node server.ts' } },
+    'app/server.ts': `
+import type { Request } from 'express';
+if (process.env.NODE_ENV !== 'production') {
+  const vite = require('vite');
+  await import('hot');
+}
+// import x from 'commented'
+const text = "import y from 'quoted'";
+import { z } from './missing.ts';
+`,
+  });
+  assert.deepEqual(found, []);
+});
+
+test('the files of background processes and of conventional names count, and those outside of the release do not', async (t) => {
+  const files = {
+    'app/package.json': {},
+    'app/index.js': "import a from 'a';\nimport b from '../../outside.js';\n",
+    'app/queue.js': "const q = require('q');\n",
+  };
+  assert.deepEqual(await loaded(t, files, { processes: { queue: 'node queue.js' } }), ['a', 'q']);
+});
+
+test('the search through a hostile file takes linear time', async (t) => {
+  const line = { import: 'import a\n', const: 'const a\n', nested: 'const a = a(a(a(a(\n' };
+  for (const text of Object.values(line)) {
+    const files = { 'app/package.json': {}, 'app/index.js': text.repeat(6000) };
+    const startedAt = performance.now();
+    assert.deepEqual(await loaded(t, files), []);
+    assert.ok(performance.now() - startedAt < 5000);
+  }
+});
