@@ -1,6 +1,7 @@
 'use strict';
 
 const { fstatSync } = require('node:fs');
+const { withOwnLoader } = require('./own-loader.cjs');
 
 /** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {InstanceType<typeof import('./handoff.cjs').Handoff>} Handoff */
@@ -43,7 +44,7 @@ class Handoffs {
 
   /** The handoff of this worker's own runner. */
   get own() {
-    const { Handoff } = require('./handoff.cjs');
+    const Handoff = handoffClass();
     const { fault } = this;
     if (fault !== undefined) this.#log(`cannot hand over idle connections: ${fault}`);
     this.#all[0] ??= new Handoff(this.#ends, this.#Pipe, () => this.fault !== undefined);
@@ -61,7 +62,7 @@ class Handoffs {
    * @param {Ends} ends
    */
   add(ends) {
-    const { Handoff } = require('./handoff.cjs');
+    const Handoff = handoffClass();
     const next = new Handoff(ends, this.#Pipe);
     const formers = this.#all.length === 0 ? [this.own] : this.#all;
     for (const former of formers) former.take((handle) => next.pass(handle));
@@ -99,6 +100,14 @@ function inodesOf({ take, give }) {
   } catch {
     return undefined;
   }
+}
+
+/** @type {typeof import('./handoff.cjs').Handoff | undefined} */
+let loaded;
+
+function handoffClass() {
+  loaded ??= withOwnLoader(() => require('./handoff.cjs').Handoff);
+  return loaded;
 }
 
 module.exports = { Handoffs };

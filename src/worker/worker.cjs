@@ -4,6 +4,7 @@ const { closeSync } = require('node:fs');
 const { openChannel } = require('./channel.cjs');
 const { Handoffs } = require('./handoffs.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
+const { withOwnLoader } = require('./own-loader.cjs');
 const { limitPrinting } = require('./printing.cjs');
 const { protocolOf, serves, speaksHttp } = require('./protocol.cjs');
 const { translateStopSignal } = require('./stop-signal.cjs');
@@ -137,7 +138,8 @@ class Worker {
   /** @param {Listen} call for a port besides the app's own */
   listenBesides(call) {
     if (this.#otherPorts === undefined) {
-      this.#otherPorts = new (require('./other-ports.cjs').OtherPorts)();
+      const { OtherPorts } = withOwnLoader(() => require('./other-ports.cjs'));
+      this.#otherPorts = new OtherPorts();
       if (this.state === 'open' || this.#opensLater !== undefined) this.#otherPorts.open();
     }
     this.#noteSessions(call.server);
@@ -521,14 +523,14 @@ function startWorker(boot) {
  * a worker may outlive the version of Sluice that started it, and its files.
  */
 function lazy() {
-  loaded ??= {
+  loaded ??= withOwnLoader(() => ({
     ...require('./acceptor.cjs'),
     ...require('./connections.cjs'),
     ...require('./drain.cjs'),
     ...require('./health-report.cjs'),
     ...require('./leave.cjs'),
     ...require('./orphan.cjs'),
-  };
+  }));
   return loaded;
 }
 

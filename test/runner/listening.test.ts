@@ -28,6 +28,17 @@ for (const how of ['probe', 'slowly']) {
   });
 }
 
+test('an app that replaces the loader of modules goes live, and is switched', async (t) => {
+  const runner = await TestRunner.start(t);
+  const other = await freePort();
+  for (const MARK of ['one', 'two']) {
+    const environment = { HOW: 'other-loader', OTHER_PORT: String(other), MARK };
+    await runner.release(runner.spec('listening.cjs', { workers: 1 }, environment));
+    assert.equal((await fetchText(runner.port, '/', soon())).body, MARK);
+    assert.equal((await fetchText(other, '/', { host: 'localhost', ...soon() })).body, 'beside');
+  }
+});
+
 test("a server that replaces the first one on a port of the app's own choice is served (thorough)", async (t) => {
   const runner = await TestRunner.start(t);
   const environment = { HOW: 'another-server', OTHER_PORT: String(await freePort()) };
