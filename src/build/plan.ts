@@ -16,6 +16,7 @@ import {
   openStart,
   type StartDecision,
   startDirectory,
+  startFiles,
 } from './start-command/start-plan.ts';
 import { checkAffinity, resolveWorkers, type WorkerCount } from './start-command/workers.ts';
 import type { StaticSite } from './static-site/find.ts';
@@ -92,7 +93,7 @@ export async function planDeploy(
   const fixed = now === undefined ? ofFirst : autoWorkers(now);
   const workers =
     (settings.workers === 'auto' ? fixed : undefined) ??
-    (await resolveWorkers(settings, directory, cores, startsIn));
+    (await resolveWorkers(settings, directory, cores, startsIn, startFiles(start)));
   checkAffinity(settings, isExec, workers.count);
   const notices = [
     ...node.notices,

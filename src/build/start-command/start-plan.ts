@@ -66,6 +66,14 @@ export async function decideStart(directory: string, settings: AppSettings): Pro
   };
 }
 
+/** Returns the files that may start an app, relative to the release; the build may have to write them. */
+export function startFiles({ candidates: [first] }: Pick<StartDecision, 'candidates'>): string[] {
+  if (first === undefined) return [];
+  const { command, files } = first;
+  const ofCommand = command?.target.kind === 'file' ? [join(command.directory, command.target.name)] : [];
+  return [...ofCommand, ...files].filter((path) => !path.includes('*'));
+}
+
 /** Returns the directory of the file that starts an app, relative to the release, as far as it is known; '' for the release itself. */
 export function startDirectory({ candidates: [first] }: StartDecision, settings: AppSettings): string {
   if (first === undefined) return settings.directory ?? '';

@@ -25,11 +25,13 @@ const onlyOneProcess: { code: RegExp; because: string }[] = [
  * Returns a clause that names a file of the app for which only one process answers correctly, such as one that keeps data in
  * memory; undefined if there is no such file among those that the entry imports or that a framework runs for requests. Takes some
  * milliseconds, whatever the app contains.
+ * @param files files that may start the app, relative to `directory`
  * @throws AppError `invalid_settings`
  */
 export async function stateInSources(
   directory: string,
   settings: Pick<AppSettings, 'start'>,
+  files: string[],
 ): Promise<string | undefined> {
   const manifest = await readManifest(directory);
   const command = settings.start ?? manifest?.scripts['start'] ?? '';
@@ -38,10 +40,9 @@ export async function stateInSources(
     .filter((word) => /\.[cm]?[jt]s$/.test(word))
     .slice(0, 5);
   // The build writes dist/main.js from src/main.ts.
-  const built = [...named, manifest?.main ?? ''].map((path) =>
-    path.replace(/^(?:\.\/)?(?:dist|build|lib|out)\//, 'src/'),
-  );
-  const entries = [...named, ...built, ...usualEntries]
+  const started = [...files, ...named, manifest?.main ?? ''];
+  const built = started.map((path) => path.replace(/^(?:\.\/)?(?:dist|build|lib|out)\//, 'src/'));
+  const entries = [...started, ...built, ...usualEntries]
     .filter((path) => path !== '')
     .flatMap((path) => filesOf(join(path)));
   const routes = routeFiles(directory, manifest).map((path) => [path]);

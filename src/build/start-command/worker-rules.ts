@@ -107,7 +107,7 @@ export const workerRules: WorkerRule[] = [
     because: 'counts requests inside the process, so that each worker would have a limit of its own',
     packages:
       'express-rate-limit express-slow-down express-brute koa-ratelimit koa2-ratelimit @fastify/rate-limit ' +
-      'fastify-rate-limit @nestjs/throttler rate-limiter-flexible hono-rate-limiter limiter',
+      'fastify-rate-limit @nestjs/throttler rate-limiter-flexible hono-rate-limiter limiter connect-ratelimit',
     unless: `${redisClients} rate-limit-redis rate-limit-mongo rate-limit-memcached rate-limit-postgresql @acpr/rate-limit-postgresql @nest-lab/throttler-storage-redis`,
     perClient: true,
   },

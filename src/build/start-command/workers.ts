@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { packagesOf } from '../../config/workspaces.ts';
 import { AppError } from '../../errors/app-error.ts';
@@ -16,19 +16,21 @@ export interface WorkerCount {
 /**
  * Returns the number of workers of the app in `directory` on a machine with `cores`.
  * @param app directory of the package that starts, relative to `directory`
+ * @param files files that may start the app, relative to `directory`
  */
 export async function resolveWorkers(
   settings: Pick<AppSettings, 'workers' | 'overlap' | 'affinity' | 'start'>,
   directory: string,
   cores: number,
   app = '',
+  files: string[] = [],
 ): Promise<WorkerCount> {
   const { workers } = settings;
   if (workers === 'max') return { count: cores, reason: null };
   if (typeof workers === 'number') {
     return { count: workers > 0 ? workers : Math.max(1, cores + workers), reason: null };
   }
-  const obstacle = cores === 1 ? undefined : await findObstacle(settings, directory, app);
+  const obstacle = cores === 1 ? undefined : await findObstacle(settings, directory, app, files);
   if (obstacle === undefined) return { count: cores, reason: null };
   const { why, remedy } = obstacle;
   return { count: 1, reason: `1 worker, not ${cores}: ${why}. ${remedy}` };
@@ -63,6 +65,7 @@ async function findObstacle(
   settings: Pick<AppSettings, 'overlap' | 'affinity' | 'start'>,
   directory: string,
   app: string,
+  files: string[],
 ): Promise<Obstacle | undefined> {
   const { any } = remedies;
   const { overlap, affinity } = settings;
@@ -88,8 +91,10 @@ async function findObstacle(
   }
   // The directory that starts may be one that the build makes.
   const home = join(directory, packages[0]?.directory ?? '');
+  const entries = files.map((file) => relative(home, join(directory, file)));
   const isNext = packages[0]?.manifest.dependencies['next'] !== undefined;
-  const why = (isNext ? changesCachedPages(home) : undefined) ?? (await stateInSources(home, settings));
+  const why =
+    (isNext ? changesCachedPages(home) : undefined) ?? (await stateInSources(home, settings, entries));
   return why === undefined ? undefined : { why, remedy: any };
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { planDeploy } from '../../../src/build/plan.ts';
 import { findModuleState } from '../../../src/build/start-command/module-state.ts';
 import { resolveWorkers } from '../../../src/build/start-command/workers.ts';
 import { appSettings, writeTree } from '../../support/builds.ts';
@@ -193,4 +194,24 @@ test('"auto" is one worker for a Next.js app that changes cached pages, unless i
     /^1 worker, not 4: src\/app\/posts\/actions\.ts calls revalidatePath, and each worker has a cache of pages of its own\./,
   );
   assert.equal(await reason({ 'next.config.mjs': "export default { cacheHandler: './redis.mjs' };" }), null);
+});
+
+test('the search begins at the file that the start runs, also without an extension, or at "main" and "bin"', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, {
+    'bin/run': "#!/usr/bin/env node\nrequire('../lib/store');\n",
+    'lib/store.js': 'const used = new Set();\nmodule.exports = (token) => {\n  used.add(token);\n};\n',
+    'app.js': '',
+  });
+  const nodes = { own: '26.8.2', list: async () => [] };
+  const manifests = [
+    { scripts: { start: 'node ./bin/run' } },
+    { main: 'lib/store.js' },
+    { main: 'lib/store.js', bin: 'bin/run' },
+  ];
+  for (const manifest of manifests) {
+    await writeTree(directory, { 'package.json': manifest });
+    const { workers } = await planDeploy(directory, { nodes, cores: 4 });
+    assert.match(workers.reason ?? '', /lib\/store\.js keeps data in the variable "used"/);
+  }
 });
