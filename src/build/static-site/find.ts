@@ -2,7 +2,7 @@ import { join, normalize } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
 import { defaultBuildScripts, type Manifest } from '../../config/package-manifest.ts';
 import { compileScript } from '../compile-script.ts';
-import { indexName, isFile, textOf } from './files.ts';
+import { directoriesIn, indexName, isFile, textOf } from './files.ts';
 import {
   clientPackages,
   fileServers,
@@ -73,10 +73,21 @@ export async function findPlainSite(
   const isBuilt = manifest?.scripts['build'] !== undefined;
   for (const place of isBuilt ? [...usualOutputs, 'public', '.'] : ['.', 'public', ...usualOutputs]) {
     const index = join(place, indexName);
-    if (await isFile(join(directory, index)))
-      return { from: index, directories: [place], isNamed: false, spa };
+    if (!(await isFile(join(directory, index)))) continue;
+    // The page may be a part of an app whose server nothing starts.
+    if (place !== '.' && (await hasServerInside(directory))) return undefined;
+    return { from: index, directories: [place], isNamed: false, spa };
   }
   return undefined;
+}
+
+/** Returns true if the package.json of a directory inside an app names a package for servers. */
+async function hasServerInside(directory: string): Promise<boolean> {
+  for (const name of await directoriesIn(directory)) {
+    const text = await textOf(directory, join(name, 'package.json'));
+    if ([...serverPackages].some((each) => text.includes(`"${each}":`))) return true;
+  }
+  return false;
 }
 
 /** Scripts that start an app in production. */

@@ -320,6 +320,17 @@ test('a program goes before a plain index.html', async (t) => {
   }
 });
 
+test('pages in public are not served alone if a directory beside them has the server', async (t) => {
+  const tree = await temporaryDirectory(t);
+  await writeTree(tree, { 'public/index.html': '', 'zed/package.json': '{ broken', 'docs/package.json': {} });
+  assert.equal((await planDeploy(tree, machine)).site?.from, 'public/index.html');
+  await writeTree(tree, { 'chat/package.json': express });
+  await assert.rejects(planDeploy(tree, machine), {
+    code: 'nothing_to_run',
+    hint: 'Write {"root":"chat"} in sluice.json, if chat/package.json belongs to the app.',
+  });
+});
+
 test('an error before the build, if nothing can write the site', async (t) => {
   const tree = await temporaryDirectory(t);
   const manifest = { devDependencies: { vite: '*' }, scripts: { dev: 'vite' } };
