@@ -40,7 +40,21 @@ export function baseEnvironment(
     const isInherited = inherited.has(name) || (configuration.test(name) && !ofThisRun.test(name));
     if (isInherited && value && !(isolated && personal.test(name))) env[name] = value;
   }
+  if (env['PATH'] !== undefined) env['PATH'] = withoutPathOfNpm(env['PATH']);
   return env;
+}
+
+/**
+ * Returns a PATH without the directories that npm adds for the scripts it starts: the programs of the package and its parents, then
+ * a `node-gyp` that does nothing and reports success without a variable of that npm.
+ */
+function withoutPathOfNpm(path: string): string {
+  const entries = path.split(delimiter);
+  const isNodeGyp = (entry: string) => /\/node-gyp-bin\/?$/.test(entry);
+  const last = entries.findLastIndex(isNodeGyp);
+  const isOfNpm = (entry: string, at: number) =>
+    isNodeGyp(entry) || (at < last && entry.endsWith('/node_modules/.bin'));
+  return entries.filter((entry, at) => !isOfNpm(entry, at)).join(delimiter);
 }
 
 /** Variables of each install and build. The app's own variables take precedence. */

@@ -32,6 +32,13 @@ test('a build inherits the variables that installs need, and no secrets', () => 
   });
 });
 
+test('a build does not find the programs of the npm that has started Sluice', () => {
+  const ofNpm = ['/sluice/node_modules/.bin', '/node_modules/.bin', '/npm/run-script/lib/node-gyp-bin'];
+  const own = ['/home/sluice/node_modules/.bin', '/usr/bin'];
+  assert.equal(baseEnvironment({ PATH: [...ofNpm, ...own].join(':') })['PATH'], own.join(':'));
+  assert.equal(baseEnvironment({ PATH: own.join(':') })['PATH'], own.join(':'));
+});
+
 test('variables of the app take precedence, except those that describe the release or that the package manager requires', () => {
   const env = buildEnvironment({
     base: { PATH: '/bin', HOME: '/home/sluice' },

@@ -102,6 +102,18 @@ test('yarn runs the build script of an app without dependencies', async (t) => {
   assert.deepEqual([steps, notices], [['install', 'build'], []]);
 });
 
+test('an app without dependencies is compiled if it is a native addon (thorough)', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, {
+    'package.json': { name: 'addon' },
+    'binding.gyp': '{ "targets": [{ "target_name": "addon", "sources": ["addon.c"] }] }',
+    'addon.c': '#include <node_api.h>\nNAPI_MODULE_INIT() { return exports; }\n',
+  });
+  const { steps } = await runBuild(directory, { env: { npm_config_disturl: 'http://127.0.0.1:9/' } });
+  assert.deepEqual(steps, ['install']);
+  assert.ok((await readdir(join(directory, 'build/Release'))).includes('addon.node'));
+});
+
 test("Plug'n'Play of yarn is installed as node_modules", async (t) => {
   const directory = await lockedTree(t, 'yarn-4.18');
   await writeTree(directory, { '.yarnrc.yml': 'nodeLinker: pnp\n', '.pnp.cjs': '' });

@@ -22,6 +22,8 @@ interface Tested {
   files?: Record<string, string>;
   /** version of the member in the dependencies of the top */
   member?: string;
+  /** dependencies of the native addon */
+  ofAddon?: Record<string, string>;
 }
 
 const members = { workspaces: ['packages/*'] };
@@ -49,6 +51,8 @@ const yarn = (version: string): Tested => ({
   lockfile: 'yarn.lock',
   fields: members,
   files: { '.yarnrc.yml': 'enableScripts: true\n' },
+  // Yarn has no node-gyp, and adds one only to packages of the registry.
+  ofAddon: { 'node-gyp': '11.2.0' },
 });
 
 const tested: Tested[] = [
@@ -68,7 +72,23 @@ const buildScript = `
   fs.writeFileSync('node_modules/.generated/client.js', 'module.exports = 1;\\n');
 `;
 
-async function writeApp(directory: string, { name, fields, files, member = 'workspace:*' }: Tested) {
+/** Native addon that is the version of the Node.js whose headers have compiled it. */
+const addon = `
+  #include <node_api.h>
+  #include <node_version.h>
+  NAPI_MODULE_INIT() {
+    napi_value version;
+    napi_create_string_utf8(env, NODE_VERSION_STRING, NAPI_AUTO_LENGTH, &version);
+    return version;
+  }
+`;
+/** Names an address without headers: only those in the package of Node.js can compile the addon. */
+const withoutHeaders = { npm_config_disturl: 'http://127.0.0.1:9/' };
+
+async function writeApp(
+  directory: string,
+  { name, fields, files, member = 'workspace:*', ofAddon = {} }: Tested,
+) {
   await writeTree(directory, {
     'package.json': {
       name: 'matrix',
@@ -92,11 +112,12 @@ async function writeApp(directory: string, { name, fields, files, member = 'work
       name: 'native',
       version: '1.0.0',
       license: 'MIT',
-      scripts: { install: 'node build.js' },
+      scripts: { install: 'node-gyp rebuild' },
+      dependencies: ofAddon,
     },
-    'native/build.js':
-      "const fs = require('node:fs'); fs.mkdirSync('build', { recursive: true }); fs.writeFileSync('build/addon.js', 'module.exports = 1;');",
-    'native/index.js': "module.exports = require('./build/addon.js');",
+    'native/binding.gyp': '{ "targets": [{ "target_name": "native", "sources": ["native.c"] }] }',
+    'native/native.c': addon,
+    'native/index.js': "module.exports = require('./build/Release/native.node');",
     'packages/lib/package.json': {
       name: '@matrix/lib',
       version: '1.0.0',
@@ -132,7 +153,7 @@ async function buildApp(directory: string): Promise<BuildRun & { before: Map<str
     run.steps.push(name);
     if (name === 'prune') before = digests(directory);
   };
-  await runBuild(directory, { cache, step }, run).catch((error: unknown) => {
+  await runBuild(directory, { cache, step, env: withoutHeaders }, run).catch((error: unknown) => {
     throw new Error(run.lines.join('\n'), { cause: error });
   });
   return { ...run, before };
@@ -144,12 +165,12 @@ async function checkRelease(directory: string): Promise<void> {
   await rename(directory, moved);
   const require = createRequire(join(moved, 'app.cjs'));
   assert.equal(require('ms').patched, true, 'the patch of the build');
-  assert.equal(require('native'), 1, 'the result of the install script');
+  assert.equal(require('native'), process.versions.node, 'the addon that node-gyp has compiled');
   assert.equal(require('@matrix/lib'), 1000, 'the member of the workspace');
   require('bufferutil');
   assert.ok(
     Object.keys(require.cache).some((path) => path.endsWith('.node')),
-    'the native addon',
+    'the native addon that has a compiled file',
   );
   assert.equal(require(join(moved, 'node_modules/.generated/client.js')), 1);
   assert.throws(() => require('mkdirp'), { code: 'MODULE_NOT_FOUND' });
