@@ -1,7 +1,8 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Word } from '../../releases/words.ts';
 import { takeOptions, valuesOf } from './options.ts';
 import { type Project, readText } from './project.ts';
+import { quote } from './quote.ts';
 import { type CommandSource, changeDirectory, seesThrough, type Trail, unsupportedStart } from './trail.ts';
 import { type Behind, plain, type Wrapper } from './wrappers.ts';
 
@@ -76,8 +77,11 @@ async function pm2(words: Word[], trail: Trail, source: CommandSource): Promise<
 interface EcosystemApp {
   script: string;
   args: string[];
-  cwd: string | undefined;
-  interpreter: string | undefined;
+  nodeArgs: string[];
+  cwd?: string | undefined;
+  interpreter?: string | undefined;
+  /** names of settings whose values are not literal texts */
+  computed: string[];
 }
 
 async function ecosystem(file: string, trail: Trail, source: CommandSource): Promise<Behind> {
@@ -91,7 +95,13 @@ async function ecosystem(file: string, trail: Trail, source: CommandSource): Pro
     const why = `${file} has several apps, or is a program that Sluice does not run`;
     throw unsupportedStart(source, why, ecosystemHint(command));
   }
-  if (app.cwd !== undefined) changeDirectory(trail, app.cwd, source);
+  if (app.computed.length > 0) {
+    const names = app.computed.map((name) => `"${name}"`).join(', ');
+    const why = `Sluice does not run ${file}, and so has no value of ${names}`;
+    throw unsupportedStart(source, why, `${ecosystemHint(command)} Complete the command by ${names}.`);
+  }
+  const cwd = app.cwd === ownDirectory ? dirname(file) : app.cwd;
+  if (cwd !== undefined) changeDirectory(trail, cwd, source);
   return { text: command, from: file };
 }
 
@@ -99,8 +109,8 @@ function ecosystemHint(command: string): string {
   return `Write {"start": ${JSON.stringify(command)}} in sluice.json, and other apps as "processes".`;
 }
 
-function ecosystemCommand({ script, args, interpreter }: EcosystemApp): string {
-  const program = interpreter === 'none' || !/[./]/.test(script) ? [] : [interpreter ?? 'node'];
+function ecosystemCommand({ script, args, nodeArgs, interpreter }: EcosystemApp): string {
+  const program = interpreter === 'none' || !/[./]/.test(script) ? [] : [interpreter ?? 'node', ...nodeArgs];
   return [...program, /\s/.test(script) && args.length > 0 ? `"${script}"` : script, ...args].join(' ');
 }
 
@@ -117,23 +127,53 @@ export async function readEcosystem(
   project: Pick<Project, 'root'>,
   path: string,
 ): Promise<{ apps: EcosystemApp[]; isCertain: boolean }> {
-  const text = (await readText(project, path)) ?? '';
-  const uncommented = text.replaceAll(/^[ \t]*\/\/.*$/gm, '');
-  const literal = (name: string) =>
-    [...uncommented.matchAll(new RegExp(`\\b${name}['"]?\\s*:\\s*(?:'([^'\\n]*)'|"([^"\\n]*)")`, 'g'))].map(
-      ([, single, double]) => single ?? double ?? '',
-    );
-  const scripts = literal('script');
-  const isCertain = scripts.length === 1 && literal('name').length <= 1;
-  const only = (name: string) => (isCertain ? literal(name)[0] : undefined);
-  const apps = scripts.map((script) => ({
-    script,
-    args: only('args')?.split(/\s+/).filter(Boolean) ?? [],
-    cwd: only('cwd'),
-    interpreter: only('interpreter'),
-  }));
-  return { apps, isCertain };
+  const text = ((await readText(project, path)) ?? '').replaceAll(/^[ \t]*\/\/.*$/gm, '');
+  const scripts = textsOf(text, 'script');
+  const isCertain = scripts.length === 1 && textsOf(text, 'name').length <= 1;
+  const settings = isCertain ? settingsOf(text) : { computed: [] };
+  return { apps: scripts.map((script) => ({ script, args: [], nodeArgs: [], ...settings })), isCertain };
 }
+
+/** Working directory in the words of JavaScript: the directory of the file. */
+const ownDirectory = '__dirname';
+
+/** Returns the settings of the only app of a file. */
+function settingsOf(text: string): Omit<EcosystemApp, 'script'> {
+  const isOwn = new RegExp(`\\bcwd['"]?\\s*:\\s*${ownDirectory}\\s*[,}\\n]`).test(text);
+  const values = {
+    args: wordsOf(text, 'args'),
+    nodeArgs: wordsOf(text, nodeArgsNames),
+    cwd: isOwn ? ownDirectory : textsOf(text, 'cwd')[0],
+    interpreter: textsOf(text, 'interpreter')[0],
+  };
+  const names = { args: 'args', nodeArgs: nodeArgsNames, cwd: 'cwd', interpreter: 'interpreter' };
+  const computed = Object.entries(values).flatMap(([field, value]) => {
+    const pattern = new RegExp(`\\b(${names[field as keyof typeof names]})['"]?\\s*:`);
+    return value === undefined ? (pattern.exec(text)?.[1] ?? []) : [];
+  });
+  return { ...values, args: values.args ?? [], nodeArgs: values.nodeArgs ?? [], computed };
+}
+
+/** Names of the options of Node.js, as alternatives of a regular expression. */
+const nodeArgsNames = 'node_args|nodeArgs|interpreter_args|interpreterArgs';
+
+/** Returns the literal texts that a setting has. @param names alternatives of a regular expression */
+function textsOf(text: string, names: string): string[] {
+  const pattern = new RegExp(`\\b(?:${names})['"]?\\s*:\\s*(?:'([^'\\n]*)'|"([^"\\n]*)")`, 'g');
+  return [...text.matchAll(pattern)].map(([, single, double]) => single ?? double ?? '');
+}
+
+/** Returns arguments that are one literal text or an array of literals, as words of a shell; undefined for other values. */
+function wordsOf(text: string, names: string): string[] | undefined {
+  const [written] = textsOf(text, names);
+  if (written !== undefined) return written.split(/\s+/).filter(Boolean);
+  const array = new RegExp(`\\b(?:${names})['"]?\\s*:\\s*\\[([^\\]]{0,4096})\\]`).exec(text)?.[1];
+  if (array === undefined || !/^[\s,]*$/.test(array.replaceAll(literal, ''))) return undefined;
+  return [...array.matchAll(literal)].map(([word, single, double]) => quote(single ?? double ?? word));
+}
+
+/** Literal in an array: a text, whose content is a group, or a number. */
+const literal = /'([^'\n]*)'|"([^"\n]*)"|\b\d+\b/g;
 
 /** Programs that start the app again when a file changes. */
 export const watchers = new Set(['nodemon', 'node-dev', 'supervisor', 'ts-node-dev', 'tsnd']);

@@ -314,6 +314,24 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     },
     'node server.js -a',
   ],
+  [
+    'pm2-runtime ecosystem.config.js',
+    {
+      'ecosystem.config.js':
+        "module.exports = { apps: [{ script: 'server.js', args: [\n'--port', 80,\n'a b',\n], cwd: __dirname }] }",
+      ...server,
+    },
+    'node server.js --port 80 "a b"',
+  ],
+  [
+    'pm2-runtime config/ecosystem.config.js',
+    {
+      'config/ecosystem.config.js':
+        "module.exports = { apps: [{ script: 'server.js', node_args: '--trace-warnings', cwd: __dirname }] }",
+      'config/server.js': js,
+    },
+    'in config: node --trace-warnings config/server.js',
+  ],
   ['forever start -c "node --trace-warnings" server.js', server, 'node --trace-warnings server.js'],
   ['nodemon --watch src -e js,ts server.js -x', server, 'node server.js -x'],
   ['nodemon', { ...scripts({}, { main: 'server.js' }), ...server }, 'node server.js'],

@@ -595,6 +595,21 @@ test('a hostile start command is decided in little time', async (t) => {
   }
 });
 
+test('a value that a file of PM2 computes is not left out of the command', async (t) => {
+  const computed =
+    "module.exports = { apps: [{ script: 'a.js', args: ['-p', port], cwd: path.join(__dirname, 'x') }] }";
+  const directory = await tree(t, {
+    'package.json': { scripts: { start: 'pm2-runtime ecosystem.config.js' } },
+    'ecosystem.config.js': computed,
+    'a.js': '',
+  });
+  await assert.rejects(decideStart(directory, appSettings()), {
+    code: 'unsupported_start',
+    message: /Sluice does not run ecosystem\.config\.js, and so has no value of "args", "cwd"$/,
+    hint: /\{"start": "node a\.js"\} in sluice\.json.* Complete the command by "args", "cwd"\.$/,
+  });
+});
+
 test('hostile files of process managers are read in little time', async (t) => {
   const spaces = ' '.repeat(250_000);
   const files: [start: string, files: object][] = [
@@ -602,6 +617,11 @@ test('hostile files of process managers are read in little time', async (t) => {
     ['node a.js', { Procfile: `web${spaces}` }],
     ['pm2 start ecosystem.config.js', { 'ecosystem.config.js': '\n'.repeat(250_000) }],
     ['pm2 start ecosystem.config.js', { 'ecosystem.config.js': `script${spaces}` }],
+    ['pm2 start ecosystem.config.js', { 'ecosystem.config.js': `script: 'a.js', args${spaces}` }],
+    [
+      'pm2 start ecosystem.config.js',
+      { 'ecosystem.config.js': `script: 'a.js', ${'args:['.repeat(40_000)}` },
+    ],
   ];
   for (const [start, more] of files) {
     const directory = await tree(t, { 'package.json': { scripts: { start } }, 'a.js': '', ...more });
