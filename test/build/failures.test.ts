@@ -183,6 +183,16 @@ const installs: Row[] = [
     'the name of a registry was not found',
     'resolv.conf',
   ],
+  [
+    'npm error path /app/node_modules/driver\nnpm error command failed\nnpm error command sh -c node ./download.js\nnpm error Error: getaddrinfo ENOTFOUND files.example',
+    'the install script of a package does not find the host files.example',
+    'HTTPS_PROXY',
+  ],
+  [
+    'node_modules/driver postinstall: Error: getaddrinfo ENOTFOUND files.example',
+    'the install script of a package does not find the host files.example',
+    'HTTPS_PROXY',
+  ],
   ['npm error code EAI_AGAIN', 'the name of a registry was not found', 'resolv.conf'],
   ['npm error code ENETUNREACH', 'this server has no route to a registry', 'ip route'],
   [

@@ -4,6 +4,10 @@ import { everywhere } from '../occasions.ts';
 
 const commands = ['install', 'build', 'hook'] as const;
 
+/** Lines in which a package manager names an install script that has failed. */
+const installScript =
+  /^npm (?:error|ERR!) command sh -c |\bnode_modules\S*: Command failed\.$|\b(?:pre|post)?install: (?:Error|Failed)\b/;
+
 /** Returns three quarters of the machine's memory, in MB. */
 const mostMemory = () => ({ megabytes: String(Math.floor((totalmem() / 1024 ** 2) * 0.75)) });
 
@@ -69,6 +73,13 @@ export const networkFailures: KnownFailure[] = [
       /\b(?:SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT\w*)\b|unable to (?:get local issuer|verify the first) certificate|self[- ]signed certificate/,
     reason: 'this server does not trust the certificate authority of a registry or a proxy',
     hint: 'Set NODE_EXTRA_CA_CERTS to the certificate file of that authority: in /var/lib/sluice/environment for all apps, or with `sluice env set` for one.',
+  },
+  {
+    on: ['install'],
+    pattern: /getaddrinfo (?:ENOTFOUND|EAI_AGAIN) (?<host>[\w.-]{1,200})/,
+    check: ({ output }) => (output.some((line) => installScript.test(line)) ? {} : undefined),
+    reason: 'the install script of a package does not find the host {host}',
+    hint: 'Let this server reach {host}. Behind a proxy, set HTTPS_PROXY: sluice env set {app} HTTPS_PROXY=…',
   },
   {
     on: ['install'],
