@@ -57,6 +57,26 @@ export const publicApps: PublicApp[] = [
     answers: { '/': /Vitesse<\/span>/, '/api/pageview': /"pageview":\s*\d/ },
   },
   {
+    repository: 'http-party/http-server',
+    commit: '741ae2b482e283c96fd87e1744af06e7de9852ab',
+    answers: { '/': /turtles strapped to rockets/, '/img/turtle.png': /^.PNG/ },
+  },
+  {
+    repository: 'StartBootstrap/startbootstrap-clean-blog',
+    commit: '1ebc4f8f3b6194335df237a2a7837955a5a4a9aa',
+    answers: { '/': /<title>Clean Blog/, '/css/styles.css': /Start Bootstrap - Clean Blog/ },
+  },
+  {
+    repository: 'ether/etherpad-lite',
+    commit: 'b827f5b3d93bc79fc9014c7d9f8b900956b8af65',
+    answers: { '/': /<title>Etherpad</, '/p/sluice': /editorcontainer/, '/api': /"currentVersion":/ },
+  },
+  {
+    repository: 'jakearchibald/svgomg',
+    commit: '1e1a1448f25761e7382cae5de2ba21f1e6ba439d',
+    answers: { '/': /<title>SVGOMG/, '/manifest.json': /SVGOMG/ },
+  },
+  {
     repository: 'mutoe/vue3-realworld-example-app',
     commit: '6dbfbe9d03df96e7c264ea55674529550a2664cc',
     answers: { '/': /<title>Conduit</ },
