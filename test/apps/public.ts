@@ -14,6 +14,12 @@ const chosen = new RegExp(process.env['SLUICE_TEST_APPS'] ?? '');
 const sluice = await startSluice(wholeFile);
 const found: Record<string, string>[] = [];
 
+test('of thirty public apps, at most a tenth need a setting', () => {
+  assert.ok(publicApps.length >= 30, `${publicApps.length} apps`);
+  const refused = publicApps.filter(({ refusal }) => refusal !== undefined);
+  assert.ok(refused.length <= publicApps.length / 10, `${refused.length} of ${publicApps.length}`);
+});
+
 for (const app of publicApps.filter(({ repository }) => chosen.test(repository))) {
   test(`${app.repository} ${app.refusal === undefined ? 'is live' : 'is refused with the next step'}, pushed as it is`, async (t) => {
     const checkout = await Checkout.create(t);
