@@ -77,6 +77,16 @@ export const publicApps: PublicApp[] = [
     answers: { '/': /<title>SVGOMG/, '/manifest.json': /SVGOMG/ },
   },
   {
+    repository: 'drawdb-io/drawdb',
+    commit: '5c46fb8b7943a2399fff14a7b1fa230c552f3314',
+    answers: { '/': /<title>drawDB/, '/editor': /<div id="root">/ },
+  },
+  {
+    repository: 'localtunnel/server',
+    commit: '78c06f8fc43ce0eacea2aeb88f2d1d63afaf4e19',
+    answers: { '/api/status': /"tunnels":0/, '/?new': /"max_conn_count":/ },
+  },
+  {
     repository: 'mutoe/vue3-realworld-example-app',
     commit: '6dbfbe9d03df96e7c264ea55674529550a2664cc',
     answers: { '/': /<title>Conduit</ },
@@ -155,6 +165,11 @@ export const publicApps: PublicApp[] = [
     repository: 'psi-4ward/psitransfer',
     commit: '8b547bf3e09757122efa00aab90281e3915aa0c6',
     answers: { '/': /<title>PsiTransfer/ },
+  },
+  {
+    repository: 'bradtraversy/chatcord',
+    commit: '81d7cf9f59e33f73e63a13662b049e1b32e6911a',
+    refusal: /^ *Start Redis on the server \(Debian: `apt-get install redis-server`\), or set the address/m,
   },
   {
     repository: 'thedevs-network/kutt',
