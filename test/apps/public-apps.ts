@@ -172,6 +172,21 @@ export const publicApps: PublicApp[] = [
     refusal: /^ *Start Redis on the server \(Debian: `apt-get install redis-server`\), or set the address/m,
   },
   {
+    repository: 'passport/todos-express-password',
+    commit: '0505c28e2295ec2c642dc9e8e0f6107e7ba0f8aa',
+    answers: { '/': /todos helps you get things done/, '/login': /Sign in/ },
+  },
+  {
+    repository: 'vzhou842/example-.io-game',
+    commit: 'd8ee37fa5a4307cdf1a5e683e2b434fc5b4df9a2',
+    answers: { '/': /An example \.io game/i, '/socket.io/?EIO=4&transport=polling': /"sid":/ },
+  },
+  {
+    repository: 'vuejs/docs',
+    commit: '01e098a967951ea92d09b100b8e7d82c7a3369a2',
+    answers: { '/': /The Progressive JavaScript Framework/, '/guide/introduction': /<title>Introduction/ },
+  },
+  {
     repository: 'thedevs-network/kutt',
     commit: 'fc832d7e7243d5472714e17abfe84b908901e1a7',
     refusal: /^ *Set the value: sluice env set kutt JWT_SECRET=/m,
