@@ -4,8 +4,18 @@ const Module = /** @type {any} */ (require('node:module'));
 
 /** Objects whose methods load modules. Packages such as esm and module-alias replace these methods. */
 const parts = [Module, Module.prototype, Module._extensions];
-const names = ['_load', '_resolveFilename', '_findPath', 'load', 'require', '_compile', '.js', '.json'];
-/** Methods of Node.js, as they are before the app runs. */
+const names = [
+  '_load',
+  '_resolveFilename',
+  '_findPath',
+  'load',
+  'require',
+  '_compile',
+  '.js',
+  '.cjs',
+  '.json',
+];
+/** Methods of Node.js, as they are before the app runs; it has no `.cjs`, and then uses `.js`. */
 const own = parts.map((part) => names.map((name) => Object.getOwnPropertyDescriptor(part, name)));
 
 /**
@@ -21,18 +31,21 @@ function withOwnLoader(load) {
       const mine = own[at]?.[index];
       const now = Object.getOwnPropertyDescriptor(part, name);
       const isSame = mine?.value === now?.value && mine?.get === now?.get;
-      return mine === undefined || isSame ? [] : [{ part, name, mine, now }];
+      return isSame ? [] : [{ part, name, mine, now }];
     }),
   );
-  for (const { part, name, mine } of changed) Object.defineProperty(part, name, mine);
+  for (const { part, name, mine } of changed) define(part, name, mine);
   try {
     return load();
   } finally {
-    for (const { part, name, now } of changed) {
-      if (now === undefined) delete part[name];
-      else Object.defineProperty(part, name, now);
-    }
+    for (const { part, name, now } of changed) define(part, name, now);
   }
+}
+
+/** @param {any} part @param {string} name @param {PropertyDescriptor | undefined} method removed if undefined */
+function define(part, name, method) {
+  if (method === undefined) delete part[name];
+  else Object.defineProperty(part, name, method);
 }
 
 module.exports = { withOwnLoader };

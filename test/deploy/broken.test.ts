@@ -64,6 +64,17 @@ const broken: Broken[] = [
     hint: /sluice env set \S+ COOKIE_SECRET=/,
   },
   {
+    name: 'an app that ends long after a warning about a variable',
+    files: running(
+      `console.error('warning: SENTRY_DSN is not set');
+      for (let n = 0; n < 40; n++) console.log('loading part', n);
+      throw new Error('the license file is damaged')`,
+    ),
+    code: 'boot_exited',
+    step: 'boot',
+    message: /before it listened\n(?:.|\n)*the license file is damaged/,
+  },
+  {
     name: 'an app that requires a variable',
     files: running(`throw new Error('DATABASE_URL is not set')`),
     code: 'boot_exited',

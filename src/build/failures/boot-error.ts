@@ -10,8 +10,16 @@ const explained = new Set<ErrorCode>(['boot_exited', 'boot_timeout', 'health_fai
 /** Marks of the lines of such a message: lines that the app printed, and lines of its answer to a health check. */
 const marks = { printed: '  | ', answered: '  > ' };
 
-/** Limit of the lines of the app's output that are shown if no reason is known. */
-const mostShown = 20;
+/** Number of the last lines that are searched first, and shown if no reason is known. */
+const lastLines = 20;
+/** First line of an error as Node.js prints it. */
+const errorStart = /^(?:Uncaught )?[\w$.]{0,100}(?:Error|Exception)\b/;
+
+/** Line of the message. */
+interface Line {
+  mark: string;
+  text: string;
+}
 
 /**
  * Returns the error for a release that does not start, with the reason, if the output of the app or its answer shows it, and
@@ -28,10 +36,17 @@ export async function explainBoot(
   const printed = marked(rest, marks.printed)
     .filter(isWorthQuoting)
     .map((text) => ({ mark: marks.printed, text }));
-  const lines = [...answer, ...printed];
-  const output = lines.map(({ text }) => text);
-  const known = await diagnose({ occasion: 'boot', app, directory, besideLive, command: '', output });
-  const shown = known === undefined ? [...answer, ...printed.slice(-mostShown)] : quoted(lines, known.at);
+  const last = [...answer, ...printed.slice(-lastLines)];
+  // Some errors list each field of an object after their first line.
+  const start = printed.findLastIndex(({ text }) => errorStart.test(text));
+  const whole = printed.slice(start === -1 ? printed.length : start);
+  const search = (lines: Line[]) => {
+    const output = lines.map(({ text }) => text);
+    return diagnose({ occasion: 'boot', app, directory, besideLive, command: '', output });
+  };
+  const inLast = await search(last);
+  const known = inLast ?? (await search(whole));
+  const shown = known === undefined ? last : quoted(known === inLast ? last : whole, known.at);
   const message = [
     known === undefined ? first : `${first}: ${known.reason}`,
     ...shown.map(({ mark, text }) => `${mark}${text}`),

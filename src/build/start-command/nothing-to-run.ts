@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AppError } from '../../errors/app-error.ts';
 import { isMissing } from '../../system/fs/read-file.ts';
+import { publicName } from '../static-site/find.ts';
 import { frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { ecosystemFiles, readEcosystem } from './process-managers.ts';
 import { firstFile } from './program.ts';
@@ -85,7 +86,11 @@ async function hintFor(project: Project, ecosystem: string | undefined): Promise
       ['package.json', 'server.js', 'index.js'].map((name) => `${directory}/${name}`),
     ),
   );
-  if (inside !== undefined) return `${line({ root: dirname(inside) })}, if ${inside} belongs to the app.`;
+  if (inside !== undefined) {
+    const pages = await firstFile(at, [`${publicName}/index.html`]);
+    const onlyPages = pages && ` To serve only the pages: ${JSON.stringify({ static: publicName })}.`;
+    return `${line({ root: dirname(inside) })}, if ${inside} belongs to the app.${onlyPages ?? ''}`;
+  }
   return `${line({ start: 'node FILE' })}, with the file that starts the server. If the app is in a subdirectory, name it as "root".`;
 }
 

@@ -8,7 +8,7 @@ import {
   realpathSync,
   statSync,
 } from 'node:fs';
-import { dirname, join, sep } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { isMissing } from '../../system/fs/read-file.ts';
 
 /** Limits that bound the time of a search: number of files, and bytes of each and of all. */
@@ -40,12 +40,17 @@ export function* importedSources(
   const seen = new Set<string>();
   let left = most.bytes;
   const read = (paths: readonly string[]): Source | undefined => {
-    const path = paths.find((each) => isFile(join(root, each)));
-    if (path === undefined || seen.has(path) || seen.size === most.files) return undefined;
-    seen.add(path);
-    const text = readInside(root, path, Math.min(left, most.bytesEach));
-    left -= text?.length ?? 0;
-    return text === undefined ? undefined : { path, text };
+    for (const each of paths) {
+      const path = isFile(join(root, each)) ? pathInside(root, each) : undefined;
+      if (path === undefined) continue;
+      if (seen.has(path) || seen.size === most.files) return undefined;
+      seen.add(path);
+      const text = readInside(root, path, Math.min(left, most.bytesEach));
+      left -= text?.length ?? 0;
+      // A large file is most often the output of a build. Its source may have a path that follows.
+      if (text !== undefined) return { path, text };
+    }
+    return undefined;
   };
   for (const entry of entries) {
     const waiting = [read(entry)];
@@ -80,6 +85,12 @@ function isFile(path: string): boolean {
     if (!isMissing(error)) throw error;
     return false;
   }
+}
+
+/** Returns the path of a file without links, relative to `root`; undefined if it is outside. */
+function pathInside(root: string, path: string): string | undefined {
+  const real = realpathSync.native(join(root, path));
+  return real.startsWith(`${root}${sep}`) ? relative(root, real) : undefined;
 }
 
 /** Returns the text of a file; undefined if it is larger than `limit`, cannot be read, or if a link replaces it or points outside. */

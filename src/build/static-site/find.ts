@@ -1,6 +1,7 @@
 import { join, normalize } from 'node:path';
 import type { AppSettings } from '../../config/app-settings.ts';
-import { defaultBuildScripts, type Manifest } from '../../config/package-manifest.ts';
+import { defaultBuildScripts, type Manifest, readManifest } from '../../config/package-manifest.ts';
+import { AppError } from '../../errors/app-error.ts';
 import { compileScript } from '../compile-script.ts';
 import { directoriesIn, indexName, isFile, textOf } from './files.ts';
 import {
@@ -71,21 +72,28 @@ export async function findPlainSite(
   const spa = hasAny(manifest, clientPackages);
   // The root of an app with a build has the source of the page.
   const isBuilt = manifest?.scripts['build'] !== undefined;
-  for (const place of isBuilt ? [...usualOutputs, 'public', '.'] : ['.', 'public', ...usualOutputs]) {
+  for (const place of isBuilt ? [...usualOutputs, publicName, '.'] : ['.', publicName, ...usualOutputs]) {
     const index = join(place, indexName);
     if (!(await isFile(join(directory, index)))) continue;
-    // The page may be a part of an app whose server nothing starts.
-    if (place !== '.' && (await hasServerInside(directory))) return undefined;
+    // The pages may be a part of an app whose server nothing starts.
+    if (place === publicName && !isBuilt && (await hasServerInside(directory))) return undefined;
     return { from: index, directories: [place], isNamed: false, spa };
   }
   return undefined;
 }
 
-/** Returns true if the package.json of a directory inside an app names a package for servers. */
+/** Directory of pages that a server in another directory may serve. */
+export const publicName = 'public';
+
+/** Returns true if a directory inside an app has a server of its own, other than functions that a cloud calls. */
 async function hasServerInside(directory: string): Promise<boolean> {
   for (const name of await directoriesIn(directory)) {
-    const text = await textOf(directory, join(name, 'package.json'));
-    if ([...serverPackages].some((each) => text.includes(`"${each}":`))) return true;
+    const inside = await readManifest(directory, name).catch((error: unknown) => {
+      // A broken package.json in there is not the app's.
+      if (!(error instanceof AppError)) throw error;
+      return undefined;
+    });
+    if (hasServerPackage(inside) && !hasAny(inside, ['firebase-functions'])) return true;
   }
   return false;
 }

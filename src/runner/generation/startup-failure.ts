@@ -82,8 +82,8 @@ interface Explanation {
   answer?: string[];
 }
 
-/** Limit of the lines in an error: some errors list every field of an object after their first line. */
-const mostLines = 100;
+/** Limit of the lines of an app that has ended: some errors list every field of an object after their first line. */
+const mostLinesOfEnd = 100;
 
 /**
  * Returns an error for a release that does not start, with the last lines that the app printed, and the beginning of its
@@ -96,7 +96,8 @@ export async function failure(
   { hint, silent = hint, answer = [] }: Explanation,
 ): Promise<AppError> {
   if (!worker.alive) await worker.output.end();
-  const output = worker.output.everything.lines(mostLines);
+  const hasEnded = code === 'boot_exited' || code === 'settle_exited';
+  const output = worker.output.everything.lines(hasEnded ? mostLinesOfEnd : undefined);
   const quoted = [
     ...answer.filter((line) => line !== '').map((line) => `  > ${line}`),
     ...output.map((line) => `  | ${line}`),

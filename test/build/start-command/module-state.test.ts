@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { symlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { planDeploy } from '../../../src/build/plan.ts';
 import { findModuleState } from '../../../src/build/start-command/module-state.ts';
@@ -153,6 +155,27 @@ for (const [name, file] of routes) {
     );
   });
 }
+
+test('"auto" is one worker also if the start is a link, or a large file that a build has written', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const state = 'const all = [];\nexports.add = (each) => {\n  all.push(each);\n};\n';
+  const reason = async (start: string) => {
+    await writeTree(directory, { 'package.json': { scripts: { start } } });
+    return (await resolveWorkers(appSettings(), directory, 4)).reason?.split('. ')[0];
+  };
+  await writeTree(directory, {
+    'www.js': "require('./store');",
+    'store.js': state,
+    'bin/other.js': '',
+    'dist/server.js': `//${'x'.repeat(70_000)}`,
+    'src/server.js': state,
+  });
+  await symlink('../www.js', join(directory, 'bin/www.js'));
+  const found = (file: string) =>
+    `1 worker, not 4: ${file} keeps data in the variable "all", which other workers do not see`;
+  assert.equal(await reason('node bin/www.js'), found('store.js'));
+  assert.equal(await reason('node dist/server.js'), found('src/server.js'));
+});
 
 test('no link and no path out of the app is read, and a hostile app takes little time', async (t) => {
   const directory = await temporaryDirectory(t);
