@@ -46,7 +46,9 @@ export async function explainBoot(
   };
   const inLast = await search(last);
   const known = inLast ?? (await search(whole));
-  const shown = known === undefined ? last : quoted(known === inLast ? last : whole, known.at);
+  // Output that the app has written elsewhere may arrive after the error.
+  const unknown = whole.length > lastLines ? [...answer, ...whole.slice(0, lastLines)] : last;
+  const shown = known === undefined ? unknown : quoted(known === inLast ? last : whole, known.at);
   const message = [
     known === undefined ? first : `${first}: ${known.reason}`,
     ...shown.map(({ mark, text }) => `${mark}${text}`),
