@@ -97,12 +97,77 @@ test('of several lockfiles, the only one that matches package.json counts', asyn
   }
 });
 
+test('a lockfile with Windows line endings is compared', async (t) => {
+  const manifest = { 'package.json': { devDependencies: { ms: '^2.1.0' } } };
+  const windows = (text = '') => text.replaceAll('\n', '\r\n');
+  for (const name of ['yarn.lock', 'pnpm-lock.yaml']) {
+    const other = 'package-lock.json';
+    const found = await detect(t, { ...manifest, [name]: windows(locks[name]), [other]: outdated(other) });
+    assert.equal(found.lockfile, name);
+    const current = { [name]: windows(locks[name]), [other]: windows(locks[other]) };
+    await assert.rejects(detect(t, { ...manifest, ...current }), { code: 'unsupported_package_manager' });
+  }
+});
+
+test('no lockfile is selected if one cannot be compared', async (t) => {
+  const versions = (version: unknown) => JSON.stringify({ dependencies: { ms: { version } } });
+  const npm: [content: string | undefined, range: string, more?: Record<string, string>][] = [
+    ...[null, 5, [], { dependencies: null }, { dependencies: [] }].map((top): [string, string] => [
+      JSON.stringify({ packages: { '': top } }),
+      '^2.1.0',
+    ]),
+    ...['null', '[]', '{"packages": null}', '{"packages": []}', '{"dependencies": 5}'].map(
+      (content): [string, string] => [content, '^2.1.0'],
+    ),
+    ['{"dependencies": {"ms": null}}', '^2.1.0'],
+    [versions(5), '^2.1.0'],
+    [versions('2.1.0'), '1||'.repeat(27_000)],
+    [versions('2.1.0'), '^2.1.0', Object.fromEntries(Array.from({ length: 1100 }, (_, n) => [`a${n}`, '*']))],
+    [`${locks['package-lock.json']}${' '.repeat(8 * 1024 ** 2)}`, '^2.1.0'],
+  ];
+  for (const [content, range, more] of npm) {
+    const dependencies = { ...more, ms: range };
+    const keys = Object.entries(dependencies).map(([name, each]) => `"${name}@${each}":\n`);
+    const files = {
+      'package.json': { dependencies },
+      'package-lock.json': content,
+      'yarn.lock': `# yarn lockfile v1\n${keys.join('')}`,
+    };
+    await assert.rejects(detect(t, files), { code: 'unsupported_package_manager' }, content?.slice(0, 99));
+  }
+});
+
+test('a hostile lockfile takes no time', async (t) => {
+  const length = 1_000_000;
+  const lines = [
+    `  ${':'.repeat(length)}\rx`,
+    `  ${': '.repeat(length / 2)}\rx`,
+    `"${'"'.repeat(length)}\r:`,
+    `a${':'.repeat(length)}\rx`,
+    `${' '.repeat(length)}x: '${"'".repeat(length)}\r`,
+    `a${'@npm:'.repeat(length / 5)}\rx:`,
+  ];
+  const rest = locks['package-lock.json'] ?? '';
+  const start = performance.now();
+  for (const name of ['yarn.lock', 'pnpm-lock.yaml']) {
+    for (const line of lines) {
+      const files = { 'package.json': { dependencies: { ms: '^2.1.0' } }, 'package-lock.json': rest };
+      const found = await detect(t, { ...files, [name]: line });
+      assert.equal(found.lockfile, 'package-lock.json');
+    }
+  }
+  const nested = { 'package-lock.json': '['.repeat(length), 'yarn.lock': locks['yarn.lock'] };
+  await assert.rejects(detect(t, nested), { code: 'unsupported_package_manager' });
+  assert.ok(performance.now() - start < 10_000);
+});
+
 test('formats of lockfiles of earlier package managers are compared with package.json', async (t) => {
   const manifest = { dependencies: { ms: '^2.1.0', '@acme/ui': 'npm:ui@1' } };
   const earlier: Record<string, string> = {
     'package-lock.json':
       '{"lockfileVersion": 1, "dependencies": {"ms": {"version": "2.1.3"}, "@acme/ui": {"version": "npm:ui@1.0.0"}}}',
-    'yarn.lock': '__metadata:\n  version: 8\n\n"@acme/ui@npm:ui@1":\n  version: 1.0.0\n\n"ms@npm:^2.1.0":\n',
+    'yarn.lock':
+      '__metadata:\n  version: 8\n\n? "@acme/ui@npm:ui@1, @acme/ui@npm:ui@2"\n:\n  version: 1.0.0\n\n"ms@npm:^2.1.0":\n',
     'pnpm-lock.yaml':
       "lockfileVersion: 5.4\n\nspecifiers:\n  '@acme/ui': npm:ui@1\n  ms: ^2.1.0\n\npackages:\n",
   };

@@ -76,7 +76,10 @@ function hasDependencies(manifests: Manifest[]): boolean {
   return manifests.some((manifest) => namesOfDependencies(manifest).some((name) => !own.has(name)));
 }
 
-/** Returns the lockfiles of one package manager if only these have the dependencies of package.json; otherwise all. */
+/**
+ * Returns the lockfiles of one package manager if only these have the dependencies of package.json. Returns all otherwise, and if
+ * Sluice cannot compare one.
+ */
 async function withoutOutdated(
   directory: string,
   manifest: Manifest,
@@ -87,7 +90,9 @@ async function withoutOutdated(
   if (families.size < 2 || (named !== undefined && families.has(named.family))) return found;
   const matching: typeof lockfiles = [];
   for (const each of found) {
-    if (matchesManifest(await readLockfile(directory, each[0]), manifest)) matching.push(each);
+    const matches = matchesManifest(await readLockfile(directory, each[0]), manifest);
+    if (matches === undefined) return found;
+    if (matches) matching.push(each);
   }
   return new Set(matching.map(([, family]) => family)).size === 1 ? matching : found;
 }
