@@ -187,6 +187,11 @@ export const publicApps: PublicApp[] = [
     answers: { '/': /The Progressive JavaScript Framework/, '/guide/introduction': /<title>Introduction/ },
   },
   {
+    repository: 'antfu/vitesse',
+    commit: 'de4341d582698d5b67e2e58ded316b25900c8523',
+    answers: { '/': /Opinionated Vite Starter Template/, '/about': /About/ },
+  },
+  {
     repository: 'thedevs-network/kutt',
     commit: 'fc832d7e7243d5472714e17abfe84b908901e1a7',
     refusal: /^ *Set the value: sluice env set kutt JWT_SECRET=/m,
