@@ -156,7 +156,7 @@ test('the choice stays in a major version if there is one', async () => {
 });
 
 test('a hostile request takes no time', async () => {
-  const start = performance.now();
+  const before = process.cpuUsage();
   const texts = [
     '1'.repeat(199),
     '1.'.repeat(99),
@@ -166,5 +166,6 @@ test('a hostile request takes no time', async () => {
     '>=1 '.repeat(49),
   ];
   for (const text of texts) await choose(text);
-  assert.ok(performance.now() - start < 1000);
+  const { user } = process.cpuUsage(before);
+  assert.ok(user < 1e6, `${user} µs`);
 });

@@ -586,12 +586,12 @@ test('a hostile start command is decided in little time', async (t) => {
   for (const part of long) {
     const scripts = { start: part.repeat(16_000 / part.length) };
     const directory = await tree(t, { 'package.json': { scripts } });
-    const from = performance.now();
+    const before = process.cpuUsage();
     await decideStart(directory, appSettings()).catch((error: unknown) => {
       if (!(error instanceof AppError)) throw error;
     });
-    const took = performance.now() - from;
-    assert.ok(took < 1000, `${part}: ${took} ms`);
+    const { user } = process.cpuUsage(before);
+    assert.ok(user < 1e6, `${part}: ${user} µs`);
   }
 });
 
@@ -625,11 +625,12 @@ test('hostile files of process managers are read in little time', async (t) => {
   ];
   for (const [start, more] of files) {
     const directory = await tree(t, { 'package.json': { scripts: { start } }, 'a.js': '', ...more });
-    const from = performance.now();
+    const before = process.cpuUsage();
     await decideStart(directory, appSettings()).catch((error: unknown) => {
       if (!(error instanceof AppError)) throw error;
     });
-    assert.ok(performance.now() - from < 2000, `${Object.keys(more)}: ${performance.now() - from} ms`);
+    const { user } = process.cpuUsage(before);
+    assert.ok(user < 2e6, `${Object.keys(more)}: ${user} µs`);
   }
 });
 
