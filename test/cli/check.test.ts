@@ -37,6 +37,7 @@ const apps: Record<string, Files> = {
     'package.json': { name: 'shell', scripts: { start: 'sh start.sh' } },
   },
   site: { 'index.html': '<h1>hello</h1>', '.env': 'SECRET=1' },
+  public: { 'public/index.html': '<h1>hello</h1>', 'readme.txt': 'hello' },
   member: {
     'package.json': { name: 'top', private: true, workspaces: ['apps/*'] },
     'sluice.json': { root: 'apps/web' },
@@ -133,6 +134,19 @@ health     GET /health must answer 100-499 within 30 s
   const failed = await cli(['check', directory]);
   assert.equal(failed.code, 1);
   assert.match(failed.stderr, /^failed: "start" in package\.json is `python3 app\.py`/);
+});
+
+test('check rejects a home directory before it reads the files, and a directory without an app', async (t) => {
+  const home = await directoryOf(t, { 'shop/server.js': '', 'notes/todo.txt': '' });
+  const rejects = async (directory: string) => {
+    const { code, stderr } = await cli(['check', directory], { env: { HOME: join(home, 'notes') } });
+    assert.equal(code, 1);
+    assert.match(stderr, /^failed: no app in .+\n.*sluice check DIRECTORY/);
+  };
+  await rejects(join(home, 'notes'));
+  await rejects(home);
+  const elsewhere = await cli(['check', home]);
+  assert.match(elsewhere.stderr, /^failed: there is nothing to run.+"root":"shop"/s);
 });
 
 test('check counts only what a deploy uploads', async (t) => {

@@ -3,7 +3,7 @@ import { type CommonOptions, show, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { printRemark } from '../output.ts';
 import type { Preview } from '../preview/preview.ts';
-import { appDirectory, appNameIn } from '../upload/app-directory.ts';
+import { appNameIn, previewDirectory } from '../upload/app-directory.ts';
 
 type CheckOptions = CommonOptions & { app?: string };
 
@@ -32,7 +32,7 @@ async function init(directory: string | undefined, options: CheckOptions): Promi
 }
 
 async function previewOf(directory: string | undefined, { app }: CheckOptions): Promise<Preview> {
-  const root = await appDirectory(directory);
+  const root = await previewDirectory(directory);
   const { preview } = await import('../preview/preview.ts');
   return preview(root, app ?? (await nameIn(root)), printRemark);
 }

@@ -1,9 +1,12 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { join, resolve, sep } from 'node:path';
+import { directoriesIn } from '../../build/static-site/files.ts';
 import { isName } from '../../config/paths.ts';
 import { readJsonSettings } from '../../config/settings-file.ts';
 import { AppError, hasCode } from '../../errors/app-error.ts';
+import { isMissing } from '../../system/fs/read-file.ts';
 import { UsageError } from '../failure.ts';
 
 /** Files of which every app has at least one. */
@@ -16,6 +19,34 @@ const mark = /^(?:package\.json|sluice\.json|Procfile|index\.html|(?:server|inde
  * @throws UsageError if there is no such directory; AppError `nothing_to_run`
  */
 export async function appDirectory(written = '.'): Promise<string> {
+  const { root, names } = await namesIn(written);
+  if (names.some((name) => mark.test(name))) return root;
+  throw noApp(root, 'deploy');
+}
+
+/**
+ * Returns the absolute path of the directory to plan, of which nothing is sent: an app may also be in a directory inside. Rejects
+ * any other directory, and a home directory, whose many files would be copied.
+ * @param written as on the command line
+ * @throws as `appDirectory` does
+ */
+export async function previewDirectory(written = '.'): Promise<string> {
+  const { root, names: own } = await namesIn(written);
+  if (own.some((name) => mark.test(name))) return root;
+  const isAboveHome = `${homedir()}${sep}`.startsWith(root.endsWith(sep) ? root : `${root}${sep}`);
+  const inside = isAboveHome ? [] : await directoriesIn(root);
+  for (const name of inside) {
+    const names = await readdir(join(root, name)).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+      return [];
+    });
+    if (names.some((each) => mark.test(each))) return root;
+  }
+  throw noApp(root, 'check');
+}
+
+/** Returns a directory and the names in it. @throws UsageError if there is no such directory */
+async function namesIn(written: string): Promise<{ root: string; names: string[] }> {
   const root = resolve(written);
   const names = await readdir(root).catch((error: unknown) => {
     if (existsSync(root) && hasCode(error, 'ENOTDIR'))
@@ -24,13 +55,14 @@ export async function appDirectory(written = '.'): Promise<string> {
     const hint = written.split('@').every(isName) ? `Did you mean --app ${written}?` : '';
     throw new UsageError(`directory ${written} not found`, hint);
   });
-  if (names.some((name) => mark.test(name))) return root;
-  throw new AppError(
+  return { root, names };
+}
+
+function noApp(root: string, command: string): AppError {
+  return new AppError(
     'nothing_to_run',
     `no app in ${root}: it has no package.json, sluice.json, Procfile, index.html or server.js`,
-    {
-      hint: 'Nothing was sent. Name the directory of the app: sluice deploy DIRECTORY.',
-    },
+    { hint: `Nothing was sent. Name the directory of the app: sluice ${command} DIRECTORY.` },
   );
 }
 
