@@ -100,8 +100,9 @@ async function hasServerInside(directory: string): Promise<boolean> {
 
 /** Scripts that start an app in production. */
 const startScripts = ['start', 'start:prod', 'start:production', 'serve:prod', 'prod'];
+const endings = ['js', 'ts', 'mjs', 'cjs', 'mts', 'cts'].map((type) => `.${type}`);
 /** Files that start a server by convention. */
-const serverFiles = ['js', 'ts', 'mjs', 'cjs', 'mts', 'cts'].map((type) => `server.${type}`);
+const serverFiles = endings.map((ending) => `server${ending}`);
 
 /** Returns true if an app with a build tool also has a server of its own. */
 async function hasServer(directory: string, manifest: Manifest, { servers }: FoundTool): Promise<boolean> {
@@ -109,7 +110,7 @@ async function hasServer(directory: string, manifest: Manifest, { servers }: Fou
   const starts = startScripts.filter((name) => Object.hasOwn(scripts, name));
   if (starts.some((name) => !servesFiles(name, scripts, servers))) return true;
   if (hasServerPackage(manifest)) return true;
-  for (const name of serverFiles) if (await isFile(join(directory, name))) return true;
+  if ((await firstOf(directory, serverFiles)) !== undefined) return true;
   return /^web\s*:/m.test(await textOf(directory, 'Procfile'));
 }
 
@@ -123,16 +124,21 @@ const limits = { scripts: 300, length: 4096, depth: 5, together: 8 };
 
 /** Returns true if a script ends with a server of files, such as the one of a build tool for previews, or starts nothing. */
 function servesFiles(name: string, scripts: Manifest['scripts'], servers: RegExp, depth = 0): boolean {
-  const last = commandsOf(scripts[name] ?? '').at(-1) ?? '';
-  const next = /^(?:npm|pnpm|yarn|bun) (?:run |run-script )?([\w:.-]+)$/.exec(last)?.[1];
-  if (next !== undefined && Object.hasOwn(scripts, next))
-    return depth < limits.depth && servesFiles(next, scripts, servers, depth + 1);
+  const last = lastCommand(name, scripts, depth);
   const together = /^(?:run-p|npm-run-all (?:-p|--parallel)) ([\w:. -]+)$/.exec(last)?.[1]?.split(' ') ?? [];
   const serves = (script: string) => servesFiles(script, scripts, servers, limits.depth);
   if (together.length > 0 && together.length <= limits.together && depth < limits.depth)
     return together.some(serves) && together.every((script) => serves(script) || isWatcher(scripts[script]));
   const command = last.replace(optionsFirst, '$1');
   return [last, command].some((each) => servers.test(each) || fileServers.test(each) || noStart.test(each));
+}
+
+/** Returns the last command of a script, also of the script that it runs. */
+function lastCommand(name: string, scripts: Manifest['scripts'], depth = 0): string {
+  const last = commandsOf(scripts[name] ?? '').at(-1) ?? '';
+  const next = /^(?:npm|pnpm|yarn|bun) (?:run |run-script )?([\w:.-]+)$/.exec(last)?.[1];
+  const isFollowed = next !== undefined && Object.hasOwn(scripts, next) && depth < limits.depth;
+  return isFollowed ? lastCommand(next, scripts, depth + 1) : last;
 }
 
 /** Options between a program and its subcommand, as in `react-scripts --openssl-legacy-provider start`. */
@@ -180,10 +186,39 @@ async function findTool(directory: string, manifest: Manifest): Promise<FoundToo
   const build = commandsOf(manifest.scripts['build'] ?? '').join('\n');
   if (tool.script !== undefined && !tool.script.test(build)) return undefined;
   if (tool.option !== undefined && (await matchIn(directory, tool.option)) === undefined) return undefined;
+  if (tool.onlyByStart !== undefined && !(await isByStart(directory, manifest, tool))) return undefined;
   const written = tool.output && (await matchIn(directory, tool.output));
   const spa = tool.spa ?? hasAny(manifest, clientPackages);
   const { name, servers, server } = tool;
   return { name, servers, server, spa, directories: [...outputsOf(written?.[1]), ...tool.directories] };
+}
+
+/** Returns true if `start` runs the server of a tool, and no other file may start the app. */
+async function isByStart(
+  directory: string,
+  { scripts, main = '' }: Manifest,
+  { servers, onlyByStart }: StaticTool,
+): Promise<boolean> {
+  const command = lastCommand('start', scripts);
+  if (!servers.test(command)) return false;
+  // `npm init` writes a file of a site as "main".
+  const others = /^(?:\.\/)?gulpfile\b|\.html$/.test(main) ? [] : withEndings(main);
+  const usual = ['server', 'index', 'app'].flatMap(withEndings);
+  if ((await firstOf(directory, [...others, ...usual])) !== undefined) return false;
+  const [, path] = /^node (\S+)/.exec(command) ?? [];
+  if (path === undefined) return true;
+  const script = await firstOf(directory, withEndings(path));
+  return script !== undefined && onlyByStart?.test(await textOf(directory, script)) === true;
+}
+
+function withEndings(path: string): string[] {
+  return path === '' ? [] : [path, ...endings.map((ending) => `${path}${ending}`)];
+}
+
+/** Returns the first file that exists. */
+async function firstOf(directory: string, names: string[]): Promise<string | undefined> {
+  for (const name of names) if (await isFile(join(directory, name))) return name;
+  return undefined;
 }
 
 /** Returns the tool that a script runs, which may be installed on the machine of the developer. */

@@ -18,6 +18,11 @@ export interface StaticTool {
   server?: { file: string; command: string };
   /** script without which the tool writes a server */
   script?: RegExp;
+  /**
+   * The tool is also a proxy in front of servers: it counts only if `start` is one of `servers` and no other file starts the app.
+   * A file that `start` runs with Node.js has this text.
+   */
+  onlyByStart?: RegExp;
   /** text in a configuration file that names the output directory: its first group */
   output?: { files: string[]; pattern: RegExp };
 }
@@ -275,8 +280,10 @@ export const staticTools: StaticTool[] = [
     // Serves a site that scripts of the app or gulp write.
     name: 'Browsersync',
     packages: ['browser-sync'],
-    directories: ['dist', 'build', '_site', 'public', '.'],
+    directories: ['dist', 'build', '_site', 'public'],
     spa: false,
+    unless: ['gulp-nodemon', 'gulp-develop-server', 'gulp-live-server', 'gulp-express'],
+    onlyByStart: /\bbrowser-sync\b/,
     servers: /^(?:node (?:\.\/)?scripts\/start\b|gulp(?: (?:watch|serve|dev|default)\b|$))/,
   },
 ];

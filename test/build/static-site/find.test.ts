@@ -159,13 +159,20 @@ const sites: [what: string, files: Files, built: string[], log: string][] = [
   ],
   [
     'scripts with Browsersync',
-    app('browser-sync', { start: 'npm run build && node scripts/start.js' }),
+    {
+      ...app('browser-sync', { start: 'npm run build && node scripts/start' }),
+      'scripts/start.js': "require('browser-sync').create().init({ server: 'dist' });",
+      'src/index.js': '',
+    },
     ['dist'],
     'serves dist (Browsersync)',
   ],
   [
     'gulp with Browsersync',
-    app('browser-sync gulp', { start: 'gulp' }),
+    {
+      ...app('browser-sync gulp', { start: 'npm run go', go: 'gulp' }, { main: 'gulpfile.js' }),
+      'gulpfile.js': '',
+    },
     ['dist'],
     'serves dist (Browsersync)',
   ],
@@ -308,6 +315,29 @@ test('an app with a server does not become a static site before its build', asyn
       const settings = await loadAppSettings(topOf(tree));
       assert.equal(await findStaticSite(tree, await readManifest(tree), settings), undefined);
     });
+  }
+});
+
+test('an app with Browsersync as the proxy of its server starts the server', async (t) => {
+  const listens = 'require("http").createServer().listen(process.env.PORT);';
+  const dev = { dev: 'browser-sync start --proxy localhost:3000' };
+  const script = { start: 'node scripts/start.js' };
+  const rows: [files: Files, starts: string][] = [
+    [{ ...app('browser-sync', dev, { main: 'app.js' }), 'app.js': listens }, 'app.js'],
+    [{ ...app('browser-sync', dev), 'src/index.js': listens }, 'src/index.js'],
+    [{ ...app('browser-sync', script), 'scripts/start.js': listens }, 'scripts/start.js'],
+    [
+      { ...app('browser-sync', { start: 'gulp', prod: 'node web' }), 'web.js': '', 'server.js': '' },
+      'web.js',
+    ],
+    [{ ...app('browser-sync gulp-nodemon', { start: 'gulp', prod: 'node web' }), 'web.js': '' }, 'web.js'],
+  ];
+  for (const [files, starts] of rows) {
+    const tree = await temporaryDirectory(t);
+    await writeTree(tree, { 'public/index.html': '', ...files });
+    const { site, description } = await planDeploy(tree, machine);
+    assert.equal(site, undefined);
+    assert.ok(description.startsWith(`starts with ${starts} `), description);
   }
 });
 
