@@ -1,9 +1,10 @@
 import { dirname, join } from 'node:path';
+import { listens } from './listens.ts';
 import { resolveFile } from './program.ts';
 import { type Project, readText, staysInside } from './project.ts';
 
-/** Text of a file that starts a server itself, or that runs as a program. */
-const starts = /\blisten\b|\brequire\.main\b|\bimport\.meta\.main\b/;
+/** Text of a file that exports something: the main file of an app most often exports nothing. */
+const gives = /\bmodule\.exports\b|\bexports\.|^\s{0,99}export\s/m;
 
 /** Path that a file of JavaScript loads, relative to its directory. */
 const loads = /\b(?:require|import|from)\s{0,9}\(?\s{0,9}["'](\.{1,2}(?:\/[^"'\n]{0,200})?)["']/g;
@@ -17,7 +18,8 @@ const maxPaths = 200;
  * @param library relative to the release, as `program`
  */
 export async function isLibraryOf(project: Project, library: string, program: string): Promise<boolean> {
-  if (library === program || starts.test((await readText(project, library)) ?? 'listen')) return false;
+  if (library === program || !gives.test((await readText(project, library)) ?? '')) return false;
+  if (await listens(project, library)) return false;
   const text = (await readText(project, program)) ?? '';
   let paths = 0;
   for (const [, path = ''] of text.matchAll(loads)) {

@@ -12,10 +12,11 @@ import {
 import { type FoundCommand, followCommand, followScript, NoNodeProgram } from './follow.ts';
 import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { isLibraryOf } from './library.ts';
+import { listens } from './listens.ts';
 import { membersAround, membersHint } from './members.ts';
 import { checkTarget, firstFile, resolveFile } from './program.ts';
 import { type Project, readProcfile, readProject, relativeTo, staysInside } from './project.ts';
-import { servingScript } from './serving-script.ts';
+import { servesByName, servingScripts } from './serving-script.ts';
 import { startsNothing } from './shell.ts';
 import { noteOtherProcesses } from './wrappers.ts';
 
@@ -168,17 +169,26 @@ async function onlyMember(project: Project): Promise<Candidate[]> {
 
 /** Returns the script that serves an app whose `start` runs something else, such as a desktop app; none if no script does. */
 async function serverBeside(project: Project): Promise<string[]> {
-  const script = servingScript(project.manifest);
-  if (script === undefined) return [];
-  try {
-    const found = await followScript(project, script);
-    await checkTarget(project, found);
-    return found.development === null ? [script] : [];
-  } catch (error) {
-    // The error about `start` is the better one.
-    if (isUnsupported(error) || (error instanceof AppError && error.code === 'nothing_to_run')) return [];
-    throw error;
+  for (const script of servingScripts(project.manifest)) {
+    try {
+      const found = await followScript(project, script);
+      await checkTarget(project, found);
+      if (found.development !== null) continue;
+      if (servesByName(script) || (await runsServer(project, found))) return [script];
+    } catch (error) {
+      // The error about `start` is the better one.
+      if (!isUnsupported(error) && !(error instanceof AppError && error.code === 'nothing_to_run'))
+        throw error;
+    }
   }
+  return [];
+}
+
+/** Returns true if a command runs a file that listens, or if its file is not there yet and the app has a package for servers. */
+async function runsServer(project: Project, { target, directory }: FoundCommand): Promise<boolean> {
+  if (target.kind !== 'file' && target.kind !== 'executable') return false;
+  const file = await resolveFile(project.root, join(directory, target.name));
+  return file === undefined ? hasServerPackage(project.manifest) : listens(project, file);
 }
 
 function isUnsupported(error: unknown): error is AppError {

@@ -96,20 +96,28 @@ test('the rules apply in their order', async (t) => {
 });
 
 test('the program of "bin" starts the app if it loads a "main" that starts nothing', async (t) => {
-  const found = async (library: string, program: string) => {
+  const found = async (library: string, program: string, more = {}) => {
     const manifest = { main: 'lib/app', bin: { x: 'bin/x' } };
-    const files = { 'package.json': manifest, 'lib/app.js': library, 'bin/x': program };
+    const files = { 'package.json': manifest, 'lib/app.js': library, 'bin/x': program, ...more };
     const plan = await resolve(t, files);
     return [plan.script, ruleOf(plan)];
   };
   const ofMain = ['lib/app.js', '"main" in package.json'];
   const ofBin = ['bin/x', '"bin" in package.json, because it loads "main" as a library'];
-  assert.deepEqual(await found('', "const app = require('../lib/app');"), ofBin);
-  assert.deepEqual(await found('', "import app from '../lib/app.js';"), ofBin);
-  assert.deepEqual(await found('', "const app = require('..');"), ofBin);
-  assert.deepEqual(await found('', "const app = require('express');"), ofMain);
-  assert.deepEqual(await found('', "const app = require('../../lib/app');"), ofMain);
-  assert.deepEqual(await found('app.listen(1)', "const app = require('../lib/app');"), ofMain);
+  const library = 'module.exports = {};\n';
+  const loads = "const app = require('../lib/app');";
+  assert.deepEqual(await found(library, loads), ofBin);
+  assert.deepEqual(await found('export default {};', "import app from '../lib/app.js';"), ofBin);
+  assert.deepEqual(await found(library, "const app = require('..');"), ofBin);
+  assert.deepEqual(await found(library, "const app = require('express');"), ofMain);
+  assert.deepEqual(await found(library, "const app = require('../../lib/app');"), ofMain);
+  assert.deepEqual(await found(`${library}app.listen(1)`, loads), ofMain);
+  assert.deepEqual(await found(`${library}${' '.repeat(100_000)}app.listen(1)`, loads), ofMain);
+  assert.deepEqual(await found('require("./other").start()', loads), ofMain);
+  const serves = 'exports.start = () => server.listen(process.env.PORT);';
+  const starts = `${library}require("./server").start();`;
+  assert.deepEqual(await found(starts, loads, { 'lib/server.js': serves }), ofMain);
+  assert.deepEqual(await found(starts, loads, { 'lib/server.js': '' }), ofBin);
 });
 
 test('the process "web" of a Procfile starts the app, and a notice has the settings for the others', async (t) => {
@@ -323,6 +331,20 @@ test('a start script that Sluice cannot run is left out for a script that serves
       hint: /\{"start":"npm run server"\}/,
     });
   }
+});
+
+test('a script beside a desktop app starts the app only if its name or its file says that it serves', async (t) => {
+  const started = (scripts: Record<string, string>, files = {}) =>
+    resolve(t, {
+      'package.json': { main: 'main.js', scripts: { start: 'electron .', ...scripts } },
+      ...{ 'main.js': '', 'tools/pack.js': '', 'web.js': "require('./lib/http');", ...files },
+    });
+  const others = { run: 'node tools/pack.js', 'start:win': 'node tools/pack.js', launch: 'electron .' };
+  await assert.rejects(started(others), { code: 'unsupported_start' });
+  assert.equal((await started({ ...others, 'start:server': 'node web' })).script, 'web.js');
+  const web = { ...others, web: 'node web' };
+  await assert.rejects(started(web), { code: 'unsupported_start' });
+  assert.equal((await started(web, { 'lib/http.js': 'server.listen(80)' })).script, 'web.js');
 });
 
 test('a start script that starts nothing counts as absent', async (t) => {

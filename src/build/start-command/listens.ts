@@ -1,0 +1,16 @@
+import { type Project, readText } from './project.ts';
+import { importedSources } from './sources.ts';
+
+/** Text of a file that starts a server itself, or that runs as a program. */
+const starts = /\blisten\b|\brequire\.main\b|\bimport\.meta\.main\b/;
+
+/**
+ * Returns true if a file seems to start a server, or one of the files that it imports does.
+ * @param file relative to the release
+ */
+export async function listens({ root }: Pick<Project, 'root'>, file: string): Promise<boolean> {
+  // The search through imports leaves out larger files.
+  if (starts.test((await readText({ root }, file)) ?? '')) return true;
+  for (const { text } of importedSources(root, [[file]])) if (starts.test(text)) return true;
+  return false;
+}
