@@ -91,9 +91,10 @@ export async function planDeploy(
   const isExec = now === undefined ? command?.target.kind === 'shell' : now.exec !== undefined;
   const ofFirst = isExec ? oneInExecMode : site && oneForSite;
   const fixed = now === undefined ? ofFirst : autoWorkers(now);
+  const files = await startFiles(directory, start.candidates.slice(0, 1));
   const workers =
     (settings.workers === 'auto' ? fixed : undefined) ??
-    (await resolveWorkers(settings, directory, cores, startsIn, startFiles(start)));
+    (await resolveWorkers(settings, directory, cores, startsIn, files));
   checkAffinity(settings, isExec, workers.count);
   const notices = [
     ...node.notices,

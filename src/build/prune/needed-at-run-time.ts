@@ -67,7 +67,7 @@ export async function neededAtRunTime(
   const programs = [...new Set([...start.keep, ...found.programs])];
   const modules = [...new Set([...start.keep, ...found.modules])];
   const named = [...programs, ...modules];
-  const packages = [...modules, ...loadedPackages(tree, start)];
+  const packages = [...modules, ...(await loadedPackages(tree, start))];
   const prefixes: string[] = [];
   for (const { names, files = [], ...needed } of companions) {
     const isNamed = names === undefined || names.some((name) => named.includes(name));

@@ -218,6 +218,18 @@ export async function firstFile(root: string, patterns: string[]): Promise<strin
 /** Limit of the entries of a directory that `*` stands for. */
 const maxEntries = 100;
 
+/** Returns the options of Node.js that the first line of a file names, as in `#!/usr/bin/env node -r esm`. */
+export async function firstLineOptions(project: Project, path: string): Promise<string[]> {
+  try {
+    const { options } = await languageOf(project.root, path);
+    return await withoutSeen(options, project);
+  } catch (error) {
+    // The start reports a file that Node.js cannot read.
+    if (!isMissing(error)) throw error;
+    return [];
+  }
+}
+
 /** Returns how a file runs, by its name or a first line such as `#!/usr/bin/env node`. */
 async function languageOf(
   root: string,

@@ -9,7 +9,7 @@ import { type FoundCommand, followCommand } from './follow.ts';
 import { frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { nothingToRun } from './nothing-to-run.ts';
 import { type Candidate, findCandidates, plainSite } from './order.ts';
-import { checkTarget, firstFile, resolveFile, resolveTarget } from './program.ts';
+import { checkTarget, firstFile, firstLineOptions, resolveFile, resolveTarget } from './program.ts';
 import { compilers } from './programs.ts';
 import { type Project, readProject, relativeTo, staysInside } from './project.ts';
 import { parseCommandLine, startsNothing } from './shell.ts';
@@ -66,12 +66,20 @@ export async function decideStart(directory: string, settings: AppSettings): Pro
   };
 }
 
-/** Returns the files that may start an app, relative to the release; the build may have to write them. */
-export function startFiles({ candidates: [first] }: Pick<StartDecision, 'candidates'>): string[] {
-  if (first === undefined) return [];
-  const { command, files } = first;
-  const ofCommand = command?.target.kind === 'file' ? [join(command.directory, command.target.name)] : [];
-  return [...ofCommand, ...files].filter((path) => !path.includes('*'));
+/**
+ * Returns the files that the starts of an app name, relative to the release: as Node.js finds them, if they exist. The build may
+ * have to write the others.
+ */
+export async function startFiles(
+  root: string,
+  starts: { command: FoundCommand | null; files?: string[] }[],
+): Promise<string[]> {
+  const named = starts.flatMap(({ command, files = [] }) => {
+    if (command?.target.kind !== 'file' && command?.target.kind !== 'executable') return files;
+    return [join(command.directory, command.target.name), ...files];
+  });
+  const inside = named.filter((path) => !path.includes('*') && staysInside(path));
+  return Promise.all(inside.map(async (path) => (await resolveFile(root, path)) ?? path));
 }
 
 /** Returns the directory of the file that starts an app, relative to the release, as far as it is known; '' for the release itself. */
@@ -235,9 +243,9 @@ async function planOf(
   }
   const script = await firstFile(project.root, files);
   const directory = at === '.' ? {} : { directory: at };
-  return script === undefined
-    ? undefined
-    : { ...none, script, ...directory, description: `starts with ${script} (${rule})` };
+  if (script === undefined) return undefined;
+  const nodeArgs = await firstLineOptions(project, script);
+  return { ...none, script, nodeArgs, ...directory, description: `starts with ${script} (${rule})` };
 }
 
 function programPlan(

@@ -10,7 +10,7 @@ async function loaded(t: TestContext, files: Record<string, unknown>, settings =
   const tree = await temporaryDirectory(t);
   await writeTree(tree, files);
   const start = await decideStart(tree, appSettings({ directory: 'app', ...settings }));
-  return loadedPackages(tree, start).sort();
+  return (await loadedPackages(tree, start)).sort();
 }
 
 test('the packages that the files of an app load are found, also in files that its entry loads', async (t) => {
@@ -32,6 +32,36 @@ var e_1 = __importDefault(require("e"));
 `,
   });
   assert.deepEqual(found, ['@scope/a', 'again', 'c', 'e', 'express', 'side-effect', 'webpack-merge']);
+});
+
+test('all packages of a declaration with commas are found, and none that a function in it loads', async (t) => {
+  const found = await loaded(t, {
+    'app/package.json': { scripts: { start: 'node server.js' } },
+    'app/server.js': `
+const isProduction = process.env.NODE_ENV === 'production', express = require('express');
+const a = 1,
+  b = require('b')
+let app = require('c')(), io = require('socket.io')(app)
+var first,
+last = require('class-validator')
+const load = () => require('late'),
+  other = function () { const x = require('later'); };
+const object = {
+  method() {
+    const y = require('latest');
+  },
+};
+`,
+  });
+  assert.deepEqual(found, ['b', 'c', 'class-validator', 'express', 'socket.io']);
+});
+
+test('the start is found as the system or Node.js finds it', async (t) => {
+  const load = "#!/usr/bin/env node\nconst e = require('express');\n";
+  const executable = { scripts: { start: './bin/serve' } };
+  assert.deepEqual(await loaded(t, { 'app/package.json': executable, 'app/bin/serve': load }), ['express']);
+  const main = { main: 'lib/app.js', scripts: { start: 'node .' } };
+  assert.deepEqual(await loaded(t, { 'app/package.json': main, 'app/lib/app.js': load }), ['express']);
 });
 
 test('packages for development, types and text are not found', async (t) => {
@@ -61,7 +91,7 @@ test('the files of background processes and of conventional names count, and tho
 });
 
 test('the search through a hostile file takes linear time', async (t) => {
-  const line = { import: 'import a\n', const: 'const a\n', nested: 'const a = a(a(a(a(\n' };
+  const line = { import: 'import a\n', const: 'const a\n', nested: 'const a = a(a(a(a(\n', list: 'var ,\n' };
   for (const text of Object.values(line)) {
     const files = { 'app/package.json': {}, 'app/index.js': text.repeat(6000) };
     const before = process.cpuUsage();

@@ -229,6 +229,7 @@ test('the search begins at the file that the start runs, also without an extensi
   const nodes = { own: '26.8.2', list: async () => [] };
   const manifests = [
     { scripts: { start: 'node ./bin/run' } },
+    { scripts: { start: './bin/run' } },
     { main: 'lib/store.js' },
     { main: 'lib/store.js', bin: 'bin/run' },
   ];

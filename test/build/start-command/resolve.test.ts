@@ -347,6 +347,13 @@ test('a script beside a desktop app starts the app only if its name or its file 
   assert.equal((await started(web, { 'lib/http.js': 'server.listen(80)' })).script, 'web.js');
 });
 
+test('options of Node.js in the first line of a file without a command apply', async (t) => {
+  const script = '#!/usr/bin/env -S node -r ./hook.js\n';
+  const files = { 'package.json': { bin: './bin/app' }, 'bin/app': script, 'hook.js': '' };
+  const { script: run, nodeArgs } = await resolve(t, files);
+  assert.deepEqual([run, nodeArgs], ['bin/app', ['-r', './hook.js']]);
+});
+
 test('a start script that starts nothing counts as absent', async (t) => {
   for (const start of [
     'echo "no start" && exit 1',
