@@ -148,7 +148,7 @@ test('a hostile lockfile takes no time', async (t) => {
     `a${'@npm:'.repeat(length / 5)}\rx:`,
   ];
   const rest = locks['package-lock.json'] ?? '';
-  const start = performance.now();
+  const before = process.cpuUsage();
   for (const name of ['yarn.lock', 'pnpm-lock.yaml']) {
     for (const line of lines) {
       const files = { 'package.json': { dependencies: { ms: '^2.1.0' } }, 'package-lock.json': rest };
@@ -158,7 +158,8 @@ test('a hostile lockfile takes no time', async (t) => {
   }
   const nested = { 'package-lock.json': '['.repeat(length), 'yarn.lock': locks['yarn.lock'] };
   await assert.rejects(detect(t, nested), { code: 'unsupported_package_manager' });
-  assert.ok(performance.now() - start < 10_000);
+  const { user } = process.cpuUsage(before);
+  assert.ok(user < 5e6, `${user} µs`);
 });
 
 test('formats of lockfiles of earlier package managers are compared with package.json', async (t) => {
