@@ -22,12 +22,14 @@ const { Socket } = require('node:net');
 function openChannel(fd, on) {
   const socket = new Socket({ fd, readable: true, writable: true });
   socket.unref();
-  socket.setEncoding('utf8');
-  let rest = '';
+  let rest = Buffer.alloc(0);
 
-  const receive = (/** @type {string} */ text) => {
-    const lines = (rest + text).split('\n');
-    rest = /** @type {string} */ (lines.pop());
+  const receive = (/** @type {Buffer} */ bytes) => {
+    rest = Buffer.concat([rest, bytes]);
+    const end = rest.lastIndexOf('\n');
+    if (end === -1) return;
+    const lines = rest.toString('utf8', 0, end).split('\n');
+    rest = rest.subarray(end + 1);
     for (const line of lines) on.message(JSON.parse(line));
   };
   socket.on('data', receive);
@@ -72,15 +74,15 @@ function offerSend(sent) {
 
 /**
  * @param {number} fd a socket that does not block
- * @returns {string} unread text that has arrived: some short messages at most
+ * @returns {Buffer} unread bytes that have arrived: some short messages at most
  */
 function readRest(fd) {
   const chunk = Buffer.alloc(64 * 1024);
   try {
-    return chunk.toString('latin1', 0, readSync(fd, chunk));
+    return chunk.subarray(0, readSync(fd, chunk));
   } catch {
     // Nothing more has arrived yet, or the other end is gone.
-    return '';
+    return chunk.subarray(0, 0);
   }
 }
 

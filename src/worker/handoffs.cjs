@@ -1,7 +1,6 @@
 'use strict';
 
 const { fstatSync } = require('node:fs');
-const { withOwnLoader } = require('./own-loader.cjs');
 
 /** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {InstanceType<typeof import('./handoff.cjs').Handoff>} Handoff */
@@ -106,7 +105,7 @@ function inodesOf({ take, give }) {
 let loaded;
 
 function handoffClass() {
-  loaded ??= withOwnLoader(() => require('./handoff.cjs').Handoff);
+  loaded ??= require('./handoff.cjs').Handoff;
   return loaded;
 }
 

@@ -1,7 +1,6 @@
 'use strict';
 
 const net = require('node:net');
-const { withOwnLoader } = require('./own-loader.cjs');
 const { protocolOf, speaksHttp } = require('./protocol.cjs');
 
 /** @import { AddressInfo, Server } from 'node:net' */
@@ -111,7 +110,7 @@ function interceptListen(wanted, on) {
     if (isWatched) return;
     isWatched = true;
     // Node.js has loaded this module by now: each `listen` needs it to find out if this process is a primary.
-    const cluster = withOwnLoader(() => require('node:cluster'));
+    const cluster = require('node:cluster');
     if (Object.keys(cluster.workers ?? {}).length > 0) on.forked();
     else cluster.once('fork', () => on.forked());
   }
@@ -219,7 +218,7 @@ function haveSameHandle(one, other) {
 function callFor(server, [address, port, family, backlog, , flags], key) {
   if (server._handle !== null) return calls.get(server._handle) ?? callWithHandle(server, backlog);
   if (port === -1 && family === -1) {
-    const { callForPath } = withOwnLoader(() => require('./unix-socket.cjs'));
+    const { callForPath } = require('./unix-socket.cjs');
     const create = (/** @type {string} */ path) => createHandle(path, -1, -1);
     return callForPath({ server, path: address, backlog, key, createHandle: create });
   }

@@ -2,7 +2,6 @@
 
 const { offerSend } = require('./channel.cjs');
 const { interceptListen } = require('./listen.cjs');
-const { withOwnLoader } = require('./own-loader.cjs');
 const { limitPrinting } = require('./printing.cjs');
 
 /** @import { ExecBoot, MemberGreeting, ToMember, ToWorker } from '../protocol/worker.ts' */
@@ -28,7 +27,7 @@ function becomeMember(boot) {
   let isReported = false;
   const member = () => {
     if (worker !== undefined) return worker;
-    const { Worker } = withOwnLoader(() => require('./worker.cjs'));
+    const { Worker } = require('./worker.cjs');
     worker = new Worker(boot);
     if (isReported) worker.hear('ready');
     join(worker);
@@ -65,7 +64,7 @@ function watchReports(sent) {
 /** @param {Worker} worker @param {number} [pause] before another attempt, in ms */
 function join(worker, pause = retryPause.first) {
   const { key, secret, orphanSocket } = worker.boot;
-  const { connectToRunner } = withOwnLoader(() => require('./runner-socket.cjs'));
+  const { connectToRunner } = require('./runner-socket.cjs');
   /** @type {any} */
   let Pipe;
   /** @type {any[]} handles of the listening socket */

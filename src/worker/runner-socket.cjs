@@ -51,7 +51,7 @@ function connectToRunner(path, on) {
   const { destroy } = socket;
   let isConnected = false;
   socket.destroy = function destroyOnceRead(error) {
-    if (isConnected && !this.destroyed) receive(readRest(pipe.fd), undefined);
+    if (isConnected && !this.destroyed) receive(readRest(pipe.fd).toString(), undefined);
     return destroy.call(this, error);
   };
   // The 'close' event follows.

@@ -4,7 +4,6 @@ const { closeSync } = require('node:fs');
 const { openChannel } = require('./channel.cjs');
 const { Handoffs } = require('./handoffs.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
-const { withOwnLoader } = require('./own-loader.cjs');
 const { limitPrinting } = require('./printing.cjs');
 const { protocolOf, serves, speaksHttp } = require('./protocol.cjs');
 const { translateStopSignal } = require('./stop-signal.cjs');
@@ -138,7 +137,7 @@ class Worker {
   /** @param {Listen} call for a port besides the app's own */
   listenBesides(call) {
     if (this.#otherPorts === undefined) {
-      const { OtherPorts } = withOwnLoader(() => require('./other-ports.cjs'));
+      const { OtherPorts } = require('./other-ports.cjs');
       this.#otherPorts = new OtherPorts();
       if (this.state === 'open' || this.#opensLater !== undefined) this.#otherPorts.open();
     }
@@ -523,14 +522,14 @@ function startWorker(boot) {
  * a worker may outlive the version of Sluice that started it, and its files.
  */
 function lazy() {
-  loaded ??= withOwnLoader(() => ({
+  loaded ??= {
     ...require('./acceptor.cjs'),
     ...require('./connections.cjs'),
     ...require('./drain.cjs'),
     ...require('./health-report.cjs'),
     ...require('./leave.cjs'),
     ...require('./orphan.cjs'),
-  }));
+  };
   return loaded;
 }
 
