@@ -121,7 +121,7 @@ function isBuilt(
   return preBuild === undefined && postBuild === undefined && builds.length === 0 && build === undefined;
 }
 
-/** Completes the start of a release that is not built, as its deploy will: whatever fails then fails now. */
+/** Completes the start of a release that is not built, so that `sluice check` reports the errors of its deploy. */
 async function startNow(directory: string, settings: ReleaseSettings, decision: StartDecision) {
   await completeBackground(directory, settings, decision);
   return completeStart(directory, settings, decision);

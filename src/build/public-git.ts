@@ -14,8 +14,8 @@ const settings = hosts.flatMap((host) =>
 );
 
 /**
- * Returns the variables with which git fetches dependencies over HTTPS where package.json or the lockfile names ssh: for ssh, also a
- * public repository needs a key. Returns none if the user has keys, or if the app has variables of git of its own.
+ * Returns the variables with which git uses HTTPS where package.json or the lockfile names ssh: over ssh, even a public repository
+ * needs a key. Returns none if the user has keys, or if the app sets its own variables for git.
  * @param home directory of the user that builds; undefined for the user of an app, who has no keys
  */
 export function publicGitOverHttps(

@@ -45,8 +45,8 @@ export function baseEnvironment(
 }
 
 /**
- * Returns a PATH without the directories that npm adds for the scripts it starts: the programs of the package and its parents, then
- * a `node-gyp` that does nothing and reports success without a variable of that npm.
+ * Returns a PATH without the directories that npm adds for its scripts: the programs of the package and its parents, and a
+ * directory with a `node-gyp` that, without the variables of that npm, compiles nothing and reports success.
  */
 function withoutPathOfNpm(path: string): string {
   const entries = path.split(delimiter);
@@ -68,7 +68,7 @@ const buildDefaults = {
   HUSKY: '0',
   LEFTHOOK: '0',
   SKIP_INSTALL_SIMPLE_GIT_HOOKS: '1',
-  // It weighs several hundred megabytes, and only runs tests.
+  // The program of Cypress weighs several hundred megabytes, and only runs tests.
   CYPRESS_INSTALL_BINARY: '0',
 };
 

@@ -74,7 +74,7 @@ export class Deployment extends Progress implements QueuedDeploy {
     super.log(masked);
   }
 
-  /** Reports a notice, once: the plan and the build may find the same. */
+  /** Reports a notice once, because the plan and the build may find the same notice. */
   notice(notice: Notice): void {
     if (this.notices.some((known) => isDeepStrictEqual(known, notice))) return;
     this.notices.push(notice);

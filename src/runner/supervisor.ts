@@ -339,7 +339,7 @@ export class AppSupervisor {
     }
   }
 
-  /** Lets clients wait until a worker accepts, instead of being refused. */
+  /** Lets clients wait until a worker accepts; without this, their connections are refused. */
   async #letClientsWait(): Promise<void> {
     try {
       await this.#port?.listen();

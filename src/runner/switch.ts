@@ -51,7 +51,7 @@ export async function switchTraffic(
   environment.activate(next);
   const wait = orphans.serving(key);
   await next.open({ wait });
-  // Workers that stand still accept later. Without an older worker, nobody has made the socket listen yet.
+  // A worker whose event loop does not run accepts later. Without an older worker, the socket does not listen yet.
   if (!next.pool.isOpen) await environment.letClientsWait();
   const pauseMs = performance.now() - start;
 
@@ -84,7 +84,7 @@ export interface SwitchedEnvironment {
   handoff(): Handoff | undefined;
   /** returns the path by which a file in the environment's directory is safe to use */
   safePath(path: string): string;
-  /** lets clients wait until a worker accepts, instead of being refused; never throws */
+  /** lets clients wait until a worker accepts; without this, their connections are refused; never throws */
   letClientsWait(): Promise<void>;
   /** makes a generation the active one, in memory */
   activate(generation: Generation): void;

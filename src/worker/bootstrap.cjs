@@ -26,7 +26,7 @@ function loaderOfNode() {
 
 /**
  * The `require` of the modules of Sluice in this process. Apps and packages such as esm replace the loader of Node.js before Sluice
- * loads its last modules. This one is also faster, because it looks for no other file.
+ * loads its last modules. This function is also faster, because it looks for no other file.
  * @param {string} name of Node.js, or of a file in this directory
  */
 function requireOwn(name) {

@@ -21,7 +21,7 @@ test('of thirty public apps, at most a tenth need a setting', () => {
 });
 
 for (const app of publicApps.filter(({ repository }) => chosen.test(repository))) {
-  test(`${app.repository} ${app.refusal === undefined ? 'is live' : 'is refused with the next step'}, pushed as it is`, async (t) => {
+  test(`${app.repository} ${app.refusal === undefined ? 'is live' : 'is rejected with the next step'}, pushed as it is`, async (t) => {
     const checkout = await Checkout.create(t);
     const fetched = await checkout.try(
       'fetch',

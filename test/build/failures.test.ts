@@ -133,12 +133,12 @@ const installs: Row[] = [
   ],
   [
     'npm error ssh: Could not resolve hostname github.com: Name or service not known',
-    'a dependency comes from a git repository on github.com, and the server does not find this host',
+    'a dependency comes from a git repository on github.com, but the server cannot resolve this host name',
     'getent hosts github.com',
   ],
   [
     "npm error fatal: unable to access 'https://github.com/owner/name.git/': Could not resolve host: github.com",
-    'a dependency comes from a git repository on github.com, and the server does not find this host',
+    'a dependency comes from a git repository on github.com, but the server cannot resolve this host name',
     'getent hosts github.com',
   ],
   ['npm error syscall spawn git', 'git is missing on the server', 'apt-get install git'],
@@ -175,7 +175,7 @@ const installs: Row[] = [
   ],
   [
     "➤ YN0001: │   fatal: unable to access 'https://github.com/electron/node-gyp.git/': Could not resolve host: github.com",
-    'a dependency comes from a git repository on github.com, and the server does not find this host',
+    'a dependency comes from a git repository on github.com, but the server cannot resolve this host name',
     'getent hosts github.com',
   ],
   [
@@ -185,12 +185,12 @@ const installs: Row[] = [
   ],
   [
     'npm error path /app/node_modules/driver\nnpm error command failed\nnpm error command sh -c node ./download.js\nnpm error Error: getaddrinfo ENOTFOUND files.example',
-    'the install script of a package does not find the host files.example',
+    'the install script of a package cannot resolve the host name files.example',
     'HTTPS_PROXY',
   ],
   [
     'node_modules/driver postinstall: Error: getaddrinfo ENOTFOUND files.example',
-    'the install script of a package does not find the host files.example',
+    'the install script of a package cannot resolve the host name files.example',
     'HTTPS_PROXY',
   ],
   ['npm error code EAI_AGAIN', 'the name of a registry was not found', 'resolv.conf'],

@@ -72,7 +72,7 @@ const buildScript = `
   fs.writeFileSync('node_modules/.generated/client.js', 'module.exports = 1;\\n');
 `;
 
-/** Native addon that is the version of the Node.js whose headers have compiled it. */
+/** Native addon that exports the version of the Node.js headers that compiled it. */
 const addon = `
   #include <node_api.h>
   #include <node_version.h>
@@ -82,7 +82,7 @@ const addon = `
     return version;
   }
 `;
-/** Names an address without headers: only those in the package of Node.js can compile the addon. */
+/** Address without headers: the addon compiles only with the headers in the package of Node.js. */
 const withoutHeaders = { npm_config_disturl: 'http://127.0.0.1:9/' };
 
 async function writeApp(

@@ -214,7 +214,7 @@ test('a worker whose event loop stands still is replaced, and the other worker a
   );
 });
 
-test('a client of a first worker that stands still at the switch waits until it turns its event loop again', async (t) => {
+test('a client waits for a first worker whose event loop does not run at the switch', async (t) => {
   const runner = await TestRunner.start(t);
   const unfit = join(runner.paths.home, 'unfit');
   await writeFile(unfit, 'hangs');

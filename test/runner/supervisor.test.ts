@@ -371,7 +371,7 @@ test('a new worker whose event loop stands still delays the switch by a second, 
   assert.equal(stuck.handle.state, 'open');
 });
 
-test('clients wait for a first worker whose event loop stands still at the switch', async (t) => {
+test('clients wait for a first worker whose event loop does not run at the switch', async (t) => {
   const { fakes, start, supervisor, port } = await startSupervisor(t);
   const first = await start({ workers: 1 });
   fakes.last(0).isStuck = true;

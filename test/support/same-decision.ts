@@ -119,7 +119,9 @@ function assertSameStart({ open, start, workers, settings }: Preview, record: Re
 
 /** Returns true if the build may have led to this start. @param reason why the start was open */
 function isPossible(actual: string, shown: string, reason: string): boolean {
-  const named = /^The build decides which file starts the app, .*: (.+)\.$/.exec(reason)?.[1]?.split(', ');
+  const names =
+    /^The build decides which file starts the app: the first that exists of (.+), or else an index\.html\.$/;
+  const named = names.exec(reason)?.[1]?.split(', ');
   if (named !== undefined)
     return actual.startsWith('serves ') || named.some((file) => startsWith(actual, file));
   if (reason === 'The build decides which file starts the app.') return true;

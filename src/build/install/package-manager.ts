@@ -70,7 +70,7 @@ export async function detectPackageManager(
   };
 }
 
-/** Returns true if a package depends on another one than those in the list. */
+/** Returns true if a package depends on a package that is not in the list. */
 function hasDependencies(manifests: Manifest[]): boolean {
   const own = new Set(manifests.map(({ name }) => name));
   return manifests.some((manifest) => namesOfDependencies(manifest).some((name) => !own.has(name)));
@@ -103,7 +103,7 @@ function outdatedNotices(outdated: string[], used = ''): Notice[] {
   return [
     {
       code: 'outdated_lockfile',
-      message: `Sluice installs from ${used}: of several lockfiles, only this one matches package.json`,
+      message: `Sluice installs from ${used}, because no other lockfile matches package.json`,
       hint: `Delete ${names}.`,
     },
   ];

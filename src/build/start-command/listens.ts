@@ -5,11 +5,11 @@ import { importedSources } from './sources.ts';
 const starts = /\blisten\b|\brequire\.main\b|\bimport\.meta\.main\b/;
 
 /**
- * Returns true if a file seems to start a server, or one of the files that it imports does.
+ * Returns true if a file, or a file that it imports, seems to start a server.
  * @param file relative to the release
  */
 export async function listens({ root }: Pick<Project, 'root'>, file: string): Promise<boolean> {
-  // The search through imports leaves out larger files.
+  // The search through imports leaves out large files, so the file itself is searched first.
   if (starts.test((await readText({ root }, file)) ?? '')) return true;
   for (const { text } of importedSources(root, [[file]])) if (starts.test(text)) return true;
   return false;

@@ -3,7 +3,7 @@ import { changedOne, collection, fields, name } from './module-state.ts';
 
 /** Class whose objects keep data. */
 interface KeepingClass {
-  /** in lower case, because a module may import the class by a name of its own */
+  /** in lower case, because a module may import the class of db.js as `Db` or `DB` */
   name: string;
   /** field that keeps the data */
   field: string;
@@ -13,14 +13,14 @@ const declared = new RegExp(
   `^(?:export (?:default )?|(?:module\\.)?exports(?:\\.${name})? = )?(?:abstract )?class\\b(?: (?!extends\\b)(${name}))?`,
   'gm',
 );
-/** Assignments in a constructor, of a collection. */
+/** Assignment of a collection to a field, in a constructor. */
 const assigned = new RegExp(`^[ \\t]+this\\.(#?${name}) = (?:${collection})`, 'gm');
 const made = new RegExp(
   `^(?:export )?(?:default |(?:const|let|var) ${name}(?:: ?${name})? = |(?:module\\.)?exports(?:\\.${name})? = )new (?:${name}\\.)?(${name})`,
   'gm',
 );
 
-/** Returns the classes of a module of which a method changes a collection of the object. */
+/** Returns the classes of a module with a method that changes a collection of its object. */
 export function keepingClasses({ path, text }: { path: string; text: string }): KeepingClass[] {
   const starts = [...text.matchAll(declared)];
   return starts.flatMap(({ index, 1: its = basename(path).replace(/\..*$/, '') }, at) => {
@@ -32,7 +32,7 @@ export function keepingClasses({ path, text }: { path: string; text: string }): 
   });
 }
 
-/** Returns the names of the classes, in lower case, of which a module makes an object while it loads. */
+/** Returns the names, in lower case, of the classes that a module instantiates while it loads. */
 export function madeWhileLoading(text: string): string[] {
   return [...text.matchAll(made)].map(([, its = '']) => its.toLowerCase());
 }

@@ -176,7 +176,7 @@ async function serverBeside(project: Project): Promise<string[]> {
       if (found.development !== null) continue;
       if (servesByName(script) || (await runsServer(project, found))) return [script];
     } catch (error) {
-      // The error about `start` is the better one.
+      // The error about `start` explains more.
       if (!isUnsupported(error) && !(error instanceof AppError && error.code === 'nothing_to_run'))
         throw error;
     }

@@ -97,8 +97,12 @@ async function ecosystem(file: string, trail: Trail, source: CommandSource): Pro
   }
   if (app.computed.length > 0) {
     const names = app.computed.map((name) => `"${name}"`).join(', ');
-    const why = `Sluice does not run ${file}, and so has no value of ${names}`;
-    throw unsupportedStart(source, why, `${ecosystemHint(command)} Complete the command by ${names}.`);
+    const why = `Sluice does not run ${file}, so it does not know the values of ${names}`;
+    throw unsupportedStart(
+      source,
+      why,
+      `${ecosystemHint(command)} Add the values of ${names} to the command.`,
+    );
   }
   const cwd = app.cwd === ownDirectory ? dirname(file) : app.cwd;
   if (cwd !== undefined) changeDirectory(trail, cwd, source);

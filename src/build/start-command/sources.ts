@@ -47,7 +47,7 @@ export function* importedSources(
       seen.add(path);
       const text = readInside(root, path, Math.min(left, most.bytesEach));
       left -= text?.length ?? 0;
-      // A large file is most often the output of a build. Its source may have a path that follows.
+      // A large file is most often build output. A later path may be its source.
       if (text !== undefined) return { path, text };
     }
     return undefined;

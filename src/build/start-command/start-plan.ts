@@ -129,8 +129,7 @@ export async function openStart(
   const isThere = (await resolveFile(directory, file)) !== undefined;
   if (isThere && command?.target.kind !== 'executable') return undefined;
   if (command !== null) return `The build must write ${file}.`;
-  const orSite = 'if there is none, an index.html';
-  return `The build decides which file starts the app, the first of these, or ${orSite}: ${named.join(', ')}.`;
+  return `The build decides which file starts the app: the first that exists of ${named.join(', ')}, or else an index.html.`;
 }
 
 /** Returns the files that a candidate names, relative to the release. */

@@ -9,7 +9,7 @@ import { filesOf, importedSources } from './sources.ts';
 /** Files that start an app without a word in package.json, and sources of a file that the build writes. */
 const usualEntries = ['server', 'index', 'app', 'main', 'src/server', 'src/index', 'src/app', 'src/main'];
 
-/** Code of an app with which only one process answers correctly, and the clause that follows the file. */
+/** Code that works only with one process. `because` is the clause that follows the path of the file. */
 const onlyOneProcess: { code: RegExp; because: string }[] = [
   {
     code: /\b(?:from|require\(|import\()\s*['"]node:sqlite['"]/,
@@ -17,14 +17,14 @@ const onlyOneProcess: { code: RegExp; because: string }[] = [
   },
   {
     code: /\b(?:net|tls|dgram)\.create(?:Server|Socket)\(/,
-    because: 'opens another port, whose clients other workers do not see',
+    because: 'opens another port, and other workers do not see the clients of this port',
   },
 ];
 
 /**
- * Returns a clause that names a file of the app for which only one process answers correctly, such as one that keeps data in
- * memory; undefined if there is no such file among those that the entry imports or that a framework runs for requests. Takes some
- * milliseconds, whatever the app contains.
+ * Returns a clause that names a file which works only with one process, such as a file that keeps data in memory; undefined if
+ * there is none. Searches the files that the entry imports and those that a framework runs for requests. Takes some milliseconds,
+ * whatever the app contains.
  * @param files files that may start the app, relative to `directory`
  * @throws AppError `invalid_settings`
  */

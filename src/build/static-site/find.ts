@@ -75,7 +75,7 @@ export async function findPlainSite(
   for (const place of isBuilt ? [...usualOutputs, publicName, '.'] : ['.', publicName, ...usualOutputs]) {
     const index = join(place, indexName);
     if (!(await isFile(join(directory, index)))) continue;
-    // The pages may be a part of an app whose server nothing starts.
+    // The pages may belong to an app whose server no rule finds.
     if (place === publicName && !isBuilt && (await hasServerInside(directory))) return undefined;
     return { from: index, directories: [place], isNamed: false, spa };
   }
@@ -85,11 +85,11 @@ export async function findPlainSite(
 /** Directory of pages that a server in another directory may serve. */
 export const publicName = 'public';
 
-/** Returns true if a directory inside an app has a server of its own, other than functions that a cloud calls. */
+/** Returns true if a directory inside an app has its own server. Cloud functions do not count. */
 async function hasServerInside(directory: string): Promise<boolean> {
   for (const name of await directoriesIn(directory)) {
     const inside = await readManifest(directory, name).catch((error: unknown) => {
-      // A broken package.json in there is not the app's.
+      // A broken package.json there does not belong to the app.
       if (!(error instanceof AppError)) throw error;
       return undefined;
     });

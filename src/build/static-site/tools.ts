@@ -19,8 +19,8 @@ export interface StaticTool {
   /** script without which the tool writes a server */
   script?: RegExp;
   /**
-   * The tool is also a proxy in front of servers: it counts only if `start` is one of `servers` and no other file starts the app.
-   * A file that `start` runs with Node.js has this text.
+   * Text that a file must contain if `start` runs the file with Node.js. Set for a tool that is also a proxy in front of servers:
+   * the tool counts only if `start` matches `servers` and no other file starts the app.
    */
   onlyByStart?: RegExp;
   /** text in a configuration file that names the output directory: its first group */

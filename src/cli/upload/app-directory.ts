@@ -25,8 +25,8 @@ export async function appDirectory(written = '.'): Promise<string> {
 }
 
 /**
- * Returns the absolute path of the directory to plan, of which nothing is sent: an app may also be in a directory inside. Rejects
- * any other directory, and a home directory, whose many files would be copied.
+ * Returns the absolute path of the directory to plan. The app may also be in a directory inside: a plan sends nothing. In a home
+ * directory and above, only the directory itself counts, because a plan copies all files. Rejects a directory without an app.
  * @param written as on the command line
  * @throws as `appDirectory` does
  */
@@ -62,7 +62,9 @@ function noApp(root: string, command: string): AppError {
   return new AppError(
     'nothing_to_run',
     `no app in ${root}: it has no package.json, sluice.json, Procfile, index.html or server.js`,
-    { hint: `Nothing was sent. Name the directory of the app: sluice ${command} DIRECTORY.` },
+    {
+      hint: `${command === 'deploy' ? 'Nothing was sent. ' : ''}Name the directory of the app: sluice ${command} DIRECTORY.`,
+    },
   );
 }
 

@@ -61,7 +61,10 @@ export async function readAppTextIfAny(
   }
 }
 
-/** Errors for paths that an app does not have, or that its files make unusable. The last is the error for a NUL in a path. */
+/**
+ * Errors for paths that an app does not have, or that its files make unusable. ERR_INVALID_ARG_VALUE is the error for a NUL in a
+ * path.
+ */
 const missing = [
   ...['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'EACCES', 'ENAMETOOLONG', 'ENXIO'],
   'ERR_INVALID_ARG_VALUE',
@@ -69,7 +72,7 @@ const missing = [
 
 /**
  * Returns true if an error says that an app has no file or directory at a path, or none that can be read. Returns false for a
- * shortage, such as of descriptors: whoever takes a shortage for a missing file decides differently at the next try.
+ * shortage, such as of descriptors: a caller that treats a shortage as a missing file decides differently at the next try.
  */
 export function isMissing(error: unknown): boolean {
   return error instanceof NotAFile || hasCode(error, ...missing);

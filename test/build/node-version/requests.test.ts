@@ -87,7 +87,7 @@ test('a version file that is a directory, is too large, or is a link out of the 
 });
 
 for (const name of ['.nvmrc', 'package-lock.json']) {
-  test(`an app is not moved to another Node.js because ${name} cannot be opened for lack of descriptors`, async (t) => {
+  test(`the choice of Node.js fails if ${name} cannot be opened for lack of descriptors`, async (t) => {
     failOpen(t, new RegExp(`/${name}$`));
     await assert.rejects(requestsOf(t, { 'package.json': {}, [name]: '20' }), { code: 'EMFILE' });
   });

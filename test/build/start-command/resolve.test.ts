@@ -317,7 +317,7 @@ test('a start script that Sluice cannot run is left out for one for production, 
   }
 });
 
-test('a start script that Sluice cannot run is left out for a script that serves the app', async (t) => {
+test('a script that serves the app replaces a start script that Sluice cannot run', async (t) => {
   const start = 'electron .';
   const rule = ruleOf(
     await resolve(t, { 'package.json': { scripts: { start, server: 'node app' } }, 'app.js': '' }),
@@ -624,7 +624,7 @@ test('a hostile start command is decided in little time', async (t) => {
   }
 });
 
-test('a value that a file of PM2 computes is not left out of the command', async (t) => {
+test('a start is rejected if a file of PM2 computes its values', async (t) => {
   const computed =
     "module.exports = { apps: [{ script: 'a.js', args: ['-p', port], cwd: path.join(__dirname, 'x') }] }";
   const directory = await tree(t, {
@@ -634,8 +634,8 @@ test('a value that a file of PM2 computes is not left out of the command', async
   });
   await assert.rejects(decideStart(directory, appSettings()), {
     code: 'unsupported_start',
-    message: /Sluice does not run ecosystem\.config\.js, and so has no value of "args", "cwd"$/,
-    hint: /\{"start": "node a\.js"\} in sluice\.json.* Complete the command by "args", "cwd"\.$/,
+    message: /Sluice does not run ecosystem\.config\.js, so it does not know the values of "args", "cwd"$/,
+    hint: /\{"start": "node a\.js"\} in sluice\.json.* Add the values of "args", "cwd" to the command\.$/,
   });
 });
 

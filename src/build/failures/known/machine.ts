@@ -78,7 +78,7 @@ export const networkFailures: KnownFailure[] = [
     on: ['install'],
     pattern: /getaddrinfo (?:ENOTFOUND|EAI_AGAIN) (?<host>[\w.-]{1,200})/,
     check: ({ output }) => (output.some((line) => installScript.test(line)) ? {} : undefined),
-    reason: 'the install script of a package does not find the host {host}',
+    reason: 'the install script of a package cannot resolve the host name {host}',
     hint: 'Let this server reach {host}. Behind a proxy, set HTTPS_PROXY: sluice env set {app} HTTPS_PROXY=…',
   },
   {

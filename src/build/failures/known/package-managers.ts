@@ -125,8 +125,9 @@ export const packageFailures: KnownFailure[] = [
     on,
     pattern:
       /(?:ssh|fatal|fatal: unable to access \S{1,500}): Could not resolve host(?:name)?:? (?<host>[\w.-]{1,200})/,
-    reason: 'a dependency comes from a git repository on {host}, and the server does not find this host',
-    hint: 'Look on the server whether it finds the host: `getent hosts {host}`. If it has no access to the internet, publish the package to your registry.',
+    reason:
+      'a dependency comes from a git repository on {host}, but the server cannot resolve this host name',
+    hint: 'On the server, check that `getent hosts {host}` prints an address. If the server has no access to the internet, publish the package to your registry.',
   },
   {
     on: anyCommand,
