@@ -75,6 +75,18 @@ const broken: Broken[] = [
     message: /before it listened\n(?:.|\n)*the license file is damaged/,
   },
   {
+    name: 'an app that ends long after an error that it survives',
+    files: running(
+      `console.error('Error: optional module sharp not available');
+      for (let n = 0; n < 40; n++) console.error('loading part', n);
+      console.error('FATAL: the license file is damaged');
+      process.exit(1)`,
+    ),
+    code: 'boot_exited',
+    step: 'boot',
+    message: /Error: optional module sharp(?:.|\n)*\n {2}\| …\n(?:.|\n)*FATAL: the license file is damaged$/,
+  },
+  {
     name: 'an app that requires a variable',
     files: running(`throw new Error('DATABASE_URL is not set')`),
     code: 'boot_exited',

@@ -9,6 +9,8 @@ import { oldestNode } from '../../src/build/node-version/known.ts';
 
 /** Oldest version that apps get, and the newest of each LTS line without a known fault. */
 const supported = [oldestNode, '18', '20', '22', '24.21', '26'];
+/** Versions that only tools of a command in exec mode run on: the bootstrap does nothing there, and must not stop them. */
+const ofTools = ['12', '14.17', '16'];
 /** Tests of the bootstrap in apps. */
 const files = [
   'worker/listen',
@@ -36,14 +38,18 @@ const files = [
 async function main(): Promise<void> {
   const named = process.argv.slice(2);
   const versions = named.length > 0 ? named : supported;
+  const tools = named.length > 0 ? [] : ofTools;
   const directory = mkdtempSync(join(tmpdir(), 'sluice-nodes-'));
   try {
-    const packages = versions.map((version) => `node${version}@npm:node-linux-${process.arch}@${version}`);
+    const packages = [...tools, ...versions].map(
+      (version) => `node${version}@npm:node-linux-${process.arch}@${version}`,
+    );
     if (!run('npm', ['install', '--prefix', directory, '--no-audit', '--no-fund', ...packages], {}))
       throw new Error('npm cannot install these versions of Node.js');
-    const failed: string[] = [];
+    const nodeOf = (version: string) => join(directory, `node_modules/node${version}/bin/node`);
+    const failed = tools.filter((version) => !runTool(nodeOf(version)));
     for (const version of versions) {
-      const node = join(directory, `node_modules/node${version}/bin/node`);
+      const node = nodeOf(version);
       const isWhole = named.length > 0 || version === oldestNode;
       const load = median(await bootstrapTimes(node)).toFixed(1);
       console.log(
@@ -55,6 +61,12 @@ async function main(): Promise<void> {
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** Runs a program with the variables of a process in exec mode. @returns true if it succeeded */
+function runTool(node: string): boolean {
+  const bootstrap = fileURLToPath(new URL('../../src/worker/bootstrap.cjs', import.meta.url));
+  return run(node, ['--require', bootstrap, '--eval', '0'], { SLUICE_WORKER: '{}' });
 }
 
 /** @param isWhole true to run the further variants, too. @returns true if all tests passed */

@@ -13,13 +13,17 @@ const marks = { printed: '  | ', answered: '  > ' };
 /** Number of the last lines that are searched first, and shown if no reason is known. */
 const lastLines = 20;
 /** First line of an error as Node.js prints it. */
-const errorStart = /^(?:Uncaught )?[\w$.]{0,100}(?:Error|Exception)\b/;
+const errorStart = /^(?:Uncaught )?[\w$.]{0,100}(?:Error|Exception)(?:: | [[{]|$)/;
+/** Lines of an error that are shown if other output follows the error. */
+const linesOfError = 8;
 
 /** Line of the message. */
 interface Line {
   mark: string;
   text: string;
 }
+
+const omitted: Line = { mark: marks.printed, text: '…' };
 
 /**
  * Returns the error for a release that does not start, with the reason, if the output of the app or its answer shows it, and
@@ -47,7 +51,10 @@ export async function explainBoot(
   const inLast = await search(last);
   const known = inLast ?? (await search(whole));
   // Output that the app has written elsewhere may arrive after the error.
-  const unknown = whole.length > lastLines ? [...answer, ...whole.slice(0, lastLines)] : last;
+  const isFarAbove = whole.length > lastLines;
+  const unknown = isFarAbove
+    ? [...answer, ...whole.slice(0, linesOfError), omitted, ...whole.slice(linesOfError - lastLines)]
+    : last;
   const shown = known === undefined ? unknown : quoted(known === inLast ? last : whole, known.at);
   const message = [
     known === undefined ? first : `${first}: ${known.reason}`,

@@ -11,8 +11,8 @@ import {
 import { dirname, join, relative, sep } from 'node:path';
 import { isMissing } from '../../system/fs/read-file.ts';
 
-/** Limits that bound the time of a search: number of files, and bytes of each and of all. */
-const most = { files: 40, bytesEach: 64 * 1024, bytes: 256 * 1024 };
+/** Limits that bound the time of a search: number of files, bytes of each and of all, and number of imports. */
+const most = { files: 40, bytesEach: 64 * 1024, bytes: 256 * 1024, imports: 500 };
 
 /** A file of the app. */
 export interface Source {
@@ -39,6 +39,7 @@ export function* importedSources(
   const root = realpathSync(directory);
   const seen = new Set<string>();
   let left = most.bytes;
+  const imports = new Set<string>();
   const read = (paths: readonly string[]): Source | undefined => {
     for (const each of paths) {
       const path = isFile(join(root, each)) ? pathInside(root, each) : undefined;
@@ -58,9 +59,12 @@ export function* importedSources(
       yield source;
       const at = dirname(source.path);
       for (const [, specifier = ''] of source.text.matchAll(imported)) {
-        if (seen.size === most.files) break;
+        if (seen.size === most.files || imports.size === most.imports) break;
         const roots = /^[@~]\//.test(specifier) ? sourceRoots : [at];
         const path = specifier.replace(/^[@~]\//, '');
+        const name = `${roots[0]} ${path}`;
+        if (imports.has(name)) continue;
+        imports.add(name);
         const next = read(roots.flatMap((root) => filesOf(join(root, path))));
         if (next !== undefined) waiting.push(next);
       }
@@ -80,7 +84,7 @@ export function filesOf(path: string): string[] {
 /** Returns false also for a path that the system refuses: too long, a circle of links, or with a NUL. */
 function isFile(path: string): boolean {
   try {
-    return statSync(path).isFile();
+    return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
   } catch (error) {
     if (!isMissing(error)) throw error;
     return false;
