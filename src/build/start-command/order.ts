@@ -169,12 +169,13 @@ async function onlyMember(project: Project): Promise<Candidate[]> {
 
 /** Returns the script that serves an app whose `start` runs something else, such as a desktop app; none if no script does. */
 async function serverBeside(project: Project): Promise<string[]> {
-  for (const script of servingScripts(project.manifest)) {
+  const files = new Map<string, Promise<boolean>>();
+  for (const script of servingScripts(project.manifest).slice(0, maxScripts)) {
     try {
       const found = await followScript(project, script);
       await checkTarget(project, found);
       if (found.development !== null) continue;
-      if (servesByName(script) || (await runsServer(project, found))) return [script];
+      if (servesByName(script) || (await runsServer(project, found, files))) return [script];
     } catch (error) {
       // The error about `start` explains more.
       if (!isUnsupported(error) && !(error instanceof AppError && error.code === 'nothing_to_run'))
@@ -184,11 +185,22 @@ async function serverBeside(project: Project): Promise<string[]> {
   return [];
 }
 
-/** Returns true if a command runs a file that listens, or if its file is not there yet and the app has a package for servers. */
-async function runsServer(project: Project, { target, directory }: FoundCommand): Promise<boolean> {
+/** Limit of the scripts that Sluice looks at. */
+const maxScripts = 20;
+
+/**
+ * Returns true if a command runs a file that listens, or if its file is not there yet and the app has a package for servers.
+ * @param files whether the files seen so far listen
+ */
+async function runsServer(
+  project: Project,
+  { target, directory }: FoundCommand,
+  files: Map<string, Promise<boolean>>,
+): Promise<boolean> {
   if (target.kind !== 'file' && target.kind !== 'executable') return false;
   const file = await resolveFile(project.root, join(directory, target.name));
-  return file === undefined ? hasServerPackage(project.manifest) : listens(project, file);
+  if (file === undefined) return hasServerPackage(project.manifest);
+  return await files.getOrInsertComputed(file, () => listens(project, file));
 }
 
 function isUnsupported(error: unknown): error is AppError {

@@ -347,6 +347,19 @@ test('a script beside a desktop app starts the app only if its name or its file 
   assert.equal((await started(web, { 'lib/http.js': 'server.listen(80)' })).script, 'web.js');
 });
 
+test('a desktop app with many scripts is decided in little time', async (t) => {
+  const names = Array.from({ length: 1000 }, (_, at) => `start:${at}`);
+  const scripts = { start: 'electron .', ...Object.fromEntries(names.map((name) => [name, 'node f'])) };
+  const parts = [1, 2, 3, 4, 5, 6].map((at) => `part${at}`);
+  const large = Object.fromEntries(parts.map((part) => [`${part}.js`, 'a '.repeat(21_000)]));
+  const f = parts.map((part) => `require('./${part}');`).join('\n');
+  const directory = await tree(t, { 'package.json': { scripts }, 'f.js': f, ...large });
+  const before = process.cpuUsage();
+  await assert.rejects(decideStart(directory, appSettings()), { code: 'unsupported_start' });
+  const { user, system } = process.cpuUsage(before);
+  assert.ok(user + system < 1_000_000, `${user + system} µs`);
+});
+
 test('options of Node.js in the first line of a file without a command apply', async (t) => {
   const script = '#!/usr/bin/env -S node -r ./hook.js\n';
   const files = { 'package.json': { bin: './bin/app' }, 'bin/app': script, 'hook.js': '' };
