@@ -1,5 +1,6 @@
 import { dirname, join } from 'node:path';
 import type { Word } from '../../releases/words.ts';
+import { blankComments } from './comments.ts';
 import { takeOptions, valuesOf } from './options.ts';
 import { type Project, readText } from './project.ts';
 import { quote } from './quote.ts';
@@ -131,23 +132,47 @@ export async function readEcosystem(
   project: Pick<Project, 'root'>,
   path: string,
 ): Promise<{ apps: EcosystemApp[]; isCertain: boolean }> {
-  const text = ((await readText(project, path)) ?? '').replaceAll(/^[ \t]*\/\/.*$/gm, '');
+  const written = (await readText(project, path)) ?? '';
+  // In YAML, `/*` begins no comment.
+  const text = (/\.ya?ml$/.test(path) ? written : blankComments(written))
+    .replaceAll(simpleTemplate, "'$1'")
+    .replaceAll(environment, '')
+    .replaceAll(defaultValue, '');
   const scripts = textsOf(text, 'script');
   const isCertain = scripts.length === 1 && textsOf(text, 'name').length <= 1;
   const settings = isCertain ? settingsOf(text) : { computed: [] };
   return { apps: scripts.map((script) => ({ script, args: [], nodeArgs: [], ...settings })), isCertain };
 }
 
+/** Template without an expression. */
+const simpleTemplate = /`([^`$'"\n\\]*)`/g;
+
+/** Variables of an app, which may have the names of settings. */
+const environment = /['"]?\benv\w*['"]?\s*:\s*\{(?:[^{}'"`]|'[^'\n]*'|"[^"\n]*"|`[^`]*`){0,4096}\}/g;
+
+/** Names of the options of Node.js, as alternatives of a regular expression. */
+const nodeArgsNames = 'node_args|nodeArgs|interpreter_args|interpreterArgs';
+
+/** Setting with the value that PM2 uses without it. */
+const defaultValue = new RegExp(
+  `['"]?\\b(?:(?:args|cwd|interpreter|${nodeArgsNames})['"]?\\s*:\\s*(?:undefined|null)` +
+    `|cwd['"]?\\s*:\\s*process\\.cwd\\(\\)|interpreter['"]?\\s*:\\s*process\\.execPath)\\s*(?=[,}\\n])`,
+  'g',
+);
+
 /** Working directory in the words of JavaScript: the directory of the file. */
 const ownDirectory = '__dirname';
 
+/** Setting whose value is the directory of the file. */
+const isOwnDirectory =
+  /\bcwd['"]?\s*:\s*(?:__dirname|(?:path\.)?(?:resolve|join)\(\s*__dirname\s*\))\s*[,}\n]/;
+
 /** Returns the settings of the only app of a file. */
 function settingsOf(text: string): Omit<EcosystemApp, 'script'> {
-  const isOwn = new RegExp(`\\bcwd['"]?\\s*:\\s*${ownDirectory}\\s*[,}\\n]`).test(text);
   const values = {
     args: wordsOf(text, 'args'),
     nodeArgs: wordsOf(text, nodeArgsNames),
-    cwd: isOwn ? ownDirectory : textsOf(text, 'cwd')[0],
+    cwd: isOwnDirectory.test(text) ? ownDirectory : textsOf(text, 'cwd')[0],
     interpreter: textsOf(text, 'interpreter')[0],
   };
   const names = { args: 'args', nodeArgs: nodeArgsNames, cwd: 'cwd', interpreter: 'interpreter' };
@@ -157,9 +182,6 @@ function settingsOf(text: string): Omit<EcosystemApp, 'script'> {
   });
   return { ...values, args: values.args ?? [], nodeArgs: values.nodeArgs ?? [], computed };
 }
-
-/** Names of the options of Node.js, as alternatives of a regular expression. */
-const nodeArgsNames = 'node_args|nodeArgs|interpreter_args|interpreterArgs';
 
 /** Returns the literal texts that a setting has. @param names alternatives of a regular expression */
 function textsOf(text: string, names: string): string[] {

@@ -664,6 +664,10 @@ test('hostile files of process managers are read in little time', async (t) => {
       'pm2 start ecosystem.config.js',
       { 'ecosystem.config.js': `script: 'a.js', ${'args:['.repeat(40_000)}` },
     ],
+    ...['/*', '`', "'env:{' ", 'env:{a', 'env:{', '//', 'cwd:'].map((part): [string, object] => [
+      'pm2 start ecosystem.config.js',
+      { 'ecosystem.config.js': `script: 'a.js', env:{ ${part.repeat(250_000 / part.length)}` },
+    ]),
   ];
   for (const [start, more] of files) {
     const directory = await tree(t, { 'package.json': { scripts: { start } }, 'a.js': '', ...more });
