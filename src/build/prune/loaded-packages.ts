@@ -1,3 +1,4 @@
+import { blankComments } from '../start-command/comments.ts';
 import { filesOf, importedSources } from '../start-command/sources.ts';
 import { type StartDecision, startFiles } from '../start-command/start-plan.ts';
 
@@ -18,7 +19,7 @@ const declaration = /^(?:const|let|var)\s/gm;
 
 /** End of a declaration, or of the part of it that runs when the file is loaded. */
 const endOfDeclaration =
-  /;|=>|\b(?:function|class)\s{0,9}[\w$*({]|\)\s{0,9}\{|(?<![,={([])[\n\r\u2028\u2029](?![\s,})\]/])/;
+  /;|=>|\b(?:function|class)\s{0,9}[\w$*({]|\)\s{0,9}\{|(?<!(?:[,={([]|^(?:const|let|var))[ \t]*)[\n\u2028\u2029](?![\s,})\]=])/;
 
 /** Limit of a declaration, in characters. */
 const maxDeclaration = 2000;
@@ -33,7 +34,8 @@ export async function loadedPackages(
 ): Promise<string[]> {
   const files = await startFiles(tree, [...candidates, ...background]);
   const names = new Set<string>();
-  for (const { text } of importedSources(tree, files.map(filesOf))) {
+  for (const { text: written } of importedSources(tree, files.map(filesOf))) {
+    const text = written.replaceAll(/\r\n?/g, '\n');
     for (const [, name = ''] of text.matchAll(statement)) names.add(name);
     for (const part of declarations(text))
       for (const [, name = ''] of part.matchAll(assigned)) names.add(name);
@@ -46,9 +48,9 @@ function* declarations(text: string): Generator<string> {
   let until = 0;
   for (const { index } of text.matchAll(declaration)) {
     if (index < until) continue;
-    const part = text.slice(index, index + maxDeclaration);
+    const part = blankComments(text.slice(index, index + maxDeclaration));
     const end = part.search(endOfDeclaration);
     until = index + (end < 0 ? part.length : end);
-    yield text.slice(index, until);
+    yield part.slice(0, until - index);
   }
 }

@@ -56,6 +56,29 @@ const object = {
   assert.deepEqual(found, ['b', 'c', 'class-validator', 'express', 'socket.io']);
 });
 
+test('lines that end as in Windows, comments and a line after the keyword do not end a declaration', async (t) => {
+  const found = await loaded(t, {
+    'app/package.json': { scripts: { start: 'node server.js' } },
+    'app/server.js': `
+const {\r\nConfig\r\n} = require('dotenv')\r
+const { // class names (a)
+ a
+} = require('aa')
+const { /* function f() {
+ */ \nb } =\nrequire('bb')
+var
+foo = require('foo')
+const { c }
+= require('cc'), url = 'https://x', d = require('dd')
+let e // = require('commented')
+function f() {
+  const g = require('late')
+}
+`,
+  });
+  assert.deepEqual(found, ['aa', 'bb', 'cc', 'dd', 'dotenv', 'foo']);
+});
+
 test('the start is found as the system or Node.js finds it', async (t) => {
   const load = "#!/usr/bin/env node\nconst e = require('express');\n";
   const executable = { scripts: { start: './bin/serve' } };
@@ -91,7 +114,14 @@ test('the files of background processes and of conventional names count, and tho
 });
 
 test('the search through a hostile file takes linear time', async (t) => {
-  const line = { import: 'import a\n', const: 'const a\n', nested: 'const a = a(a(a(a(\n', list: 'var ,\n' };
+  const line = {
+    import: 'import a\n',
+    const: 'const a\n',
+    nested: 'const a = a(a(a(a(\n',
+    list: 'var ,\n',
+    quotes: "var '',\n",
+    comments: 'var /**/,\n',
+  };
   for (const text of Object.values(line)) {
     const files = { 'app/package.json': {}, 'app/index.js': text.repeat(6000) };
     const before = process.cpuUsage();
