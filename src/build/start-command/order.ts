@@ -7,6 +7,7 @@ import {
   findStaticSite,
   hasServerPackage,
   isSiteSource,
+  isTaskFile,
   type StaticSite,
 } from '../static-site/find.ts';
 import { type FoundCommand, followCommand, followScript, NoNodeProgram } from './follow.ts';
@@ -263,7 +264,7 @@ async function conventional(project: Project): Promise<Candidate[]> {
   const { main, bin } = manifest ?? {};
   const bins = typeof bin === 'string' ? [bin] : Object.values(bin ?? {});
   const named = [
-    ...(main === undefined ? [] : [{ rule: '"main" in package.json', path: main }]),
+    ...(main === undefined || isTaskFile(main) ? [] : [{ rule: '"main" in package.json', path: main }]),
     ...(bins.length === 1 ? bins.map((path) => ({ rule: '"bin" in package.json', path })) : []),
   ];
   const found = await Promise.all(

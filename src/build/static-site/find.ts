@@ -3,6 +3,8 @@ import type { AppSettings } from '../../config/app-settings.ts';
 import { defaultBuildScripts, type Manifest, readManifest } from '../../config/package-manifest.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { compileScript } from '../compile-script.ts';
+import { listens } from '../start-command/listens.ts';
+import { importedSources } from '../start-command/sources.ts';
 import { directoriesIn, indexName, isFile, textOf } from './files.ts';
 import {
   clientPackages,
@@ -193,7 +195,7 @@ async function findTool(directory: string, manifest: Manifest): Promise<FoundToo
   return { name, servers, server, spa, directories: [...outputsOf(written?.[1]), ...tool.directories] };
 }
 
-/** Returns true if `start` runs the server of a tool, and no other file may start the app. */
+/** Returns true if `start` runs the server of a tool, and no other file listens. */
 async function isByStart(
   directory: string,
   { scripts, main = '' }: Manifest,
@@ -201,14 +203,20 @@ async function isByStart(
 ): Promise<boolean> {
   const command = lastCommand('start', scripts);
   if (!servers.test(command)) return false;
-  // `npm init` writes a file of a site as "main".
-  const others = /^(?:\.\/)?gulpfile\b|\.html$/.test(main) ? [] : withEndings(main);
-  const usual = ['server', 'index', 'app'].flatMap(withEndings);
-  if ((await firstOf(directory, [...others, ...usual])) !== undefined) return false;
+  // Many a site has such a file for the browser, also as "main".
+  const others = [isTaskFile(main) ? '' : main, 'server', 'index', 'app'].flatMap(withEndings);
+  for (const name of others)
+    if ((await isFile(join(directory, name))) && (await listens({ root: directory }, name))) return false;
   const [, path] = /^node (\S+)/.exec(command) ?? [];
   if (path === undefined) return true;
-  const script = await firstOf(directory, withEndings(path));
-  return script !== undefined && onlyByStart?.test(await textOf(directory, script)) === true;
+  for (const { text } of importedSources(directory, [withEndings(path)]))
+    if (onlyByStart?.test(text)) return true;
+  return false;
+}
+
+/** Returns true for the file of a task runner, which `npm init` may have written as "main". It starts no app. */
+export function isTaskFile(path: string): boolean {
+  return /(?:^|\/)(?:gulpfile|gruntfile)\b/i.test(path);
 }
 
 function withEndings(path: string): string[] {

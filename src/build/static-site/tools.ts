@@ -19,8 +19,8 @@ export interface StaticTool {
   /** script without which the tool writes a server */
   script?: RegExp;
   /**
-   * Text that a file must contain if `start` runs the file with Node.js. Set for a tool that is also a proxy in front of servers:
-   * the tool counts only if `start` matches `servers` and no other file starts the app.
+   * Text that a file, or a file that it imports, must contain if `start` runs the file with Node.js. Set for a tool that is also a proxy in front of servers:
+   * the tool counts only if `start` matches `servers` and no other file listens.
    */
   onlyByStart?: RegExp;
   /** text in a configuration file that names the output directory: its first group */
@@ -280,7 +280,7 @@ export const staticTools: StaticTool[] = [
     // Serves a site that scripts of the app or gulp write.
     name: 'Browsersync',
     packages: ['browser-sync'],
-    directories: ['dist', 'build', '_site', 'public'],
+    directories: ['dist', 'build', '_site', 'public', '.'],
     spa: false,
     unless: ['gulp-nodemon', 'gulp-develop-server', 'gulp-live-server', 'gulp-express'],
     onlyByStart: /\bbrowser-sync\b/,

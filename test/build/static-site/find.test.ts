@@ -17,6 +17,40 @@ function app(packages: string, scripts: Record<string, string> = {}, more: objec
   return { 'package.json': { devDependencies, scripts: { build: 'true', ...scripts }, ...more } };
 }
 
+/** Sites with gulp and Browsersync whose index.html is in the root. */
+function gulpInRoot(): [what: string, files: Files, built: string[], log: string][] {
+  const main = { main: 'gulpfile.js' };
+  const css = { start: 'gulp', build: 'gulp css' };
+  const packages = 'gulp browser-sync';
+  const page = { 'index.html': '', 'gulpfile.js': 'livereload.listen();' };
+  const rows: [files: Files, from: string][] = [
+    [{ 'package.json': manifest({ start: 'gulp watch' }) }, 'Browsersync'],
+    [app(packages, css), 'Browsersync'],
+    [{ 'package.json': manifest({}, main) }, 'index.html'],
+    [{ 'package.json': manifest({}, { main: './Gruntfile' }), 'Gruntfile.js': '' }, 'index.html'],
+    [{ ...app(packages, css, main), 'app.js': '$(f);' }, 'Browsersync'],
+    [{ ...app(packages, css, { main: 'js/scripts.js' }), 'js/scripts.js': '$(f);' }, 'Browsersync'],
+    [
+      {
+        ...app(packages, { start: 'node scripts/start' }),
+        'scripts/start.js': "require('./sync');",
+        'scripts/sync.js': "require('browser-sync').create().init({ server: '.' });",
+      },
+      'Browsersync',
+    ],
+  ];
+  return rows.map(([files, from], at) => [
+    `gulp with the page in the root, ${at + 1}`,
+    { ...page, ...files },
+    [],
+    `serves the files of the release (${from})`,
+  ]);
+
+  function manifest(scripts: Record<string, string>, more: object = {}) {
+    return { devDependencies: { gulp: '*', 'browser-sync': '*' }, scripts, ...more };
+  }
+}
+
 /** Files before the build, files of the build, and what the log of the deploy says. */
 const sites: [what: string, files: Files, built: string[], log: string][] = [
   ['plain HTML', { 'index.html': '' }, [], 'serves the files of the release (index.html)'],
@@ -176,6 +210,7 @@ const sites: [what: string, files: Files, built: string[], log: string][] = [
     ['dist'],
     'serves dist (Browsersync)',
   ],
+  ...gulpInRoot(),
   ['Astro', app('astro', { start: 'astro dev' }), ['dist'], 'serves dist (Astro)'],
   ['Gatsby', app('gatsby', { start: 'gatsby develop' }), ['public'], 'serves public (Gatsby)'],
   [
