@@ -118,6 +118,18 @@ test('the program of "bin" starts the app if it loads a "main" that starts nothi
   const starts = `${library}require("./server").start();`;
   assert.deepEqual(await found(starts, loads, { 'lib/server.js': serves }), ofMain);
   assert.deepEqual(await found(starts, loads, { 'lib/server.js': '' }), ofBin);
+  const compiled = `Object.defineProperty(exports, "__esModule", { value: true });
+const debug = require('debug')('x');
+const server_1 = __importDefault(require('./server'));
+__exportStar(require('./server'), exports);
+exports.start = function (port) {
+  server_1.start(port);
+};
+`;
+  for (const text of ['module.exports=require("./server")', compiled])
+    assert.deepEqual(await found(text, loads, { 'lib/server.js': '// listen\nlisten() {}' }), ofBin);
+  for (const call of ['start()', 'module.exports=require("./server")(1)', 'server_1.start()'])
+    assert.deepEqual(await found(`${compiled}${call}`, loads, { 'lib/server.js': serves }), ofMain);
 });
 
 test('the process "web" of a Procfile starts the app, and a notice has the settings for the others', async (t) => {
