@@ -130,3 +130,8 @@ export function hasWhatItNeeds({ needs }: Framework, manifest: Manifest | undefi
   if (needs === undefined) return true;
   return Object.hasOwn({ ...manifest?.devDependencies, ...manifest?.dependencies }, needs.package);
 }
+
+/** Returns true if a program starts a framework, such as `next`. */
+export function isFrameworkProgram(program: string): boolean {
+  return frameworks.some(({ command }) => command?.split(' ', 1)[0] === program);
+}

@@ -10,8 +10,9 @@ import {
   isTaskFile,
   type StaticSite,
 } from '../static-site/find.ts';
+import { fileServers } from '../static-site/tools.ts';
 import { type FoundCommand, followCommand, followScript, NoNodeProgram } from './follow.ts';
-import { type Framework, frameworkOf, hasWhatItNeeds } from './frameworks.ts';
+import { type Framework, frameworkOf, hasWhatItNeeds, isFrameworkProgram } from './frameworks.ts';
 import { isLibraryOf } from './library.ts';
 import { listens } from './listens.ts';
 import { membersAround, membersHint } from './members.ts';
@@ -176,7 +177,8 @@ async function serverBeside(project: Project): Promise<string[]> {
       const found = await followScript(project, script);
       await checkTarget(project, found);
       if (found.development !== null) continue;
-      if (servesByName(script) || (await runsServer(project, found, files))) return [script];
+      if (servesByName(script, project.manifest) || (await runsServer(project, found, files)))
+        return [script];
     } catch (error) {
       // The error about `start` explains more.
       if (!isUnsupported(error) && !(error instanceof AppError && error.code === 'nothing_to_run'))
@@ -190,7 +192,7 @@ async function serverBeside(project: Project): Promise<string[]> {
 const maxScripts = 20;
 
 /**
- * Returns true if a command runs a file that listens, or if its file is not there yet and the app has a package for servers.
+ * Returns true if a command runs a server of files, a framework or a file that listens, or if its file is not there yet and the app has a package for servers.
  * @param files whether the files seen so far listen
  */
 async function runsServer(
@@ -198,8 +200,10 @@ async function runsServer(
   { target, directory }: FoundCommand,
   files: Map<string, Promise<boolean>>,
 ): Promise<boolean> {
-  if (target.kind !== 'file' && target.kind !== 'executable') return false;
-  const file = await resolveFile(project.root, join(directory, target.name));
+  if (target.kind === 'shell') return false;
+  const { kind, name } = target;
+  if (kind === 'bin') return fileServers.test(name) || isFrameworkProgram(name);
+  const file = await resolveFile(project.root, join(directory, name));
   if (file === undefined) return hasServerPackage(project.manifest);
   return await files.getOrInsertComputed(file, () => listens(project, file));
 }

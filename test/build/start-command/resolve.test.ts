@@ -359,6 +359,31 @@ test('a script beside a desktop app starts the app only if its name or its file 
   assert.equal((await started(web, { 'lib/http.js': 'server.listen(80)' })).script, 'web.js');
 });
 
+test('a script beside a desktop app may run a framework, a server of files, or a file that the build writes', async (t) => {
+  const packages = { next: 'next', serve: 'serve', 'http-server': 'http-server', shown: 'shown' };
+  const bins = Object.entries(packages).map(([name, bin]) => [
+    `node_modules/${name}/package.json`,
+    { name, bin: { [bin]: 'cli.js' } },
+  ]);
+  const programs = Object.keys(packages).map((name) => [`node_modules/${name}/cli.js`, '']);
+  const started = async (scripts: Record<string, string>, files = {}, written = {}) => {
+    const manifest = { dependencies: packages, scripts: { start: 'electron .', ...scripts } };
+    const before = { 'package.json': manifest, ...Object.fromEntries([...bins, ...programs]), ...files };
+    return (await built(t, before, written)).script;
+  };
+  const next = 'node_modules/next/cli.js';
+  assert.equal(await started({ web: 'next start' }), next);
+  assert.equal(await started({ 'server:start': 'next start' }), next);
+  assert.equal(await started({ 'start:web': 'next start' }), next);
+  assert.equal(await started({ 'start:web': 'serve -s dist' }), 'node_modules/serve/cli.js');
+  assert.equal(await started({ web: 'http-server dist' }), 'node_modules/http-server/cli.js');
+  const output = { 'dist/server.js': '' };
+  const compiled = { 'server:start': 'node dist/server.js', build: 'tsc' };
+  assert.equal(await started(compiled, {}, output), 'dist/server.js');
+  assert.equal(await started({ web: 'node web.js' }, { 'web.js': "require('serve')(80);" }), 'web.js');
+  await assert.rejects(started({ 'start:win': 'shown' }), { code: 'unsupported_start' });
+});
+
 test('a desktop app with many scripts is decided in little time', async (t) => {
   const names = Array.from({ length: 1000 }, (_, at) => `start:${at}`);
   const scripts = { start: 'electron .', ...Object.fromEntries(names.map((name) => [name, 'node f'])) };
