@@ -192,7 +192,8 @@ async function serverBeside(project: Project): Promise<string[]> {
 const maxScripts = 20;
 
 /**
- * Returns true if a command runs a server of files, a framework or a file that listens, or if its file is not there yet and the app has a package for servers.
+ * Returns true if a command runs a server of files, a framework or a file that listens, or if its file is not there yet and the
+ * app has a package for servers.
  * @param files whether the files seen so far listen
  */
 async function runsServer(
