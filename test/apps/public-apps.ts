@@ -114,7 +114,7 @@ export const publicApps: PublicApp[] = [
   {
     repository: 'butlerx/wetty',
     commit: '374593d8b5465a841d150f276d520a4e27632789',
-    answers: { '/wetty': /WeTTY/ },
+    answers: { '/': /<title>WeTTY/ },
   },
   {
     repository: 'peers/peerjs-server',
