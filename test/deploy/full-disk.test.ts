@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readFile, readlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,6 +16,7 @@ import { workersOfHome } from '../support/processes.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { thorough } from '../support/tiers.ts';
+import { pathsBelow } from '../support/tree.ts';
 import { Visitor } from '../support/visitor.ts';
 import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -203,7 +204,7 @@ function settle(sluice: Sluice, expected: Seen[], what: string): Promise<Seen> {
 
 /** Lists stray files: temporary files, trees in staging, records and FIFOs of ended processes. */
 async function strays(sluice: Sluice): Promise<string[]> {
-  const names = await readdir(sluice.home, { recursive: true });
+  const names = await pathsBelow(sluice.home);
   const printedInto = await outputsOfWorkers(sluice);
   return names.filter(
     (name) =>

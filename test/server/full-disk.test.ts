@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,6 +13,7 @@ import { fetchOnce } from '../support/http.ts';
 import { workersOfHome } from '../support/processes.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { removeDirectory } from '../support/temporary.ts';
+import { pathsBelow } from '../support/tree.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** App that answers with a text, and prints 50 MB after a POST. */
@@ -67,7 +68,7 @@ test('on a full disk the server starts, apps run and logs take no memory; with f
     },
     { what: 'no other worker' },
   );
-  const names = await readdir(home, { recursive: true });
+  const names = await pathsBelow(home);
   assert.deepEqual(
     names.filter((name) => /\.tmp-|staging\/./.test(name)),
     [],

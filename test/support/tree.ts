@@ -1,5 +1,7 @@
 import { lstat, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { hasCode } from '../../src/errors/app-error.ts';
+import { waitFor } from './wait.ts';
 
 /** Content by path; what is neither text nor bytes is written as JSON. */
 export type Files = Record<string, unknown>;
@@ -25,4 +27,14 @@ export async function readTree(directory: string): Promise<Record<string, string
     else tree[path] = stats.isDirectory() ? null : await readFile(absolute, 'utf8');
   }
   return tree;
+}
+
+/** Lists the paths of all files and directories below a directory, although some of these may disappear meanwhile. */
+export function pathsBelow(directory: string): Promise<string[]> {
+  const list = () =>
+    readdir(directory, { recursive: true }).catch((error: unknown) => {
+      if (!hasCode(error, 'ENOENT')) throw error;
+      return false as const;
+    });
+  return waitFor(list, { what: `a listing of ${directory}` });
 }
