@@ -21,6 +21,7 @@ import { servingScript } from './serving-script.ts';
 import { commandsOf, parseCommandLine } from './shell.ts';
 import { divideSteps, takeStep } from './steps.ts';
 import { addNotice, type CommandSource, newTrail, type Trail, unsupportedStart } from './trail.ts';
+import { inDirectoryOfFiles } from './working-directory.ts';
 import { type Behind, type Wrapper, wrappers } from './wrappers.ts';
 
 /**
@@ -75,13 +76,14 @@ export async function followCommand(
 ): Promise<FoundCommand> {
   const trail = newTrail(project, fromScript);
   const found = await follow({ text, from }, trail, 0);
-  return finish(found, trail);
+  return inDirectoryOfFiles(project, finish(found, trail));
 }
 
 /** Follows a script of package.json: see `followCommand`. */
 export async function followScript(project: Project, name: string): Promise<FoundCommand> {
   const trail = newTrail(project, (script) => `"${script}" in package.json`);
-  return finish(await runScript(name, { text: `npm run ${name}`, from: 'Sluice' }, trail, 0), trail);
+  const found = await runScript(name, { text: `npm run ${name}`, from: 'Sluice' }, trail, 0);
+  return inDirectoryOfFiles(project, finish(found, trail));
 }
 
 function finish(found: Found, { project, fromScript, scripts, keep, steps, ...trail }: Trail): FoundCommand {

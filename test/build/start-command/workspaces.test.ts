@@ -112,6 +112,26 @@ const commands: [start: string, plan: { script: string; at: string; args?: strin
   ['node apps/web/server.js', { script: 'apps/web/server.js', at: '' }],
 ];
 
+test('a file of a member runs in the directory of the member if it opens what only the member has', async (t) => {
+  const opens = (code: string, more: object = {}) =>
+    planOf(t, {
+      ...workspace('node apps/web/server.js'),
+      'apps/web/server.js': code,
+      'apps/web/view.html': '',
+      ...more,
+    });
+  const code = 'http.createServer((q, s) => s.end(fs.readFileSync("view.html", "utf8")))';
+  const inMember = { ...web, args: [], env: {}, exec: undefined };
+  const inRoot = { ...inMember, at: '' };
+  assert.deepEqual(await opens(code), inMember);
+  assert.deepEqual(await opens('app.use(express.static("./public"))', { 'apps/web/public/a': '' }), inMember);
+  assert.deepEqual(await opens(code, { 'view.html': '' }), inRoot);
+  assert.deepEqual(
+    await opens('fs.readFileSync("../web/view.html"); fs.readFileSync(join(__dirname, "view.html"))'),
+    inRoot,
+  );
+});
+
 for (const [start, { script, at, args = [], env = {} }] of commands) {
   test(`\`${start}\` runs ${script} in ${at || 'the release'}`, async (t) => {
     assert.deepEqual(await planOf(t, workspace(start)), { script, at, args, env, exec: undefined });
