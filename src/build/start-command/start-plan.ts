@@ -74,10 +74,7 @@ export async function startFiles(
   root: string,
   starts: { command: FoundCommand | null; files?: string[] }[],
 ): Promise<string[]> {
-  const named = starts.flatMap(({ command, files = [] }) => {
-    if (command?.target.kind !== 'file' && command?.target.kind !== 'executable') return files;
-    return [join(command.directory, command.target.name), ...files];
-  });
+  const named = starts.flatMap(({ command, files = [] }) => [...fileOf(command), ...files]);
   const inside = named.filter((path) => !path.includes('*') && staysInside(path));
   return Promise.all(inside.map(async (path) => (await resolveFile(root, path)) ?? path));
 }
@@ -86,9 +83,7 @@ export async function startFiles(
 export function startDirectory({ candidates: [first] }: StartDecision, settings: AppSettings): string {
   if (first === undefined) return settings.directory ?? '';
   const { command, files, directory } = first;
-  const target = command?.target;
-  const isFile = target?.kind === 'file' || target?.kind === 'executable';
-  const file = isFile ? join(directory, target.name) : files[0];
+  const [file] = [...fileOf(command), ...files];
   const path = file === undefined || file.includes('*') ? directory : dirname(file);
   return relativeTo(path.split('/node_modules', 1)[0]?.replace(/^node_modules(?:\/.*)?$/, '.') ?? '.');
 }
@@ -124,7 +119,7 @@ export async function openStart(
   if (command?.target.kind === 'shell') return undefined;
   if (command?.target.kind === 'bin')
     return `The install decides which file is the program ${command.target.name}.`;
-  const named = candidates.flatMap(filesOf);
+  const named = candidates.flatMap(({ command: each, files }) => [...fileOf(each), ...files]);
   const [file = ''] = named;
   const isThere = (await resolveFile(directory, file)) !== undefined;
   if (isThere && command?.target.kind !== 'executable') return undefined;
@@ -132,11 +127,10 @@ export async function openStart(
   return `The build decides which file starts the app: the first that exists of ${named.join(', ')}, or else an index.html.`;
 }
 
-/** Returns the files that a candidate names, relative to the release. */
-function filesOf({ command, files, directory }: Candidate): string[] {
-  const target = command?.target;
-  const isFile = target?.kind === 'file' || target?.kind === 'executable';
-  return isFile ? [join(directory, target.name)] : files;
+/** Returns the file that a command starts, relative to the release; none for a program of a package or a shell. */
+function fileOf(command: FoundCommand | null): string[] {
+  if (command?.target.kind !== 'file' && command?.target.kind !== 'executable') return [];
+  return [join(command.directory, command.target.name)];
 }
 
 /** Returns the notices of a candidate that is to start the app. */

@@ -1,4 +1,5 @@
 import { dirname, join, relative } from 'node:path';
+import { parentsOf } from '../../config/workspaces.ts';
 import { exists } from '../../system/fs/exists.ts';
 import type { FoundCommand } from './follow.ts';
 import { type Project, readText, staysInside } from './project.ts';
@@ -10,8 +11,8 @@ const opened =
 const mostPaths = 50;
 
 /**
- * Returns a command in the directory in which its file finds what it opens. `node apps/web/server.js` runs in the workspace root, unless
- * the file opens a path that exists only in the directory of its own package.
+ * Returns a command in the directory with the paths that its file opens. `node apps/web/server.js` runs in the workspace root,
+ * unless the file opens a path that exists only in the directory of its own package.
  */
 export async function inDirectoryOfFiles(project: Project, found: FoundCommand): Promise<FoundCommand> {
   const { target, directory, nodeArgs, args } = found;
@@ -35,7 +36,8 @@ export async function inDirectoryOfFiles(project: Project, found: FoundCommand):
 /** Returns the directory of the package that has a file, if it is below another directory; all are relative to `root`. */
 async function packageBelow(root: string, top: string, path: string): Promise<string | undefined> {
   if (!staysInside(path) || !staysInside(relative(top, path))) return undefined;
-  for (let place = dirname(path); place !== top && place !== '.'; place = dirname(place))
-    if (await exists(join(root, place, 'package.json'))) return place;
+  // The last is the top itself.
+  for (const below of parentsOf(relative(top, dirname(path))).slice(0, -1))
+    if (await exists(join(root, top, below, 'package.json'))) return join(top, below);
   return undefined;
 }
