@@ -9,17 +9,21 @@ import { registerDoctorCommand } from './commands/doctor.ts';
 import { registerDomainCommands } from './commands/domains.ts';
 import { registerEnvCommands } from './commands/env.ts';
 import { registerLogsCommand } from './commands/logs.ts';
+import { registerMonitCommand } from './commands/monit.ts';
 import { registerNodeCommands } from './commands/node.ts';
 import { registerReleaseCommands } from './commands/releases.ts';
 import { registerUpCommand } from './commands/up.ts';
 import { registerUpgradeCommand } from './commands/upgrade.ts';
 import { reportFailure } from './failure.ts';
+import { otherNames, registerUnneededCommands, similarNames } from './other-names.ts';
 
 const epilogue = `
 Deploy with git: git push deploy main (see docs/git.md).
 Server: SLUICE_URL with SLUICE_TOKEN, else SLUICE_HOME, else ~/.config/sluice/config.json
 ({"url": …, "token": …}), else the system-wide installation, else ./.sluice, else .sluice in
 Sluice's checkout.
+From PM2: list, ls, describe, reload, delete and monit work; startup, save and flush say what Sluice
+does instead (see docs/from-pm2.md).
 Exit status: 0 done, 1 failed, 2 wrong usage.`;
 
 async function main(): Promise<void> {
@@ -37,6 +41,7 @@ async function main(): Promise<void> {
   registerAppCommands(program);
   registerReleaseCommands(program);
   registerLogsCommand(program);
+  registerMonitCommand(program);
   registerEnvCommands(program);
   registerAccessCommands(program);
   registerDomainCommands(program);
@@ -44,6 +49,7 @@ async function main(): Promise<void> {
   registerNodeCommands(program);
   registerBackupCommands(program);
   registerUpgradeCommand(program);
+  registerUnneededCommands(program);
   try {
     await program.parseAsync(argumentsOf(program, process.argv));
   } catch (error) {
@@ -53,25 +59,17 @@ async function main(): Promise<void> {
   }
 }
 
-/** Names that other tools have for our commands. */
-const otherNames = {
-  apps: ['ls', 'list'],
-  status: ['ps'],
-  destroy: ['delete', 'remove', 'rm'],
-  restart: ['reload'],
-};
-
 /**
- * Returns the arguments to parse. An unknown command stands alone in them: with `--help`, Commander would print the general
- * help for it.
- * @throws CommanderError for a name from another tool, with the name of our command
+ * Returns the arguments to parse, with our name of a command for a name of PM2. An unknown command stands alone in them: with
+ * `--help`, Commander would print the general help for it.
+ * @throws CommanderError for a name that resembles one of our commands
  */
 function argumentsOf(program: Command, argv: string[]): string[] {
-  const name = argv[2] ?? '-';
+  const [node = '', script = '', name = '-', ...rest] = argv;
   if (name.startsWith('-') || program.commands.some((command) => command.name() === name)) return argv;
-  const [meant] = Object.entries(otherNames).find(([, names]) => names.includes(name)) ?? [];
-  if (meant === undefined) return argv.slice(0, 3);
-  program.error(`error: unknown command '${name}'\n(Did you mean ${meant}?)`);
+  if (Object.hasOwn(otherNames, name)) return [node, script, otherNames[name] ?? name, ...rest];
+  if (!Object.hasOwn(similarNames, name)) return argv.slice(0, 3);
+  program.error(`error: unknown command '${name}'\n(Did you mean ${similarNames[name]}?)`);
 }
 
 // The reader of the output may end first, as `head` does.

@@ -42,7 +42,7 @@ function nameOf({ name: app, environment }: AppStatus): string {
   return environmentName({ app, environment });
 }
 
-function stateText({ state, deploying, background }: AppStatus): string {
+export function stateText({ state, deploying, background }: AppStatus): string {
   const crashed = background.filter((process) => process.state === 'crashed');
   return [
     paint(stateColour(state), state),
@@ -52,7 +52,7 @@ function stateText({ state, deploying, background }: AppStatus): string {
 }
 
 /** Describes why an app does not start, and what to do. */
-function describeProblem({ problem }: AppStatus): string {
+export function describeProblem({ problem }: AppStatus): string {
   if (problem === null) return '';
   const { at, message, hint } = problem;
   return `${paint('red', 'not started')} (${formatTime(at)}): ${message}${hint && `\n  ${hint}`}`;
@@ -63,7 +63,7 @@ function countOpen({ workers }: AppStatus): number {
 }
 
 /** Formats the number of workers, such as `2`, or `1/2` if one is missing. */
-function workersText(app: AppStatus): string {
+export function workersText(app: AppStatus): string {
   const open = countOpen(app);
   return app.wanted === null || open === app.wanted ? String(open) : `${open}/${app.wanted}`;
 }
@@ -128,7 +128,7 @@ function cronTable({ cron }: AppStatus): string {
   return table('CRON SCHEDULE NEXT LAST RESULT', rows);
 }
 
-function age(iso: string): string {
+export function age(iso: string): string {
   const milliseconds = Math.max(0, Date.now() - Date.parse(iso));
   const days = Math.floor(milliseconds / 86_400_000);
   if (days > 0) return `${days} d ${Math.floor((milliseconds % 86_400_000) / 3_600_000)} h`;
@@ -137,11 +137,11 @@ function age(iso: string): string {
   return formatDuration(milliseconds);
 }
 
-function percent(value: number | null): string | null {
+export function percent(value: number | null): string | null {
   return value === null ? null : `${Math.round(value)} %`;
 }
 
-function bytes(value: number | null): string | null {
+export function bytes(value: number | null): string | null {
   return value === null ? null : formatBytes(value);
 }
 

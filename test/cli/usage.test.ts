@@ -34,9 +34,8 @@ test('every command has help, and wrong usage exits with status 2', async (t) =>
 
 test('an unknown command exits with status 2 and a suggestion, also with --help', async () => {
   for (const [name, meant] of [
-    ['ls', 'apps'],
     ['remove', 'destroy'],
-    ['reload', 'restart'],
+    ['jlist', 'status --json'],
     ['deplyo', 'deploy'],
   ] as const) {
     const { code, stdout, stderr } = await cli([name, '--help']);
@@ -44,6 +43,38 @@ test('an unknown command exits with status 2 and a suggestion, also with --help'
     assert.equal(stdout, '');
     assert.match(stderr, new RegExp(`^error: unknown command '${name}'\\n\\(Did you mean ${meant}\\?\\)`));
   }
+});
+
+test('names of PM2 stand for our commands', async () => {
+  for (const [name, ours] of [
+    ['ls', 'apps'],
+    ['list', 'apps'],
+    ['ps', 'status'],
+    ['describe', 'status'],
+    ['show', 'status'],
+    ['reload', 'restart'],
+    ['delete', 'destroy'],
+    ['monit', 'monit'],
+  ] as const) {
+    const { code, stdout } = await cli([name, '--help']);
+    assert.equal(code, 0, name);
+    assert.match(stdout, new RegExp(`^Usage: sluice ${ours} `), name);
+  }
+});
+
+test('commands of PM2 that Sluice does not need say so, and fail unless there is nothing to do', async () => {
+  for (const [name, status, text] of [
+    ['startup', 0, /^Nothing to do: .*at boot/],
+    ['save', 0, /^Nothing to do: .*after a reboot/],
+    ['flush', 2, /^Sluice does not empty logs/],
+    ['kill', 2, /sluice stop APP/],
+    ['update', 2, /sluice upgrade --to SOURCE/],
+  ] as const) {
+    const { code, stdout } = await cli([name, 'systemd', '-u', 'deploy', '--hp', '/home/deploy']);
+    assert.equal(code, status, name);
+    assert.match(stdout, text, name);
+  }
+  assert.doesNotMatch((await cli(['--help'])).stdout, /^ {2}flush/m);
 });
 
 test('deploy distinguishes a file from a missing directory', async (t) => {
