@@ -8,9 +8,6 @@ import { limits, supervision } from './app/supervision.ts';
 import { count, duration, group, optionalGroup, schemaForEditors, setting, text } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 
-/** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
-const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
-
 const build = optionalGroup({
   command: setting(
     'Script of package.json that builds the app; `false` for none. Default: `heroku-postbuild` or `build`, if it exists.',
@@ -73,11 +70,6 @@ export const appSettingsSchema = group({
     '1s',
   ),
   drainTimeout: setting('Time limit for a retired worker to finish its requests.', duration, '30s'),
-  killTimeout: setting('Time between the stop signal and SIGKILL.', duration, '5s'),
-  stopSignal: setting(
-    'Signal that ends a worker or background process. Default: SIGTERM, or SIGINT if the app handles SIGINT but not SIGTERM.',
-    v.picklist(stopSignals, `one of ${stopSignals.join(', ')}`),
-  ),
   waitReady: setting(
     "Wait until the app calls `process.send('ready')`, in addition to the health check.",
     v.boolean(),

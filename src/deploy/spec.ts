@@ -1,9 +1,17 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { BackgroundSpec, GenerationLimits, GenerationSpec } from '../protocol/runner.ts';
+import type {
+  BackgroundSpec,
+  ExecCommand,
+  GenerationLimits,
+  GenerationSpec,
+  RestartSpec,
+  SupervisionSpec,
+} from '../protocol/runner.ts';
 import type {
   BackgroundPlan,
   ProgramPlan,
@@ -40,8 +48,7 @@ export async function generationSpec(
   const node = nodeOf(appliance, changes.node ?? record.node);
   const state = await environment.state();
   const { settings } = run;
-  const { health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout, overlap } =
-    settings;
+  const { health, waitReady, bootTimeout, settleTime, drainTimeout, stuckTimeout, overlap } = settings;
   const { directory } = paths.release(number);
   const isolated = await appliance.runner.hasUsers();
   const own = changes.env ?? (await environment.variables());
@@ -49,6 +56,8 @@ export async function generationSpec(
   const workers = run.usesCluster ? 1 : (scaled ?? run.workers);
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
   const set = { PORT: String(state.port), ...aboutRelease(id, record) };
+  const path = (rest: string | undefined) =>
+    programPath({ release: directory, run, tools: appliance.paths.tools, node, rest });
   const shared = {
     ...run.defaults,
     ...systemEnvironment(isolated),
@@ -56,15 +65,11 @@ export async function generationSpec(
     NODE_ENV: 'production',
     ...own,
     ...set,
-    PATH: programPath({
-      release: directory,
-      run,
-      tools: appliance.paths.tools,
-      node,
-      rest: own['PATH'],
-    }),
+    PATH: path(own['PATH']),
   };
-  const env = { ...withVariables(shared, run.env), ...set };
+  const all = { ...withVariables(shared, run.env), ...set };
+  const pm2 = settings.pm2Variables && pm2Variables(id.app, workers, run, directory);
+  const env = { ...pm2, ...all };
   const start = programSpec(run, directory, env);
   const exec = run.usesCluster ? clusterCommand(start) : run.exec;
   return {
@@ -82,20 +87,12 @@ export async function generationSpec(
     host: appliance.settings.apps.host,
     port: state.port,
     codePort: settings.port ?? null,
-    ...{ health, waitReady, overlap, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout },
-    stopSignal: settings.stopSignal ?? null,
+    ...{ health, waitReady, overlap, bootTimeout, settleTime, drainTimeout, stuckTimeout },
+    ...supervisionOfWorkers(settings),
     affinity: settings.affinity === 'client' && run.exec === undefined,
     maxDraining,
-    restarts: {
-      maxRestarts: settings.maxRestarts,
-      minUptime: settings.minUptime,
-      delay: settings.restartDelay,
-      stopExitCodes: settings.stopExitCodes,
-    },
-    maxMemory: settings.maxMemory ?? null,
     limits: generationLimits(settings, processes),
-    cronRestart: settings.cronRestart ?? null,
-    background: run.background.map((plan) => backgroundSpec(plan, directory, env)),
+    background: backgroundSpecs(run, { directory, env: all, own, workers, path }),
     cron: settings.cron,
     log: {
       directory: paths.logs,
@@ -165,15 +162,106 @@ function withVariables(env: Record<string, string>, added: Record<string, Word>)
   return all;
 }
 
-/** @param shared variables of the workers, which a background process gets, too */
+function supervisionOfWorkers(settings: AppSettings): SupervisionSpec {
+  const { killTimeout, shutdownWithMessage, stopSignal, maxMemory, cronRestart, instanceVar } = settings;
+  return {
+    ...{ killTimeout, shutdownWithMessage, instanceVar },
+    stopSignal: stopSignal ?? null,
+    restarts: restartSpec(settings),
+    maxMemory: maxMemory ?? null,
+    cronRestart: cronRestart ?? null,
+    // All workers share the port.
+    incrementVar: settings.incrementVar === 'PORT' ? null : (settings.incrementVar ?? null),
+    pmId: settings.pm2Variables ? 0 : null,
+  };
+}
+
+function restartSpec({
+  autorestart,
+  maxRestarts,
+  minUptime,
+  restartDelay: delay,
+  restartBackoff: backoff,
+  stopExitCodes,
+}: AppSettings): RestartSpec {
+  return { autorestart, maxRestarts, minUptime, delay, backoff, stopExitCodes };
+}
+
+/** Returns the variables that PM2 sets for a process, except those that the runner sets for each instance. */
+function pm2Variables(
+  name: string,
+  instances: number,
+  { script, directory: at, exec }: ProgramPlan & { exec?: ExecCommand },
+  directory: string,
+): Record<string, string> {
+  return {
+    name,
+    instances: String(instances),
+    exec_mode: instances > 1 ? 'cluster_mode' : 'fork_mode',
+    pm_cwd: join(directory, at ?? ''),
+    ...(exec === undefined && { pm_exec_path: join(directory, script) }),
+  };
+}
+
+interface OfWorkers {
+  /** directory of the release */
+  directory: string;
+  /** variables of the workers, which background processes get, too */
+  env: Record<string, string>;
+  /** variables of `sluice env set` */
+  own: Record<string, string>;
+  workers: number;
+  /** returns the PATH of a process. @param rest PATH of the app */
+  path(rest: string): string;
+}
+
+function backgroundSpecs({ settings, background }: RunPlan, ofWorkers: OfWorkers): BackgroundSpec[] {
+  // PM2 counts the processes of all its apps.
+  let pmId = ofWorkers.workers;
+  return background.map((plan) => {
+    const set = settings.processes[plan.name];
+    const { name, count } = plan;
+    const spec = { ...backgroundSpec(plan, set?.env, ofWorkers), ...supervisionOf(settings, set) };
+    if (!settings.pm2Variables) return spec;
+    const first = pmId;
+    pmId += count;
+    const ofPm2 = pm2Variables(name, count, plan, ofWorkers.directory);
+    const missing = Object.entries(ofPm2).filter(([variable]) => ofWorkers.env[variable] === undefined);
+    return { ...spec, env: { ...Object.fromEntries(missing), ...spec.env }, pmId: first };
+  });
+}
+
+type ProcessSettings = AppSettings['processes'][string];
+
+/** Returns the settings of a background process that are not those of the workers. */
+function supervisionOf(settings: AppSettings, own: ProcessSettings | undefined): Partial<SupervisionSpec> {
+  if (own === undefined) return {};
+  const set = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+  const { killTimeout, shutdownWithMessage, stopSignal, maxMemory, cronRestart, instanceVar, incrementVar } =
+    own;
+  const passedOn = { killTimeout, shutdownWithMessage, stopSignal, cronRestart, instanceVar, incrementVar };
+  const given = Object.entries(passedOn).filter(([, value]) => value !== undefined);
+  const restarts = restartSpec({ ...settings, ...set });
+  return {
+    ...Object.fromEntries(given),
+    ...(!isDeepStrictEqual(restarts, restartSpec(settings)) && { restarts }),
+    ...(maxMemory !== undefined && { maxMemory: maxMemory === false ? null : maxMemory }),
+  };
+}
+
 function backgroundSpec(
   { name, count, overlap, script, exec, defaults = {}, directory: at, ...plan }: BackgroundPlan,
-  directory: string,
-  shared: Record<string, string>,
+  ofProcess: Record<string, string> = {},
+  { directory, env: shared, own, path }: OfWorkers,
 ): BackgroundSpec {
+  const set = Object.entries(ofProcess)
+    .filter(([variable]) => own[variable] === undefined)
+    .map(([variable, value]) => [variable, variable === 'PATH' ? path(value) : value] as const);
   const missing = Object.entries(defaults).filter(([variable]) => shared[variable] === undefined);
-  const all = withVariables({ ...shared, ...Object.fromEntries(missing) }, plan.env);
-  const env = Object.fromEntries([...missing, ...Object.keys(plan.env).map((key) => [key, all[key] ?? ''])]);
+  const before = Object.fromEntries([...missing, ...set]);
+  const all = withVariables({ ...shared, ...before }, plan.env);
+  const names = [...Object.keys(before), ...Object.keys(plan.env)];
+  const env = Object.fromEntries(names.map((key) => [key, all[key] ?? '']));
   return {
     ...{ name, count, overlap, env },
     ...(at && { workingDirectory: at }),

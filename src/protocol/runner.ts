@@ -3,10 +3,27 @@ import type { AppProtocol } from './worker.ts';
 
 /** Settings of an app that the runner gets as they are: see docs/settings.md. Times are in ms. */
 type PassedOn = 'health' | 'waitReady' | 'overlap' | 'cron' | TimeSetting;
-type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'killTimeout' | 'stuckTimeout';
+type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'stuckTimeout';
+
+/** End, restart and variables of the workers, or of one background process. */
+export interface SupervisionSpec extends Pick<AppSettings, 'killTimeout' | 'shutdownWithMessage'> {
+  /** signal that ends a process; null for SIGTERM, or SIGINT if the app handles only SIGINT */
+  stopSignal: NodeJS.Signals | null;
+  restarts: RestartSpec;
+  /** bytes of resident memory above which a process is replaced; null for no limit */
+  maxMemory: number | null;
+  /** times at which all workers are replaced, one after the other, or a background process is restarted; null for never */
+  cronRestart: Pick<CronSpec, 'schedule' | 'timezone'> | null;
+  /** variable with the number of the instance */
+  instanceVar: string;
+  /** variable to whose value the number of the instance is added; null for none */
+  incrementVar: string | null;
+  /** `pm_id` of the first instance; null for an app without the variables of PM2 */
+  pmId: number | null;
+}
 
 /** Everything that the runner needs to run one release: it reads no settings and no records itself. */
-export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
+export interface GenerationSpec extends Pick<AppSettings, PassedOn>, SupervisionSpec {
   /** name of the environment, such as `shop@staging`: see `environmentName` */
   key: string;
   release: number;
@@ -30,17 +47,10 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
   port: number;
   /** port in the code of an app that ignores PORT; null if not known */
   codePort: number | null;
-  /** signal that ends a process; null for SIGTERM, or SIGINT if the app handles only SIGINT */
-  stopSignal: NodeJS.Signals | null;
   /** true to send all requests of a client to the same worker */
   affinity: boolean;
   maxDraining: number;
-  restarts: RestartSpec;
-  /** bytes of resident memory above which a worker is replaced; null for no limit */
-  maxMemory: number | null;
   limits: GenerationLimits;
-  /** times at which all workers are replaced, one after the other; null for never */
-  cronRestart: Pick<CronSpec, 'schedule' | 'timezone'> | null;
   background: BackgroundSpec[];
   log: LogSpec;
   /** absolute paths */
@@ -74,13 +84,19 @@ export interface LogSpec {
 }
 
 /** Limits and delays of restarts. */
-export interface RestartSpec extends Pick<AppSettings, 'maxRestarts' | 'minUptime' | 'stopExitCodes'> {
+export interface RestartSpec
+  extends Pick<AppSettings, 'autorestart' | 'maxRestarts' | 'minUptime' | 'stopExitCodes'> {
   /** before the second restart in a row, in ms; grows by half each time */
   delay: number;
+  /** false for a delay that does not grow, before the first restart, too */
+  backoff: boolean;
 }
 
-/** A process without a port, beside the workers. */
-export interface BackgroundSpec {
+/**
+ * A process without a port, beside the workers. Parts of SupervisionSpec that are left out are those of the workers, except
+ * `cronRestart`, `incrementVar` and `pmId`.
+ */
+export interface BackgroundSpec extends Partial<SupervisionSpec> {
   /** name in the log and in status; never `web` or `cron` */
   name: string;
   count: number;

@@ -40,6 +40,34 @@ test('durations and sizes have units', () => {
   );
 });
 
+test('a background process has settings of its own, and variables', () => {
+  const { mail } = appSettings({
+    processes: {
+      mail: {
+        command: 'node mail.js',
+        env: { A: 1.5, B: false, C: '' },
+        ...{ killTimeout: '2s', maxMemory: false, cronRestart: '@daily' },
+      },
+    },
+  }).processes;
+  assert.deepEqual(mail, {
+    ...{ command: 'node mail.js', count: 1, overlap: false, killTimeout: 2000, maxMemory: false },
+    ...{ env: { A: '1.5', B: 'false', C: '' }, cronRestart: { schedule: '@daily', timezone: null } },
+  });
+  const of = (settings: object) => faults({ processes: { mail: { command: 'node mail.js', ...settings } } });
+  const name = 'a name of letters, digits and "_", but not PATH or SLUICE_…';
+  assert.deepEqual(of({ instanceVar: 'SLUICE_NR', incrementVar: 'A-B', maxMemory: true, kill: 1 }), [
+    'processes.mail.maxMemory: expected an amount of memory such as "300M", or false, got true',
+    `processes.mail.instanceVar: expected ${name}, got "SLUICE_NR"`,
+    `processes.mail.incrementVar: expected ${name}, got "A-B"`,
+    'processes.mail.kill: unknown setting (did you mean "killTimeout"?)',
+  ]);
+  assert.deepEqual(of({ env: { 'A-B': '1' } }).length, 1);
+  assert.deepEqual(of({ env: { SLUICE_JOB: '1' } }).length, 1);
+  assert.deepEqual(of({ env: { A: null } }).length, 1);
+  assert.deepEqual(of({ env: { A: 'x'.repeat(200_000) } }).length, 1);
+});
+
 test('all faults of supervision are listed at once', () => {
   const settings = {
     maxRestarts: -1,
@@ -101,11 +129,14 @@ test('log rotation has limits of size, number and total size', () => {
 
 test('a command alone is a background process', () => {
   const { processes } = appSettings({
-    processes: { mail: 'node mail.js', 'thumbs-2': { command: 'npm run thumbs', count: 3, overlap: true } },
+    processes: {
+      mail: 'node mail.js',
+      'thumbs-2': { command: 'npm run thumbs', count: 3, overlap: true, env: {} },
+    },
   });
   assert.deepEqual(processes, {
-    mail: { command: 'node mail.js', count: 1, overlap: false },
-    'thumbs-2': { command: 'npm run thumbs', count: 3, overlap: true },
+    mail: { command: 'node mail.js', count: 1, overlap: false, env: {} },
+    'thumbs-2': { command: 'npm run thumbs', count: 3, overlap: true, env: {} },
   });
 });
 

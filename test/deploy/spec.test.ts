@@ -26,6 +26,11 @@ async function specOf(environment: Environment, run: object, changes?: SpecChang
   return await generationSpec(environment, record, changes);
 }
 
+/** Restart rules of an app without settings. */
+const restarts = {
+  ...{ autorestart: true, maxRestarts: 16, minUptime: 1000, delay: 100, backoff: true, stopExitCodes: [] },
+};
+
 const plain = { script: 'server.js', args: [], nodeArgs: [], env: {}, workers: 2 };
 
 test('the runner gets background processes, restart rules and log settings', async (t) => {
@@ -47,7 +52,7 @@ test('the runner gets background processes, restart rules and log settings', asy
     background: [{ ...background, script: 'mail.js' }],
   });
   assert.deepEqual(spec.background, [{ ...background, script: join(spec.directory, 'mail.js') }]);
-  assert.deepEqual(spec.restarts, { maxRestarts: 5, minUptime: 1000, delay: 100, stopExitCodes: [] });
+  assert.deepEqual(spec.restarts, { ...restarts, maxRestarts: 5 });
   assert.equal(spec.maxMemory, 300 * 1024 ** 2);
   assert.deepEqual(spec.cronRestart, { schedule: cronRestart, timezone: null });
   assert.deepEqual(
@@ -65,6 +70,77 @@ test('the runner gets background processes, restart rules and log settings', asy
   });
 });
 
+test('a background process has settings of its own, and those of the app otherwise', async (t) => {
+  const environment = await newEnvironment(t);
+  const mail = { name: 'mail', count: 2, overlap: false, script: 'mail.js', args: [], nodeArgs: [], env: {} };
+  const settings = appSettings({
+    ...{ killTimeout: '2s', maxMemory: '300M', maxRestarts: 5, stopSignal: 'SIGINT' },
+    processes: {
+      mail: {
+        command: 'node mail.js',
+        env: { LEVEL: 3, TOKEN: 'public', PORT: 9100, QUIET: true },
+        ...{ killTimeout: '9s', maxMemory: false, autorestart: false, restartDelay: '1s' },
+        ...{ stopSignal: 'SIGTERM', shutdownWithMessage: true, instanceVar: 'NR', incrementVar: 'PORT' },
+        ...{ cronRestart: '@daily', stopExitCodes: [3], restartBackoff: false, minUptime: '4s' },
+      },
+      plain: 'node plain.js',
+    },
+  });
+  const spec = await specOf(environment, {
+    ...plain,
+    settings,
+    background: [mail, { ...mail, name: 'plain', script: 'plain.js' }],
+  });
+  const { name, count, overlap, args, nodeArgs } = mail;
+  assert.deepEqual(spec.background, [
+    {
+      ...{ name, count, overlap, args, nodeArgs, script: join(spec.directory, 'mail.js') },
+      // The value of `sluice env set` takes precedence.
+      env: { LEVEL: '3', PORT: '9100', QUIET: 'true' },
+      ...{ killTimeout: 9000, maxMemory: null, shutdownWithMessage: true, stopSignal: 'SIGTERM' },
+      ...{ instanceVar: 'NR', incrementVar: 'PORT', cronRestart: { schedule: '@daily', timezone: null } },
+      restarts: {
+        ...{ autorestart: false, maxRestarts: 5, minUptime: 4000, delay: 1000, backoff: false },
+        stopExitCodes: [3],
+      },
+    },
+    {
+      ...{ name: 'plain', count, overlap, args, nodeArgs, script: join(spec.directory, 'plain.js') },
+      env: {},
+    },
+  ]);
+  assert.deepEqual([spec.killTimeout, spec.stopSignal, spec.incrementVar], [2000, 'SIGINT', null]);
+});
+
+test('with `pm2Variables`, processes have the variables of PM2, with an id for each', async (t) => {
+  const environment = await newEnvironment(t);
+  const job = { overlap: false, script: 'job.js', args: [], nodeArgs: [], env: {} };
+  const background = [
+    { ...job, name: 'mail', count: 2 },
+    { ...job, name: 'bot', count: 1, directory: 'bots' },
+  ];
+  const run = { ...plain, background, settings: appSettings({ pm2Variables: true }) };
+  const spec = await specOf(environment, run, { env: { instances: 'own' } });
+  const { name, instances, exec_mode, pm_cwd, pm_exec_path } = spec.env;
+  const script = join(spec.directory, 'server.js');
+  assert.deepEqual(
+    [name, instances, exec_mode, pm_cwd, pm_exec_path, spec.pmId],
+    ['shop', 'own', 'cluster_mode', spec.directory, script, 0],
+  );
+  assert.deepEqual(
+    spec.background.map(({ env, pmId }) => [pmId, env['name'], env['exec_mode'], env['pm_cwd']]),
+    [
+      [2, 'mail', 'cluster_mode', spec.directory],
+      [4, 'bot', 'fork_mode', join(spec.directory, 'bots')],
+    ],
+  );
+  const without = await specOf(environment, { ...run, settings: appSettings() });
+  assert.deepEqual(
+    [without.env['name'], without.pmId, without.background[0]?.pmId],
+    [undefined, null, undefined],
+  );
+});
+
 test('the values of a trial are masked, and the former values are not', async (t) => {
   const run = { ...plain, settings: appSettings(), background: [] };
   const spec = await specOf(await newEnvironment(t), run, { env: { TOKEN: 'new', OTHER: 'x' } });
@@ -80,6 +156,10 @@ test('a release of an older version runs with defaults for newer settings', asyn
   assert.deepEqual([spec.cron, spec.cronRestart, spec.maxMemory], [[], null, null]);
   assert.deepEqual([spec.restarts.maxRestarts, spec.stuckTimeout, spec.drainTimeout], [16, 10_000, 7000]);
   assert.equal(spec.log.overflow, 'wait');
+  assert.deepEqual(
+    [spec.restarts, spec.shutdownWithMessage, spec.instanceVar, spec.incrementVar, spec.pmId],
+    [restarts, false, 'NODE_APP_INSTANCE', null, null],
+  );
 });
 
 test('a record with a damaged plan does not hide other releases', async (t) => {

@@ -26,7 +26,17 @@ for (const stopSignal of ['SIGINT', 'SIGQUIT'] as const) {
     const group = { add: () => undefined, retain: () => () => undefined, killedBy: () => undefined };
     const spec = {
       ...{ key: 'shop', release: 1, directory, env: { PATH: '/usr/bin:/bin' }, maxMemory: null },
-      ...{ restarts: { delay: 100, maxRestarts: 3, minUptime: 0, stopExitCodes: [] }, log: { secrets: [] } },
+      ...{
+        restarts: {
+          delay: 100,
+          maxRestarts: 3,
+          minUptime: 0,
+          stopExitCodes: [],
+          autorestart: true,
+          backoff: true,
+        },
+        log: { secrets: [] },
+      },
       background: [
         {
           name: 'queue',

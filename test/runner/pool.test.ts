@@ -20,7 +20,14 @@ async function startPool(settings: Partial<GenerationSpec> = {}, behavior: FakeW
   const spec = {
     release: 1,
     workers: 2,
-    restarts: { maxRestarts: 3, minUptime: 1000, delay: 100, stopExitCodes: [7] },
+    restarts: {
+      maxRestarts: 3,
+      minUptime: 1000,
+      delay: 100,
+      stopExitCodes: [7],
+      autorestart: true,
+      backoff: true,
+    },
     overlap: true,
     maxMemory: null,
     stuckTimeout: 1000,

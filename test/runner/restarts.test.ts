@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Restarts } from '../../src/runner/generation/restarts.ts';
 
-const spec = { maxRestarts: 16, minUptime: 1000, delay: 100, stopExitCodes: [9] };
+const spec = {
+  maxRestarts: 16,
+  minUptime: 1000,
+  delay: 100,
+  stopExitCodes: [9],
+  autorestart: true,
+  backoff: true,
+};
 const failed = 1;
 
 test('the first restart comes at once, the next ones after delays that grow by half to 15 s', () => {

@@ -99,7 +99,8 @@ export class TestRunner {
       ...settings,
     });
     const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady, overlap } = all;
-    const { maxRestarts, minUptime, restartDelay, stopExitCodes, stuckTimeout, cron } = all;
+    const { autorestart, maxRestarts, minUptime, restartDelay, restartBackoff, stopExitCodes } = all;
+    const { shutdownWithMessage, instanceVar, stuckTimeout, cron } = all;
     const { current, generation, cron: cronPath, logs } = this.paths.environment(target);
     this.#mark += 1;
     return {
@@ -130,7 +131,12 @@ export class TestRunner {
       stopSignal: all.stopSignal ?? null,
       affinity: all.affinity === 'client',
       maxDraining: 3,
-      restarts: { maxRestarts, minUptime, delay: restartDelay, stopExitCodes },
+      ...{ shutdownWithMessage, instanceVar, incrementVar: all.incrementVar ?? null },
+      pmId: all.pm2Variables ? 0 : null,
+      restarts: {
+        ...{ autorestart, maxRestarts, minUptime, stopExitCodes },
+        ...{ delay: restartDelay, backoff: restartBackoff },
+      },
       maxMemory: all.maxMemory ?? null,
       limits: generationLimits(all, typeof all.workers === 'number' ? all.workers : 2),
       stuckTimeout,

@@ -1,6 +1,8 @@
 import * as v from 'valibot';
 import { count, duration, group, optionalGroup, schedule, setting, text, timezone } from '../field-types.ts';
 import { isName } from '../paths.ts';
+import { ofBackgroundProcess } from './supervision.ts';
+import { variables } from './variables.ts';
 
 /** Command for a shell, of one or more lines. A NUL is rejected: no argument of a program can have one. */
 const shellCommand = text(/^(?=\s*\S)[^\0]+$/, 'a shell command, without NUL characters');
@@ -53,7 +55,18 @@ const background = group({
   command: processCommand,
   count: setting('Number of processes; 0 for none.', count(0, 64), 1),
   overlap: setting('Start new processes at a switch before the old ones have ended.', v.boolean(), false),
+  env: setting(
+    'Variables of the process. Variables of `sluice env set` take precedence over them.',
+    variables,
+    {},
+  ),
+  ...ofBackgroundProcess,
 });
+
+/** A background process with the command as its only setting. */
+const plain = { count: 1, overlap: false, env: {} };
+
+type Background = v.InferOutput<typeof background>;
 
 export const processes = setting(
   'Background processes, by name: a command, or an object. At most 128 in total. See docs/processes.md.',
@@ -65,8 +78,8 @@ export const processes = setting(
           [processCommand, background],
           'a command such as "node worker.js", or {"command": …, "count": …}',
         ),
-        v.transform((value) =>
-          typeof value === 'string' ? { command: value, count: 1, overlap: false } : value,
+        v.transform(
+          (value): Background => (typeof value === 'string' ? { command: value, ...plain } : value),
         ),
       ),
     ),

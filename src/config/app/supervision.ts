@@ -1,13 +1,53 @@
 import * as v from 'valibot';
-import { count, duration, group, memory, schedule, setting, timezone } from '../field-types.ts';
+import { count, duration, group, memory, schedule, setting, text, timezone } from '../field-types.ts';
 
-const restartTimes = schedule('Times to replace all workers.');
+/** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
+const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
 
-/** Restart and replacement of workers and background processes. */
+const stopSignal = v.picklist(stopSignals, `one of ${stopSignals.join(', ')}`);
+
+/** Name of a variable that Sluice sets for each instance. Sluice needs `SLUICE_…` for itself, and PATH to find programs. */
+const variableName = text(
+  /^(?!(?:SLUICE_.*|PATH|__proto__)$)[A-Za-z_][A-Za-z0-9_]{0,99}$/,
+  'a name of letters, digits and "_", but not PATH or SLUICE_…',
+);
+
+/** @param description of the times */
+function restartSchedule(description: string) {
+  const times = schedule(description);
+  return v.pipe(
+    v.union(
+      [times, group({ schedule: times, timezone })],
+      'a cron expression, or {"schedule": …, "timezone": …}',
+    ),
+    v.transform((value) => {
+      const { schedule, timezone = null } = typeof value === 'string' ? { schedule: value } : value;
+      return { schedule, timezone };
+    }),
+  );
+}
+
+// With less, even a bare Node.js would be replaced without end.
+const memoryOfProcess = memory(32);
+const times = count(0, 1000);
+const exitCodes = v.array(count(0, 255, 'an exit status from 0 to 255'));
+
+/** End, restart and replacement of workers and background processes. */
 export const supervision = {
+  killTimeout: setting('Time between the stop signal and SIGKILL.', duration, '5s'),
+  stopSignal: setting(
+    'Signal that ends a worker or background process. Default: SIGTERM, or SIGINT if the app handles SIGINT but not SIGTERM.',
+    stopSignal,
+  ),
+  shutdownWithMessage: setting(
+    "Send the message `'shutdown'` in place of the stop signal: the app gets it with `process.on('message', …)`.",
+    v.boolean(),
+    false,
+  ),
+  autorestart: setting('Start a process again when it ends.', v.boolean(), true),
   maxRestarts: setting(
     'Number of times in a row that a process may end within `minUptime`. Then the process counts as crashed, and Sluice restarts it every 15 s.',
-    count(0, 1000),
+    times,
     16,
   ),
   minUptime: setting('Time that a process must run for its start to count as successful.', duration, '1s'),
@@ -16,15 +56,15 @@ export const supervision = {
     duration,
     '100ms',
   ),
-  stopExitCodes: setting(
-    'Exit statuses, 0 to 255, after which a process does not restart.',
-    v.array(count(0, 255, 'an exit status from 0 to 255')),
-    [],
+  restartBackoff: setting(
+    'Let the pause grow. With `false`, Sluice waits for `restartDelay` before each restart, also before the first.',
+    v.boolean(),
+    true,
   ),
+  stopExitCodes: setting('Exit statuses, 0 to 255, after which a process does not restart.', exitCodes, []),
   maxMemory: setting(
     'Limit of the resident memory of one process. Above the limit, Sluice replaces the process. A new worker starts before the old one ends.',
-    // With less, even a bare Node.js would be replaced without end.
-    memory(32),
+    memoryOfProcess,
   ),
   stuckTimeout: setting(
     'Time after which Sluice replaces a worker whose event loop does not run; 0 for never.',
@@ -33,17 +73,57 @@ export const supervision = {
   ),
   cronRestart: setting(
     'Times to replace all workers, one after the other: a cron expression, or an object.',
-    v.pipe(
-      v.union(
-        [restartTimes, group({ schedule: restartTimes, timezone })],
-        'a cron expression, or {"schedule": …, "timezone": …}',
-      ),
-      v.transform((value) => {
-        const { schedule, timezone = null } = typeof value === 'string' ? { schedule: value } : value;
-        return { schedule, timezone };
-      }),
-    ),
+    restartSchedule('Times to replace all workers.'),
   ),
+  instanceVar: setting(
+    'Variable with the number of a worker or background process: 0, 1 and so on.',
+    variableName,
+    'NODE_APP_INSTANCE',
+  ),
+  incrementVar: setting(
+    'Variable to which Sluice adds the number of the worker. Not PORT, which all workers share.',
+    variableName,
+  ),
+  pm2Variables: setting(
+    'Set the variables that PM2 sets, such as `pm_id` and `name`. Default: `true` if a configuration file of PM2 is a source of settings.',
+    v.boolean(),
+    false,
+  ),
+};
+
+/** Settings of one background process in place of those of the app. */
+export const ofBackgroundProcess = {
+  stopSignal: setting('Signal that ends the process. Default: that of the app.', stopSignal),
+  shutdownWithMessage: setting(
+    "Send the message `'shutdown'` in place of the stop signal. Default: as for the app.",
+    v.boolean(),
+  ),
+  killTimeout: setting('Time between the stop signal and SIGKILL. Default: that of the app.', duration),
+  maxMemory: setting(
+    'Limit of the resident memory of one process; `false` for no limit. Default: that of the app.',
+    v.union([memoryOfProcess, v.literal(false)], 'an amount of memory such as "300M", or false'),
+  ),
+  autorestart: setting('Start the process again when it ends. Default: as for the app.', v.boolean()),
+  maxRestarts: setting(
+    'Number of times in a row that the process may end within `minUptime`. Default: that of the app.',
+    times,
+  ),
+  minUptime: setting(
+    'Time that the process must run for its start to count as successful. Default: that of the app.',
+    duration,
+  ),
+  restartDelay: setting('Pause before the second restart in a row. Default: that of the app.', duration),
+  restartBackoff: setting('Let the pause grow with each restart. Default: as for the app.', v.boolean()),
+  stopExitCodes: setting(
+    'Exit statuses after which the process does not restart. Default: those of the app.',
+    exitCodes,
+  ),
+  cronRestart: setting(
+    'Times to restart the process, also if it has ended for good: a cron expression, or an object.',
+    restartSchedule('Times to restart the process.'),
+  ),
+  instanceVar: setting('Variable with the number of the process. Default: that of the app.', variableName),
+  incrementVar: setting('Variable to which Sluice adds the number of the process.', variableName),
 };
 
 /** Limits of a release that the kernel enforces. docs/limits.md has the defaults. */
