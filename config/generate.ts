@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { toJsonSchema } from '@valibot/to-json-schema';
 import { appSettingsSchema } from '../src/config/app-settings.ts';
 import { serverSettingsSchema } from '../src/config/server-settings.ts';
@@ -7,6 +8,7 @@ import { settingsPage } from './settings-page.ts';
 
 /** The part of a JSON schema that the settings need. */
 export interface Schema {
+  $ref?: string;
   type?: string;
   description?: string;
   default?: unknown;
@@ -28,10 +30,10 @@ export function generatedFiles(): Record<string, string> {
   const app = jsonSchema(appSettingsSchema, 'Settings of an app: sluice.json');
   const server = jsonSchema(serverSettingsSchema, 'Settings of the server: $SLUICE_HOME/config.json');
   return {
-    'config/app.schema.json': asText(app),
+    'config/app.schema.json': asText(withReferences(app)),
     'config/server.schema.json': asText(server),
     'config/example.json': asText(defaults(server)),
-    'docs/settings.md': settingsPage(app, server),
+    'docs/settings.md': settingsPage(withReferences(app), server),
   };
 }
 
@@ -51,6 +53,18 @@ function jsonSchema(schema: Parameters<typeof toJsonSchema>[0], title: string): 
       valibotSchema.type === 'loose_object' ? { ...jsonSchema, additionalProperties: false } : undefined,
   });
   return { title, ...converted } as Schema;
+}
+
+/** Replaces the settings of an environment that are those of the app by references to them. */
+function withReferences({ properties = {}, ...app }: Schema): Schema {
+  const { environments } = properties;
+  const named = environments?.additionalProperties;
+  if (typeof named !== 'object') return { ...app, properties };
+  const own = Object.entries(named.properties ?? {}).map(([name, setting]) =>
+    isDeepStrictEqual(setting, properties[name]) ? [name, { $ref: `#/properties/${name}` }] : [name, setting],
+  );
+  const additionalProperties = { ...named, properties: Object.fromEntries(own) };
+  return { ...app, properties: { ...properties, environments: { ...environments, additionalProperties } } };
 }
 
 function defaults({ properties = {}, default: value }: Schema): unknown {

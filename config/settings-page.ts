@@ -40,7 +40,7 @@ function table(schema: Schema): string {
 /** Returns every setting by its full name, with the settings of groups. */
 function settings(schema: Schema, prefix = ''): [string, Schema][] {
   return Object.entries(schema.properties ?? {})
-    .filter(([name]) => name !== '$schema')
+    .filter(([name, { $ref }]) => name !== '$schema' && $ref === undefined)
     .flatMap(([name, setting]) => {
       const { suffix, group } = groupIn(setting);
       const inside = group === undefined ? [] : settings(group, `${prefix}${name}${suffix}.`);
@@ -85,9 +85,8 @@ function kind(schema: Schema): string {
 
 function objectKind({ properties, additionalProperties: named }: Schema): string {
   if (properties !== undefined) return 'group';
-  return typeof named === 'object' && groupOf(named) !== undefined
-    ? 'names, and texts or groups'
-    : 'names and texts';
+  if (typeof named !== 'object' || groupOf(named) === undefined) return 'names and texts';
+  return groupOf(named) === named ? 'names and groups' : 'names, and texts or groups';
 }
 
 function fallback({ default: value }: Schema): string {

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { type ReleaseSettings, releaseSettings } from '../config/app-directory.ts';
+import { type ReleaseSettings, releaseSettings, type SettingsChoice } from '../config/app-directory.ts';
+import type { Origins } from '../config/settings-layers.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { RunPlan } from '../releases/release.ts';
 import { type BuildPlan, planBuild } from './build-plan.ts';
@@ -22,8 +23,8 @@ import { checkAffinity, resolveWorkers, type WorkerCount } from './start-command
 import type { StaticSite } from './static-site/find.ts';
 import { unreadFilesNotices } from './unread-files.ts';
 
-/** Properties of the machine that a plan depends on. */
-export interface Machine {
+/** Facts beside the files that a plan depends on. */
+export interface Circumstances extends SettingsChoice {
   nodes: AvailableNodes;
   /** number of processors */
   cores: number;
@@ -34,6 +35,8 @@ export interface Machine {
 /** All that a deploy decides from the files alone, before install and build. */
 export interface DeployPlan {
   settings: ReleaseSettings;
+  /** source of each setting that is not a default */
+  origins: Origins;
   start: StartDecision;
   /** directory of the file that starts the app, relative to the release; '' for the release itself */
   startsIn: string;
@@ -76,12 +79,12 @@ const oneForSite: WorkerCount = {
  */
 export async function planDeploy(
   directory: string,
-  { nodes, cores, member = '' }: Machine,
+  { nodes, cores, member = '', ...choice }: Circumstances,
 ): Promise<DeployPlan> {
-  const settings = await releaseSettings(directory, member);
+  const { settings, origins, starts } = await releaseSettings(directory, member, choice);
   await checkEncryptedFiles(directory);
   const app = join(directory, settings.directory);
-  const start = await decideStart(directory, settings);
+  const start = await decideStart(directory, settings, { origins, starts });
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
   const startsIn = startDirectory(start, settings);
   const { preBuild } = settings.hooks;
@@ -108,7 +111,7 @@ export async function planDeploy(
   ];
   const description = now?.description ?? (await describeDecision(directory, start));
   const open = now === undefined ? await openDecisions(directory, settings, start) : [];
-  return { settings, start, startsIn, site, build, description, open, node, workers, notices };
+  return { settings, origins, start, startsIn, site, build, description, open, node, workers, notices };
 }
 
 /** Returns true if no command of the build changes the files of the release. */

@@ -2,20 +2,68 @@ import { lstat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
 import { isMissing } from '../system/fs/read-file.ts';
-import { type AppSettings, loadAppSettings, topOf } from './app-settings.ts';
+import { type AppSettings, appSettingsSchema, readLayers, topOf } from './app-settings.ts';
+import { defaultEnvironment } from './paths.ts';
+import { mergeLayers, type Origins, parseLayers, type SettingsLayer } from './settings-layers.ts';
 import { parentsOf } from './workspaces.ts';
 
 /** Settings of an app in its release. `directory` is set, and all paths are relative to the release. */
 export type ReleaseSettings = AppSettings & { directory: string };
 
+/** Command of a settings source that starts the app, unless the app's own settings have a `start`. */
+export interface NamedStart {
+  text: string;
+  /** for messages, such as `start in ecosystem.config.js` */
+  from: string;
+}
+
+/** Settings of an app in its release, and where they come from. */
+export interface OriginalSettings {
+  settings: ReleaseSettings;
+  origins: Origins;
+  /** the one with precedence first */
+  starts: NamedStart[];
+}
+
+export interface SettingsChoice {
+  /** environment whose settings count; production by default */
+  environment?: string | undefined;
+  /**
+   * Returns further sources of settings, the one with precedence first. The app's own settings take precedence over all of them.
+   * @param directory of the app, relative to the release; '' for the release itself
+   */
+  layers?: ((directory: string) => Promise<SettingsLayer[]>) | undefined;
+}
+
 /**
  * Returns the settings of an app in its release: those of the workspace member that is the app, if there is one, else those at the
- * top. `directory` is '' for an app at the top.
+ * top, and of other sources. `directory` is '' for an app at the top.
  * @param member directory of that member, from the setting `root`
- * @throws AppError `invalid_settings`
+ * @throws AppError `invalid_settings`; errors of `layers`
  */
-export async function releaseSettings(tree: string, member: string): Promise<ReleaseSettings> {
-  const settings = await loadAppSettings(topOf(join(tree, member)));
+export async function releaseSettings(
+  tree: string,
+  member: string,
+  { environment = defaultEnvironment, layers = async () => [] }: SettingsChoice = {},
+): Promise<OriginalSettings> {
+  const own = await readLayers(topOf(join(tree, member)), environment);
+  const directory = await directoryOf(tree, member, parseLayers(appSettingsSchema, mergeLayers(own)));
+  const others = await layers(directory);
+  const starts = others.flatMap(({ value, source }) => startIn(value, source));
+  const withoutStart = others.map(({ value: { start: _, ...value }, source }) => ({ value, source }));
+  const merged = mergeLayers([...own, ...withoutStart]);
+  const settings = parseLayers(appSettingsSchema, merged);
+  const inRelease = (path: string) => posix.join(directory, path);
+  const [shared, assets] = [settings.shared.map(inRelease), settings.assets.map(inRelease)];
+  return { settings: { ...settings, directory, shared, assets }, origins: merged.origins, starts };
+}
+
+function startIn({ start: text }: Record<string, unknown>, source: string): NamedStart[] {
+  return typeof text === 'string' ? [{ text, from: `start in ${source}` }] : [];
+}
+
+/** Returns the directory of the app in the release. @throws AppError `invalid_settings` */
+async function directoryOf(tree: string, member: string, settings: AppSettings): Promise<string> {
   if (member !== '' && settings.directory !== undefined) {
     throw new AppError(
       'invalid_settings',
@@ -27,9 +75,7 @@ export async function releaseSettings(tree: string, member: string): Promise<Rel
   }
   const directory = member === '' ? (settings.directory ?? '') : member;
   await assertDirectory(tree, directory);
-  const inRelease = (path: string) => posix.join(directory, path);
-  const [shared, assets] = [settings.shared.map(inRelease), settings.assets.map(inRelease)];
-  return { ...settings, directory, shared, assets };
+  return directory;
 }
 
 /** Returns the directories of programs of packages, for PATH: those of a directory in a tree, and of the directories above it. */

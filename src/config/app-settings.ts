@@ -1,12 +1,14 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { command, cron, hooks, processes } from './app/commands.ts';
+import { environments } from './app/environments.ts';
 import { health } from './app/health.ts';
 import { branches, directory, root, shared } from './app/sources.ts';
 import { assets, staticSite } from './app/static.ts';
 import { limits, supervision } from './app/supervision.ts';
 import { count, duration, group, optionalGroup, schemaForEditors, setting, text } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
+import { isRecord, mergeLayers, parseLayers, type SettingsLayer } from './settings-layers.ts';
 
 const build = optionalGroup({
   command: setting(
@@ -29,11 +31,8 @@ const build = optionalGroup({
   timeout: setting('Time limit of install, build and prune together.', duration, '15m'),
 });
 
-/**
- * Settings of an app, in `sluice.json` or under `"sluice"` in package.json. The source of defaults, checks, the JSON schema
- * (config/app.schema.json) and docs/settings.md.
- */
-export const appSettingsSchema = group({
+/** All settings but `environments`. */
+const settings = {
   $schema: schemaForEditors,
   start: setting(
     'Command that starts the app, such as `node dist/server.js`. docs/start.md describes the forms and the default.',
@@ -92,10 +91,40 @@ export const appSettingsSchema = group({
   ),
   processes,
   cron,
-});
+};
+
+const { $schema: _ofFile, root: _ofFiles, directory: _ofRelease, ...ofEnvironment } = settings;
+
+const environmentsSchema = environments(ofEnvironment);
+
+/**
+ * Settings of an app, in `sluice.json` or under `"sluice"` in package.json. The source of defaults, checks, the JSON schema
+ * (config/app.schema.json) and docs/settings.md.
+ */
+export const appSettingsSchema = v.pipe(
+  group({ ...settings, environments: environmentsSchema }),
+  v.transform(({ environments = {}, branches: common, ...rest }) => {
+    const own = Object.entries(environments).flatMap(([name, { branches }]) =>
+      branches === undefined ? [] : [[name, branches] as const],
+    );
+    const branches = own.length === 0 ? common : { ...common, ...Object.fromEntries(own) };
+    return { ...rest, ...(branches && { branches }) };
+  }),
+  v.forward(
+    v.check(
+      ({ branches = {} }) => isDistinct(Object.values(branches).flat()),
+      'branches that each belong to one environment',
+    ),
+    ['branches'],
+  ),
+);
 
 export type AppSettings = v.InferOutput<typeof appSettingsSchema>;
 export type HealthSettings = AppSettings['health'];
+
+function isDistinct(names: string[]): boolean {
+  return new Set(names).size === names.length;
+}
 
 /** Returns the parsed content of a file at the top of a tree; undefined if the file does not exist. */
 type ReadTop = (name: string) => Promise<unknown>;
@@ -110,14 +139,31 @@ export function topOf(directory: string): ReadTop {
  * @throws AppError `invalid_settings`
  */
 export async function loadAppSettings(read: ReadTop): Promise<AppSettings> {
-  const { value, source } = await readAppSettings(read);
-  return parseSettings(appSettingsSchema, value, source);
+  return parseLayers(appSettingsSchema, mergeLayers([await readAppSettings(read)]));
+}
+
+/**
+ * Returns the settings of an app as written, without defaults and checks; what is written for an environment comes first.
+ * @throws AppError `invalid_settings`
+ */
+export async function readLayers(read: ReadTop, environment: string): Promise<SettingsLayer[]> {
+  const common = await readAppSettings(read);
+  const { value, source } = common;
+  const own = isRecord(value['environments']) ? value['environments'] : {};
+  const changes = Object.hasOwn(own, environment) ? own[environment] : undefined;
+  // The check of all settings reports the faults of an environment.
+  if (!isRecord(changes) || !v.is(environmentsSchema, { [environment]: changes })) return [common];
+  const { branches: _, ...overriding } = changes;
+  return [{ value: overriding, source: `environments.${environment} in ${source}` }, common];
 }
 
 /** Returns the settings of an app as written, without defaults and checks. @throws AppError `invalid_settings` */
-export async function readAppSettings(read: ReadTop): Promise<{ value: unknown; source: string }> {
+export async function readAppSettings(
+  read: ReadTop,
+): Promise<{ value: Record<string, unknown>; source: string }> {
   const own = await read('sluice.json');
-  if (own !== undefined) return { value: own, source: 'sluice.json' };
-  const manifest = (await read('package.json')) as { sluice?: unknown } | null | undefined;
-  return { value: manifest?.sluice ?? {}, source: '"sluice" in package.json' };
+  const manifest = own === undefined ? await read('package.json') : undefined;
+  const source = own === undefined ? '"sluice" in package.json' : 'sluice.json';
+  const value = own ?? (manifest as { sluice?: unknown } | null | undefined)?.sluice ?? {};
+  return { value: parseSettings(v.record(v.string(), v.unknown()), value, source), source };
 }

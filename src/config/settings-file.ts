@@ -67,12 +67,19 @@ export function parseSettings<Schema extends v.GenericSchema>(
 ): v.InferOutput<Schema> {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
-  const faults = faultsOf(result.issues, true);
-  throw new AppError(
-    'invalid_settings',
-    `${source} has ${counted(faults.length, 'fault')}:\n  ${faults.join('\n  ')}`,
-    { hint: 'docs/settings.md lists every setting with its default and unit.' },
-  );
+  throw invalidSettings(new Map([[source, result.issues]]));
+}
+
+/** Returns the error for faults, by the source of the faulty settings. */
+export function invalidSettings(issues: ReadonlyMap<string, readonly v.BaseIssue<unknown>[]>): AppError {
+  const texts = [...issues].map(([source, ofSource]) => {
+    const faults = faultsOf(ofSource, true);
+    const verb = source.includes(' and ') ? 'have' : 'has';
+    return `${source} ${verb} ${counted(faults.length, 'fault')}:\n  ${faults.join('\n  ')}`;
+  });
+  return new AppError('invalid_settings', texts.join('\n'), {
+    hint: 'docs/settings.md lists every setting with its default and unit.',
+  });
 }
 
 /**

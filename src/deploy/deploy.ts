@@ -105,7 +105,8 @@ async function check(deployment: Deployment, { review }: DeploySource, member: s
   if (reviewed) deployment.notice(reviewed);
   const log = (line: string) => deployment.log(line);
   const nodes = availableNodes(environment.appliance, { log, signal });
-  const plan = await planDeploy(tree, { nodes, cores: availableParallelism(), member });
+  const { environment: name } = environment.id;
+  const plan = await planDeploy(tree, { nodes, cores: availableParallelism(), member, environment: name });
   await ensureFree(environment, 0);
   for (const notice of plan.notices) deployment.notice(notice);
   const leftBehind = await leftBehindNotice(environment, plan.settings);

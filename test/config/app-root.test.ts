@@ -27,7 +27,7 @@ test('"root" with a member of a workspace makes the workspace the release', asyn
   });
   assert.deepEqual(await rootOf(tree, 'shop'), { root: '', member: 'apps/web' });
   assert.deepEqual(await rootOf(tree, 'tools'), { root: 'tools', member: '' });
-  const { workers, directory, shared } = await releaseSettings(tree, 'apps/web');
+  const { workers, directory, shared } = (await releaseSettings(tree, 'apps/web')).settings;
   assert.deepEqual(
     { workers, directory, shared },
     { workers: 3, directory: 'apps/web', shared: ['apps/web/uploads', 'apps/web/data/shop.db'] },
@@ -46,7 +46,7 @@ test('"directory" is relative to the release, and the settings at the top count'
     'sluice.json': { directory: 'apps/web', shared: ['uploads'] },
   });
   assert.deepEqual(await rootOf(tree, 'shop'), { root: '', member: '' });
-  const { workers, directory, shared } = await releaseSettings(tree, '');
+  const { workers, directory, shared } = (await releaseSettings(tree, '')).settings;
   assert.deepEqual(
     { workers, directory, shared },
     { workers: 'auto', directory: 'apps/web', shared: ['apps/web/uploads'] },

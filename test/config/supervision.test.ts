@@ -148,6 +148,7 @@ test('all faults of processes are listed at once', () => {
     Mail: 'node a.js',
     a: 5,
     b: { command: ' ', count: 65 },
+    // Another source may have the command.
     c: { count: 1 },
     d: { command: 'node x.js', counts: 1, size: 1 },
   };
@@ -157,7 +158,6 @@ test('all faults of processes are listed at once', () => {
     'processes.a: expected a command such as "node worker.js", or {"command": …, "count": …}, got 5',
     'processes.b.command: expected a command in one line, such as "node worker.js", got " "',
     'processes.b.count: expected a whole number from 0 to 64, got 65',
-    'processes.c.command: required',
     'processes.d.counts: unknown setting (did you mean "count"?)',
     'processes.d.size: unknown setting',
   ]);

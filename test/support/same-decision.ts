@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { knownVersions } from '../../src/build/node-version/known.ts';
 import { type Preview, preview } from '../../src/cli/preview/preview.ts';
-import type { EnvironmentPaths } from '../../src/config/paths.ts';
+import type { EnvironmentId, EnvironmentPaths } from '../../src/config/paths.ts';
 import type { StepFailure } from '../../src/deploy/events.ts';
 import { AppError, type ErrorBody } from '../../src/errors/app-error.ts';
 import type { Notice } from '../../src/protocol/runner.ts';
@@ -19,9 +19,11 @@ export type Shown = { preview: Preview } | { error: ErrorBody };
 export type Decided = { record: ReleaseRecord; log: string[] } | { error: Omit<StepFailure, 'step'> };
 
 /** Returns what `sluice check` shows for a directory. */
-export async function shownFor(directory: string, app: string): Promise<Shown> {
+export async function shownFor(directory: string, app: string, environment = 'production'): Promise<Shown> {
   try {
-    return { preview: JSON.parse(JSON.stringify(await preview(directory, app, () => undefined))) };
+    return {
+      preview: JSON.parse(JSON.stringify(await preview(directory, { app, environment }, () => undefined))),
+    };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     return { error: error.toJSON() };
@@ -29,10 +31,10 @@ export async function shownFor(directory: string, app: string): Promise<Shown> {
 }
 
 /** Returns what `sluice check` shows for files. */
-export async function shownForFiles(files: Files, app: string): Promise<Shown> {
+export async function shownForFiles(files: Files, app: string, environment?: string): Promise<Shown> {
   await using directory = await mkdtempDisposable(join(tmpdir(), 'sluice-test-'));
   await writeTree(directory.path, files);
-  return await shownFor(directory.path, app);
+  return await shownFor(directory.path, app, environment);
 }
 
 /** Returns what a deploy has decided, from the files of its release. */
@@ -168,11 +170,15 @@ export interface Comparison {
 const compared = new Set<string>();
 
 /** Begins a comparison, before the deploy. Compares the same files once. */
-export async function comparison(paths: EnvironmentPaths, app: string, files: Files): Promise<Comparison> {
-  const key = `${app} ${JSON.stringify(files)}`;
+export async function comparison(
+  paths: EnvironmentPaths,
+  { app, environment }: EnvironmentId,
+  files: Files,
+): Promise<Comparison> {
+  const key = `${app}@${environment} ${JSON.stringify(files)}`;
   if (compared.has(key)) return { live: async () => undefined, failed: () => undefined };
   compared.add(key);
-  const shown = await shownForFiles(files, app);
+  const shown = await shownForFiles(files, app, environment);
   return {
     live: async (number) => assertSameDecision(shown, await decidedBy(paths, number)),
     failed: (error) => assertSameDecision(shown, { error }),

@@ -266,7 +266,7 @@ export class Sluice {
   async #comparison(id: EnvironmentId, files: Files): Promise<Comparison | undefined> {
     if (!this.#check) return undefined;
     const { comparison } = await import('./same-decision.ts');
-    return comparison(this.paths.environment(id), id.app, files);
+    return comparison(this.paths.environment(id), id, files);
   }
 
   /** Uploads files and tells what happens, as it happens. */

@@ -1,4 +1,5 @@
 import { join, relative } from 'node:path';
+import type { NamedStart } from '../../config/app-directory.ts';
 import { isWorkspace, type Member } from '../../config/workspaces.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
@@ -56,13 +57,6 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
     const from = 'the setting "start"';
     return [ofCommand(from, await followCommand(project, settings.start, from))];
   }
-  const site = await findStaticSite(join(project.root, project.app), manifest, settings);
-  if (site?.server !== undefined) {
-    const { from, server } = site;
-    const rule = `program of ${from}, because the build has written a server`;
-    return [ofSite(project, site), ofCommand(rule, await followCommand(project, server.command, from))];
-  }
-  if (site !== undefined) return [ofSite(project, site)];
   const scripts = manifest?.scripts ?? {};
   const production = productionScripts.filter((name) => scripts[name] !== undefined);
   let because = scripts['start'] === undefined ? ', because there is no "start"' : '';
@@ -78,12 +72,17 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
     if (command.isWatched) watched.push(candidate);
     return undefined;
   };
-  const processes = await readProcfile(project);
-  if (processes?.['web'] !== undefined) {
-    const rule = '"web" in Procfile';
-    const found = take(rule, await followCommand(project, processes['web'], rule), otherProcesses(processes));
+  for (const { text, from, notices } of settings.static === undefined ? await namedStarts(project) : []) {
+    const found = take(from, await followCommand(project, text, from), notices);
     if (found !== undefined) return [found];
   }
+  const site = await findStaticSite(join(project.root, project.app), manifest, settings);
+  if (site?.server !== undefined) {
+    const { from, server } = site;
+    const rule = `program of ${from}, because the build has written a server`;
+    return [ofSite(project, site), ofCommand(rule, await followCommand(project, server.command, from))];
+  }
+  if (site !== undefined) return [ofSite(project, site)];
   if (scripts['start'] !== undefined && startsNothing(scripts['start'])) {
     because = ', because "start" in package.json starts nothing';
   } else if (scripts['start'] !== undefined) {
@@ -121,6 +120,17 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
   if (all.length > 0) return all;
   const ofMember = await onlyMember(project);
   return ofMember.length > 0 || project.mayBuild ? ofMember : await plainSite(project);
+}
+
+/** Returns the starts that a Procfile and other sources of settings name, the one with precedence first. */
+async function namedStarts(project: Project): Promise<(NamedStart & { notices?: Notice[] })[]> {
+  const processes = await readProcfile(project);
+  const web = processes?.['web'];
+  const ofProcfile =
+    processes === undefined || web === undefined
+      ? []
+      : [{ text: web, from: '"web" in Procfile', notices: otherProcesses(processes) }];
+  return [...ofProcfile, ...project.starts];
 }
 
 /**

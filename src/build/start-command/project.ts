@@ -1,6 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import { join, normalize, relative, sep } from 'node:path';
 import { parseEnv } from 'node:util';
+import type { NamedStart } from '../../config/app-directory.ts';
 import type { AppSettings } from '../../config/app-settings.ts';
 import {
   defaultBuildScripts,
@@ -20,6 +21,8 @@ export interface Project {
   /** directory of the app, relative to the release; '.' for the release itself */
   app: string;
   settings: AppSettings;
+  /** starts that other sources of settings name, the one with precedence first */
+  starts: NamedStart[];
   isBuilt: boolean;
   /** true if the app is a workspace, or a member of one in the release */
   hasWorkspace: boolean;
@@ -64,7 +67,7 @@ export async function readProject(
   const hooks = settings.hooks.preBuild ?? settings.hooks.postBuild;
   const mayBuild = !isBuilt && (buildScript !== undefined || mayInstall || hooks !== undefined);
   const cache = { lines: new Map(), works: new Map(), manifests: new Map() };
-  return { root, app, settings, isBuilt, hasWorkspace, manifest, buildScript, mayBuild, cache };
+  return { root, app, settings, starts: [], isBuilt, hasWorkspace, manifest, buildScript, mayBuild, cache };
 }
 
 function buildScriptOf({ build }: AppSettings, { scripts }: Manifest): string | undefined {

@@ -1,6 +1,9 @@
 import { dirname, join } from 'node:path';
+import type { NamedStart, OriginalSettings } from '../../config/app-directory.ts';
 import type { AppSettings } from '../../config/app-settings.ts';
+import type { Origins } from '../../config/settings-layers.ts';
 import { isWorkspace } from '../../config/workspaces.ts';
+import { AppError } from '../../errors/app-error.ts';
 import type { ExecCommand, Notice } from '../../protocol/runner.ts';
 import type { BackgroundPlan, ProgramPlan, RunPlan } from '../../releases/release.ts';
 import { exists } from '../../system/fs/exists.ts';
@@ -18,6 +21,8 @@ import { parseCommandLine, startsNothing } from './shell.ts';
 export interface StartDecision {
   /** the first whose file exists after the build starts the app; empty if only the build can show a start */
   candidates: Candidate[];
+  /** starts that other sources of settings name */
+  starts: NamedStart[];
   background: BackgroundDecision[];
   /** commands of the start that belong to the build */
   builds: string[];
@@ -41,9 +46,13 @@ export interface StartPlan extends Pick<RunPlan, 'before' | 'exec' | 'static' | 
  * Decides how an app starts, before its install and build. Rejects whatever is certain to fail.
  * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
  */
-export async function decideStart(directory: string, settings: AppSettings): Promise<StartDecision> {
-  const project = await readProject(directory, settings, false);
-  const background = await decideBackground(project);
+export async function decideStart(
+  directory: string,
+  settings: AppSettings,
+  { origins = {}, starts = [] }: Partial<Pick<OriginalSettings, 'origins' | 'starts'>> = {},
+): Promise<StartDecision> {
+  const project = { ...(await readProject(directory, settings, false)), starts };
+  const background = await decideBackground(project, origins);
   for (const { command } of background) await checkTarget(project, command);
   const candidates = await findCandidates(project);
   const [first] = candidates;
@@ -56,6 +65,7 @@ export async function decideStart(directory: string, settings: AppSettings): Pro
   const possible = [...candidates.flatMap(({ command }) => command ?? []), ...ofBackground];
   return {
     candidates,
+    starts,
     background,
     builds: [...new Set(commands.flatMap(({ builds }) => builds))],
     keep: [...new Set(possible.flatMap(({ keep }) => keep))],
@@ -172,8 +182,8 @@ export async function completeStart(
   settings: AppSettings,
   decision: StartDecision,
 ): Promise<StartPlan> {
-  const project = await readProject(directory, settings, true);
-  const { candidates } = decision;
+  const { candidates, starts } = decision;
+  const project = { ...(await readProject(directory, settings, true)), starts };
   const found = candidates.length > 0 ? candidates : await findCandidates(project);
   for (const candidate of [...found, ...(await plainSite(project))]) {
     const plan = await planOf(project, candidate);
@@ -265,11 +275,19 @@ function portNotices({ env: { PORT: port }, from }: FoundCommand): Notice[] {
   ];
 }
 
+function withoutCommand(path: string): AppError {
+  return new AppError('invalid_settings', `${path} has no command`, {
+    hint: `Add "command" to ${path} in sluice.json.`,
+  });
+}
+
 /** Follows the commands of background processes. @throws AppError `unsupported_start` */
-async function decideBackground(project: Project): Promise<BackgroundDecision[]> {
+async function decideBackground(project: Project, origins: Origins): Promise<BackgroundDecision[]> {
   const decisions: BackgroundDecision[] = [];
   for (const [name, { command: text, count, overlap }] of Object.entries(project.settings.processes)) {
-    const from = `processes.${name} in sluice.json`;
+    const path = `processes.${name}`;
+    const from = `${path} in ${origins[`${path}.command`] ?? origins[path] ?? 'sluice.json'}`;
+    if (text === undefined) throw withoutCommand(path);
     const fromScript = (script: string) => `${from} (the script "${script}" of package.json)`;
     const command = await followCommand(project, text, from, fromScript);
     decisions.push({ name, count, overlap, command });

@@ -1,21 +1,29 @@
 import type { Command } from 'commander';
-import { type CommonOptions, show, subcommand } from '../command.ts';
+import { type AppOptions, appSubcommand, parseEnvironment, show } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { printRemark } from '../output.ts';
 import type { Preview } from '../preview/preview.ts';
 import { appNameIn, previewDirectory } from '../upload/app-directory.ts';
 
-type CheckOptions = CommonOptions & { app?: string };
+type CheckOptions = AppOptions & { app?: string };
 
 export function registerCheckCommands(program: Command): void {
   const appOption = [
     '-a, --app <name>',
-    'Name of the app, for the setting "root" (default: the name in package.json)',
+    'Name of the app, or `APP@ENVIRONMENT` (default: the name in package.json)',
   ] as const;
-  subcommand(program, 'check [directory]', 'Show what a deploy of a directory would decide, without a server')
+  appSubcommand(
+    program,
+    'check [directory]',
+    'Show what a deploy of a directory would decide, without a server',
+  )
     .option(...appOption)
     .action(check);
-  subcommand(program, 'init [directory]', 'Write a sluice.json with comments, for what a deploy would decide')
+  appSubcommand(
+    program,
+    'init [directory]',
+    'Write a sluice.json with comments, for what a deploy would decide',
+  )
     .option(...appOption)
     .action(init);
 }
@@ -31,10 +39,13 @@ async function init(directory: string | undefined, options: CheckOptions): Promi
   await show(options, writeSettings(found), ({ path }) => `wrote ${path}: all settings have comments`);
 }
 
-async function previewOf(directory: string | undefined, { app }: CheckOptions): Promise<Preview> {
+async function previewOf(
+  directory: string | undefined,
+  { app, environment }: CheckOptions,
+): Promise<Preview> {
   const root = await previewDirectory(directory);
   const { preview } = await import('../preview/preview.ts');
-  return preview(root, app ?? (await nameIn(root)), printRemark);
+  return preview(root, parseEnvironment(app ?? (await nameIn(root)), environment), printRemark);
 }
 
 /** Returns the name of the app in a directory; a stand-in if it has none, because only the setting "root" uses names. */

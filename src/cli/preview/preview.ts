@@ -7,6 +7,8 @@ import { type OpenDecision, planDeploy } from '../../build/plan.ts';
 import { checkReceived } from '../../build/receive/check-received.ts';
 import { receiveArchive } from '../../build/receive/receive.ts';
 import type { ReleaseSettings } from '../../config/app-directory.ts';
+import type { EnvironmentId } from '../../config/paths.ts';
+import type { Origins } from '../../config/settings-layers.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { packDirectory } from '../upload/pack.ts';
 
@@ -29,6 +31,8 @@ export interface Preview {
   workers: { count: number; reason: string | null };
   /** all settings, with their defaults */
   settings: ReleaseSettings;
+  /** source of each setting that is not a default, by path */
+  origins: Origins;
   notices: Notice[];
 }
 
@@ -43,13 +47,13 @@ const unlimited = {
 /**
  * Plans a deploy of a directory, without a server and without a network. Packs the directory and unpacks it elsewhere, as a deploy
  * does, so that files that are not uploaded do not count.
- * @param app name of the app, for the setting `root`
+ * @param id app, for the setting `root`, and environment, for its settings
  * @param note called with a text for the user
  * @throws AppError as `packDirectory`, `receiveArchive` and `planDeploy` do
  */
 export async function preview(
   directory: string,
-  app: string,
+  { app, environment }: EnvironmentId,
   note: (text: string) => void,
 ): Promise<Preview> {
   await using temporary = await mkdtempDisposable(join(tmpdir(), 'sluice-check-'));
@@ -59,14 +63,14 @@ export async function preview(
   const ofUpload = checkReceived(received, false);
   const nodes = { own: process.versions.node, list: async () => knownVersions };
   const cores = availableParallelism();
-  const plan = await planDeploy(temporary.path, { nodes, cores, member });
-  const { node, build, description, open, workers, settings } = plan;
+  const plan = await planDeploy(temporary.path, { nodes, cores, member, environment });
+  const { node, build, description, open, workers, settings, origins } = plan;
   return {
     ...{ directory, files, root },
     node: { version: node.version, reason: node.reason },
     install: build === undefined ? null : await describeInstall(build, node.version),
     start: description,
-    ...{ open, workers, settings },
+    ...{ open, workers, settings, origins },
     notices: [...ofUpload, ...plan.notices],
   };
 }

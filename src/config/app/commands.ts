@@ -52,7 +52,10 @@ const processCommand = v.pipe(
 );
 
 const background = group({
-  command: processCommand,
+  command: setting(
+    'Command to run, with the rules of `start`: `node worker.js`, `npm run worker`, or a program of a package in dependencies. Optional if another source of settings has the command.',
+    command('node worker.js'),
+  ),
   count: setting('Number of processes; 0 for none.', count(0, 64), 1),
   overlap: setting('Start new processes at a switch before the old ones have ended.', v.boolean(), false),
   env: setting(

@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import * as v from 'valibot';
 import { setting, text } from '../field-types.ts';
-import { isName } from '../paths.ts';
+import { environmentName } from './environment-name.ts';
 
 /** Path inside the release, except the root and the records of Sluice. Parsed to a normal path. */
 export const relativePath = v.pipe(
@@ -66,19 +66,18 @@ const branchName = text(
   'a branch such as "main" or "release/next"',
 );
 
+const branchList = v.pipe(
+  v.union([branchName, v.array(branchName)], 'a branch such as "develop", or a list of branches'),
+  v.transform((names) => (Array.isArray(names) ? names : [names])),
+);
+
+/** Branches of one environment, in its settings. */
+export const branchNames = setting(
+  'Branches that deploy into the environment when you push them.',
+  branchList,
+);
+
 export const branches = setting(
   'Branches that deploy into each environment when you push them: `{"staging": "develop"}`. Default of production: `main` and `master`.',
-  v.pipe(
-    v.record(
-      v.pipe(v.string(), v.check(isName, 'the name of an environment, such as "staging"')),
-      v.pipe(
-        v.union([branchName, v.array(branchName)], 'a branch such as "develop", or a list of branches'),
-        v.transform((names) => (Array.isArray(names) ? names : [names])),
-      ),
-    ),
-    v.check((branches) => {
-      const all = Object.values(branches).flat();
-      return new Set(all).size === all.length;
-    }, 'branches that each belong to one environment'),
-  ),
+  v.record(environmentName, branchList),
 );

@@ -120,6 +120,10 @@ test('a background process that cannot run is rejected before the install', asyn
     code: 'nothing_to_run',
     message: 'processes.worker in sluice.json runs worker.js, which does not exist',
   };
+  await assert.rejects(check({ worker: { count: 1 } }), {
+    code: 'invalid_settings',
+    message: 'processes.worker has no command',
+  });
   await assert.rejects(check({ worker: 'node worker.js' }), missing);
   await assert.rejects(check({ worker: 'node worker.js' }, { 'package.json': {} }), missing);
   await assert.rejects(check({ worker: 'python3 x' }, { 'package.json': {} }), {
