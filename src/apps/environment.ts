@@ -11,7 +11,7 @@ import { Lock } from '../system/concurrency/slots.ts';
 import type { Appliance } from './appliance.ts';
 import { DeployQueue } from './deploy-queue.ts';
 import { emptyRelease } from './files.ts';
-import { loadVariables } from './variables.ts';
+import { loadVariableSet, type VariableSet } from './variable-set.ts';
 
 /** Reason why an app could not be started. */
 export interface Problem extends ErrorBody {
@@ -71,7 +71,8 @@ export class Environment {
     if ((await this.store.active()) !== null || this.appliance.domains.of(this.id).length > 0) return false;
     const { workers, desired, rebuild } = await this.state();
     if (workers !== null || desired !== 'running' || rebuild !== null) return false;
-    if (Object.keys(await this.variables()).length > 0) return false;
+    const { app, build } = await this.variableSet();
+    if (Object.keys({ ...app, ...build }).length > 0) return false;
     const isRefused = ({ liveAt, error }: ReleaseRecord) =>
       liveAt === null && error !== null && beforeTheBuild.has(error.step);
     return (await this.store.list()).every(isRefused);
@@ -98,9 +99,14 @@ export class Environment {
     return running.some(({ key, active }) => key === this.name && active !== null);
   }
 
-  /** Returns the variables that were set for the app. */
-  variables(): Promise<Record<string, string>> {
-    return loadVariables(this.paths.env);
+  /** Returns the variables that were set for the app and its builds. */
+  async variables(): Promise<Record<string, string>> {
+    return (await this.variableSet()).app;
+  }
+
+  /** Returns all variables that were set, with what is known about them. */
+  variableSet(): Promise<VariableSet> {
+    return loadVariableSet(this.paths);
   }
 
   /** Records whether the app should run, and the time of the change. */

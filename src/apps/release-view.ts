@@ -71,7 +71,7 @@ async function view(
   record: ReleaseRecord,
   active: { release: number } | null,
 ): Promise<Release> {
-  const { source, run: _run, protocol, ...shown } = record;
+  const { source, run: _run, builtWith: _builtWith, protocol, ...shown } = record;
   const { kind: _kind, ...origin } = source;
   return {
     ...environment.id,

@@ -1,6 +1,7 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
 import type { DomainView } from '../edge/domain.ts';
 import type { EnvironmentStatus, ExecCommand, Liveness } from '../protocol/runner.ts';
+import { changedSinceBuild } from './built-with.ts';
 import type { Environment, Problem } from './environment.ts';
 import { appUrl } from './release-view.ts';
 
@@ -30,6 +31,8 @@ export interface AppStatus extends OfRunner {
   release: number | null;
   /** version of Node.js that the live release runs on; null if there is none, or if it is not recorded */
   node: string | null;
+  /** variables that have other values than those that the build of the live release has used */
+  changedSinceBuild: string[];
   /** number of workers that should run; null if the app does not run */
   wanted: number | null;
   /** command of exec mode; null if the app starts from a file, or does not run */
@@ -62,6 +65,7 @@ export async function environmentStatus(
     port: state.port,
     release: active?.release ?? null,
     node: live?.node?.version ?? null,
+    changedSinceBuild: live === undefined ? [] : changedSinceBuild(live, await environment.variableSet()),
     wanted: inRunner?.active?.workers ?? null,
     exec: inRunner?.active?.exec ?? null,
     workers,

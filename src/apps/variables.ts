@@ -24,8 +24,8 @@ export async function loadVariables(path: string): Promise<Record<string, string
   return value;
 }
 
-/** Reads a file of variables. Leaves out the error of the parser, which may quote a secret. */
-async function readEnvFile(path: string): Promise<unknown> {
+/** Parses a file of variables; returns undefined if it does not exist. Leaves out the error of the parser, which may quote a secret. */
+export async function readEnvFile(path: string): Promise<unknown> {
   try {
     return await readJson(path);
   } catch (error) {

@@ -15,7 +15,7 @@ export interface Location {
 export const stateFiles = ['config.json', 'tokens.json', 'keys.json', 'events.jsonl', 'domains.json'];
 export const edgeDirectory = 'edge';
 /** Files of an environment. */
-export const environmentFiles = ['app.json', 'env.json', 'cron.json', 'generation'];
+export const environmentFiles = ['app.json', 'env.json', 'env-details.json', 'cron.json', 'generation'];
 /** Directories of an environment that outlive its releases. */
 export const lastingDirectories = ['shared', 'home'];
 /** Repository as one file. git writes a consistent bundle during pushes. */

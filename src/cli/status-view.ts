@@ -3,7 +3,7 @@ import { environmentName } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { formatBytes, formatDuration } from '../system/text/format.ts';
 import { printableLine } from '../system/text/printable.ts';
-import { formatDay, formatTime, paint, stateColour, table } from './output.ts';
+import { formatDay, formatTime, noteText, paint, stateColour, table } from './output.ts';
 
 /** Describes an app and its processes. */
 export function describeApp(app: AppStatus): string {
@@ -13,6 +13,7 @@ export function describeApp(app: AppStatus): string {
     `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
     describeMode(app),
     describeProblem(app),
+    describeStaleBuild(app),
     describeCrashes(app),
     domainsTable(app.domains),
     workersTable(app),
@@ -56,6 +57,15 @@ export function describeProblem({ problem }: AppStatus): string {
   if (problem === null) return '';
   const { at, message, hint } = problem;
   return `${paint('red', 'not started')} (${formatTime(at)}): ${message}${hint && `\n  ${hint}`}`;
+}
+
+/** Describes variables that take effect only with the next build. */
+function describeStaleBuild(app: AppStatus): string {
+  if (app.changedSinceBuild.length === 0) return '';
+  return noteText({
+    message: `the live release was built with other values of ${app.changedSinceBuild.join(', ')}`,
+    hint: `Push the next commit. To build the live commit again: sluice deploy --app ${nameOf(app)} --release ${app.release}`,
+  });
 }
 
 function countOpen({ workers }: AppStatus): number {

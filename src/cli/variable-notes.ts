@@ -9,16 +9,8 @@ export function cutValues(text: string): string[] {
   const cut: string[] = [];
   for (const line of text.split(/\r?\n/)) {
     const [, name = '', before = ''] =
-      /^\s*(?:export\s+)?([\w.-]+)\s*=[ \t]*([^'"`\s#][^#]*)?#\S/.exec(line) ?? [];
+      /^\s*(?:export\s+)?([\w.-]+)\s*=[ \t]*(?!\$')([^'"`\s#][^#]*)?#\S/.exec(line) ?? [];
     if (name !== '' && !/\s$/.test(before) && values[name] === before) cut.push(name);
   }
   return cut;
-}
-
-/** Beginnings of the names of variables whose values build tools write into the files for browsers. */
-const builtIn = /^(?:NEXT_PUBLIC|VITE|REACT_APP|VUE_APP|GATSBY|EXPO_PUBLIC|NG_APP|STORYBOOK)_/;
-
-/** Returns the variables that apply only to what is built after their change. */
-export function buildTimeVariables(names: string[]): string[] {
-  return names.filter((name) => builtIn.test(name));
 }

@@ -134,7 +134,10 @@ export class EdgePaths extends Directory {
 export class EnvironmentPaths extends Directory {
   /** port, desired state, number of workers: see config/environment-state.ts */
   readonly state = this.in('app.json');
+  /** variables of the app, by name */
   readonly env = this.in('env.json');
+  /** build-only variables, and facts about all variables: see apps/variable-set.ts */
+  readonly variableDetails = this.in('env-details.json');
   readonly releases = this.in('releases');
   /** releases that are received or built; beside `releases`, so that a rename publishes them */
   readonly staging = this.in('staging');

@@ -1,55 +1,86 @@
+import { changedSinceBuild } from '../apps/built-with.ts';
 import type { Environment } from '../apps/environment.ts';
-import { assertVariables, saveVariables } from '../apps/variables.ts';
+import {
+  isSameVariable,
+  loadVariableSet,
+  saveVariableSet,
+  secretValues,
+  type VariableChanges,
+  type VariableSet,
+  withChanges,
+} from '../apps/variable-set.ts';
+import { assertVariables } from '../apps/variables.ts';
 import { applyChange } from './run-state.ts';
 
-/** New values of variables, by name; null removes a variable. */
-export type VariableChanges = Record<string, string | null>;
+export type { VariableChanges } from '../apps/variable-set.ts';
 
 /** Result of a change of variables. */
 export interface VariablesChange {
-  variables: Record<string, string>;
-  /** names of variables with another value than before */
+  /** names of variables with another value or kind than before */
   changed: string[];
   /**
-   * `switched`: the app runs with them. `kept`: the app gets them at its next start, restart or deploy. `undeployed`: the
-   * first release will get them. `unchanged`: they had these values before.
+   * `switched`: the app runs with them. `kept`: the app gets them at its next start, restart or deploy. `built`: only the next
+   * build gets them. `undeployed`: the first release will get them. `unchanged`: they had these values before.
    */
-  outcome: 'switched' | 'kept' | 'undeployed' | 'unchanged';
+  outcome: 'switched' | 'kept' | 'built' | 'undeployed' | 'unchanged';
+  /** changed variables whose former values the build of the live release has used */
+  rebuild: string[];
+}
+
+interface ChangeOptions {
+  /** false to keep the values for the next boot */
+  restart: boolean;
+  /** who makes the change */
+  by: string;
 }
 
 /**
  * Changes variables. If the app runs and `restart` is true, switches to workers with the new values, and keeps the values
- * only if that succeeds. Otherwise keeps the values for the next boot.
+ * only if that succeeds. Otherwise, and for build-only variables, keeps the values for later.
  * @throws AppError `invalid_env`; errors of a failed boot or switch
  */
 export async function changeVariables(
   environment: Environment,
   changes: VariableChanges,
-  restart: boolean,
+  { restart, by }: ChangeOptions,
   signal: AbortSignal,
 ): Promise<VariablesChange> {
   using _traffic = await environment.trafficLock.take(signal);
-  const before = await environment.variables();
-  const variables = merge(before, changes);
-  assertVariables(variables, 'the new set of variables');
-  const changed = Object.keys(changes).filter((name) => before[name] !== variables[name]);
-  if (changed.length === 0 && !environment.hasUnappliedChange)
-    return { variables, changed, outcome: 'unchanged' };
-  const file = environment.paths.env;
-  const keep = () => saveVariables(file, variables);
-  if (restart && (await applyChange(environment, { env: variables, file, keep }, signal))) {
-    return { variables, changed, outcome: 'switched' };
+  const { paths } = environment;
+  const before = await loadVariableSet(paths);
+  const after = withChanges(before, changes, { by, at: new Date() });
+  assertVariables({ ...after.build, ...after.app }, 'the new set of variables');
+  const changed = Object.keys(changes).filter((name) => !isSameVariable(name, before, after));
+  const live = await environment.liveRelease();
+  const stale = live === undefined ? [] : changedSinceBuild(live, after, before);
+  const result = { changed, rebuild: stale.filter((name) => changed.includes(name)) };
+  if (changed.length === 0 && !environment.hasUnappliedChange) return { ...result, outcome: 'unchanged' };
+  const keep = () => saveVariableSet(paths, before, after);
+  const isForApp = environment.hasUnappliedChange || changed.some((name) => isOfApp(name, before, after));
+  if (!isForApp) {
+    await keep();
+    return { ...result, outcome: live === undefined ? 'undeployed' : 'built' };
   }
+  const trial = {
+    env: after.app,
+    secrets: secretValues(after),
+    files: [paths.variableDetails, paths.env],
+    keep,
+  };
+  if (restart && (await applyChange(environment, trial, signal))) return { ...result, outcome: 'switched' };
   if (!restart) await keep();
-  return { variables, changed, outcome: (await environment.store.active()) === null ? 'undeployed' : 'kept' };
+  return { ...result, outcome: (await environment.store.active()) === null ? 'undeployed' : 'kept' };
+}
+
+function isOfApp(name: string, ...sets: VariableSet[]): boolean {
+  return sets.some(({ app }) => Object.hasOwn(app, name));
 }
 
 /** @throws AppError `invalid_env` if a new value is invalid, whatever other variables the app has */
 export function assertChanges(changes: VariableChanges): void {
-  assertVariables(merge({}, changes), 'the new set of variables');
-}
-
-function merge(current: Record<string, string>, changes: VariableChanges): Record<string, string> {
-  const merged = Object.entries({ ...current, ...changes });
-  return Object.fromEntries(merged.filter((entry): entry is [string, string] => entry[1] !== null));
+  const values = Object.entries(changes).flatMap(([name, change]) => {
+    if (change === null) return [];
+    return [[name, typeof change === 'string' ? change : change.value] as const];
+  });
+  assertVariables(Object.fromEntries(values), 'the new set of variables');
 }

@@ -1,12 +1,15 @@
 import { addAbortListener } from 'node:events';
 import { availableParallelism } from 'node:os';
 import type { Readable } from 'node:stream';
+import { builtWith } from '../apps/built-with.ts';
 import { superseded } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
 import { giveToApp } from '../apps/files.ts';
 import { leftBehindNotice } from '../apps/left-behind.ts';
 import { behindNginxNotices } from '../apps/release-view.ts';
-import { type Built, build } from '../build/build.ts';
+import { secretValues } from '../apps/variable-set.ts';
+import { build } from '../build/build.ts';
+import { namedVariables } from '../build/named-variables.ts';
 import type { NodeChoice } from '../build/node-version/choose.ts';
 import { type DeployPlan, planDeploy } from '../build/plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
@@ -19,7 +22,7 @@ import type { DeployWatcher } from './events.ts';
 import { giveUpPort } from './give-up-port.ts';
 import { commandContext, postSwitch, preSwitch } from './hooks.ts';
 import { availableNodes, ensureNode, nodeOf, removeUnusedNodes } from './node.ts';
-import { publish } from './publish.ts';
+import { type BuildResult, publish } from './publish.ts';
 import { receive } from './receive.ts';
 import { secretsOf } from './spec.ts';
 import { moveTraffic } from './traffic.ts';
@@ -135,16 +138,21 @@ async function useNode(deployment: Deployment, choice: NodeChoice): Promise<Rele
 async function buildTree(
   deployment: Deployment,
   { settings, start, startsIn, node }: DeployPlan,
-): Promise<Built & { buildMs: number }> {
+): Promise<BuildResult> {
   const { environment, signal, tree } = deployment;
   const { appliance } = environment;
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
   using _slot = await appliance.builds.take(signal);
   const startedAt = performance.now();
   await giveToApp(environment, tree);
-  const env = await environment.variables();
+  const variables = await environment.variableSet();
+  const { preBuild, postBuild } = settings.hooks;
+  const named = await namedVariables(tree, {
+    directories: ['', settings.directory, startsIn],
+    commands: [preBuild, postBuild, settings.build.command].filter((command) => typeof command === 'string'),
+  });
   const background = [...start.candidates, ...start.background].flatMap(({ command }) => command ?? []);
-  const secrets = secretsOf(env, { background });
+  const secrets = secretsOf(secretValues(variables), { background });
   deployment.hide(secrets);
   const built = await build({
     directory: tree,
@@ -156,12 +164,13 @@ async function buildTree(
     cache: environment.paths.cache,
     node: nodeOf(appliance, node),
     nodeVersion: node.version,
-    env,
+    env: { ...variables.build, ...variables.app },
     ...(await commandContext(deployment, secrets)),
     step: (name) => deployment.enter(name),
     notice: (notice) => deployment.notice(notice),
   });
-  return { ...built, buildMs: Math.round(performance.now() - startedAt) };
+  const buildMs = Math.round(performance.now() - startedAt);
+  return { built, buildMs, builtWith: builtWith(variables, named) };
 }
 
 /** Runs the steps `boot`, `switch` and `record` under the traffic lock, which a rollback waits for. Hooks run outside it. */

@@ -35,7 +35,7 @@ export async function updateNode(environment: Environment, signal: AbortSignal):
     return { from, to: from ?? ownNode, outcome: 'unchanged' };
   }
   const keep = async () => void (await store.update(number, { node }));
-  const change = { node, file: paths.release(number).record, keep };
+  const change = { node, files: [paths.release(number).record], keep };
   const isSwitched = await applyChange(environment, change, signal);
   // Workers that still drain use the former version.
   if (from !== null) await touchNode(appliance.paths.tools, from);

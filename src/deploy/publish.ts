@@ -11,11 +11,17 @@ import { carryAssets } from './carry-assets.ts';
 import type { Deployment } from './deployment.ts';
 import { secretsOf } from './spec.ts';
 
+/** Result of the steps `preBuild` to `prune`. */
+export interface BuildResult extends Required<Pick<ReleaseRecord, 'builtWith'>> {
+  built: Built;
+  buildMs: number;
+}
+
 /** Plans how the release runs, and moves its directory to the releases. The release does not change after that. */
 export async function publish(
   deployment: Deployment,
   plan: DeployPlan,
-  { buildMs, ...built }: Built & { buildMs: number },
+  { built, buildMs, builtWith }: BuildResult,
 ): Promise<ReleaseRecord> {
   deployment.enter('publish');
   const { environment, number, tree } = deployment;
@@ -28,8 +34,8 @@ export async function publish(
   const sizeBytes = await directorySize(tree);
   const earlier = await carryAssets(deployment, { settings, ...start });
   const run = { settings, ...start, ...earlier, background, ...built };
-  deployment.hide(secretsOf({}, run));
-  const release = await environment.store.update(number, { run, buildMs, sizeBytes });
+  deployment.hide(secretsOf([], run));
+  const release = await environment.store.update(number, { run, buildMs, sizeBytes, builtWith });
   await environment.store.publish(number);
   return release;
 }

@@ -28,7 +28,7 @@ export const stop: RunStateChange = async (environment) => {
 export function scale(workers: number | null): RunStateChange {
   return async (environment, signal) => {
     const keep = () => environment.changeState({ workers });
-    await applyChange(environment, { workers, file: environment.paths.state, keep }, signal);
+    await applyChange(environment, { workers, files: [environment.paths.state], keep }, signal);
   };
 }
 

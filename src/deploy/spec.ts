@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import type { Environment } from '../apps/environment.ts';
+import { secretValues } from '../apps/variable-set.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type {
@@ -27,6 +28,8 @@ import { aboutRelease, programPath } from './release-environment.ts';
 /** Values of a trial boot, instead of those on the disk. */
 export interface SpecChanges {
   env?: Record<string, string>;
+  /** values to mask; all values of `env` unless set */
+  secrets?: string[];
   workers?: number | null;
   /** Node.js of the release */
   node?: ReleaseNode;
@@ -51,7 +54,7 @@ export async function generationSpec(
   const { health, waitReady, bootTimeout, settleTime, drainTimeout, stuckTimeout, overlap } = settings;
   const { directory } = paths.release(number);
   const isolated = await appliance.runner.hasUsers();
-  const own = changes.env ?? (await environment.variables());
+  const { env: own, secrets } = await variablesOf(environment, changes);
   const scaled = changes.workers === undefined ? state.workers : changes.workers;
   const workers = run.usesCluster ? 1 : (scaled ?? run.workers);
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
@@ -101,7 +104,7 @@ export async function generationSpec(
       keep: keepLogs,
       maxBytes: maxLogBytes,
       overflow: settings.logOverflow,
-      secrets: secretsOf(own, run),
+      secrets: secretsOf(secrets, run),
     },
     paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
   };
@@ -110,16 +113,26 @@ export async function generationSpec(
 /** Values of env files that a start command names. */
 type FileValues = Pick<ProgramPlan, 'defaults' | 'secrets'>;
 
-/** Returns the values to mask: those of the app's variables, and those of env files that its start commands name. */
+/** Returns the variables of the app and the values to mask: those of a trial, or else those on the disk. */
+export async function variablesOf(
+  environment: Environment,
+  { env, secrets }: SpecChanges,
+): Promise<{ env: Record<string, string>; secrets: string[] }> {
+  if (env !== undefined) return { env, secrets: secrets ?? Object.values(env) };
+  const set = await environment.variableSet();
+  return { env: set.app, secrets: secretValues(set) };
+}
+
+/** Returns the values to mask: those of secret variables, and those of env files that the start commands of the app name. */
 export function secretsOf(
-  variables: Record<string, string>,
+  variables: string[],
   { background = [], ...start }: FileValues & { background?: FileValues[] },
 ): string[] {
   const ofFiles = [start, ...background].flatMap(({ defaults = {}, secrets = [] }) => [
     ...Object.values(defaults),
     ...secrets,
   ]);
-  return [...Object.values(variables), ...ofFiles];
+  return [...variables, ...ofFiles];
 }
 
 /** Program that serves static sites. */

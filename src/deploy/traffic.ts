@@ -8,12 +8,12 @@ import { keepAside } from '../system/fs/files.ts';
 import { Masker, maskError } from '../system/text/mask/masker.ts';
 import { ensureNode } from './node.ts';
 import type { Progress } from './progress.ts';
-import { generationSpec, type SpecChanges, secretsOf } from './spec.ts';
+import { generationSpec, type SpecChanges, secretsOf, variablesOf } from './spec.ts';
 
 /** Change of an environment that a switch tries: it is kept only if a generation boots with it and gets the traffic. */
 export interface TrialChange extends SpecChanges {
-  /** path of the file that `keep` replaces */
-  file: string;
+  /** paths of the files that `keep` replaces */
+  files: string[];
   keep(): Promise<void>;
 }
 
@@ -84,11 +84,11 @@ async function bootGeneration(
   changes: SpecChanges,
   log: (line: string) => void,
 ): Promise<BootResult> {
-  const env = changes.env ?? (await environment.variables());
-  const masker = new Masker(secretsOf(env, release.run ?? {}));
+  const { env, secrets } = await variablesOf(environment, changes);
+  const masker = new Masker(secretsOf(secrets, release.run ?? {}));
   const onProgress = ({ line }: { line: string }) => log(masker.maskText(line));
   const boot = async (record: ReleaseRecord) => {
-    const spec = await generationSpec(environment, record, { ...changes, env });
+    const spec = await generationSpec(environment, record, { ...changes, env, secrets });
     return environment.appliance.runner.call('boot', { spec }, { signal, onProgress });
   };
   const explain = async (error: unknown) => {
@@ -123,21 +123,29 @@ const clusterNotice: Notice = {
   hint: 'Sluice can start several workers itself: start the file that listens, without node:cluster, and set "workers" in sluice.json.',
 };
 
-/** Writes a change before `finish` runs, and restores the file if `finish` fails. */
+/** Writes a change before `finish` runs, and restores the files if `finish` fails. */
 async function withChange<T>(
   environment: Environment,
-  { file, keep }: TrialChange,
+  { files, keep }: TrialChange,
   finish: () => Promise<T>,
 ): Promise<T> {
-  await using before = await keepAside(file);
+  await using asides = new AsyncDisposableStack();
+  const before: { file: string; restore: () => Promise<void> }[] = [];
+  for (const file of files) {
+    const aside = asides.use(await keepAside(file));
+    before.push({ file, restore: () => aside.restore() });
+  }
   try {
     await keep();
     return await finish();
   } catch (error) {
-    await before.restore().catch((cause: unknown) => {
-      environment.hasUnappliedChange = true;
-      environment.appliance.log.error('change not taken back', { app: environment.name, file, error: cause });
-    });
+    for (const { file, restore } of before) {
+      await restore().catch((cause: unknown) => {
+        environment.hasUnappliedChange = true;
+        const { log } = environment.appliance;
+        log.error('change not taken back', { app: environment.name, file, error: cause });
+      });
+    }
     throw error;
   }
 }

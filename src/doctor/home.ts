@@ -47,7 +47,10 @@ export async function* checkHome({ paths, server, systemWide }: Snapshot): Async
  */
 async function privatePaths(paths: Paths, isSystemWide: boolean): Promise<Map<string, number>> {
   const repositories = (await listDirectory(paths.apps)).filter(isName).map((app) => paths.repository(app));
-  const variables = (await listEnvironments(paths)).map((id) => paths.environment(id).env);
+  const variables = (await listEnvironments(paths)).flatMap((id) => {
+    const { env, variableDetails } = paths.environment(id);
+    return [env, variableDetails];
+  });
   const sockets = [paths.serverSocket, paths.sshSocket, paths.runnerSocket];
   const modes = new Map([[paths.home, isSystemWide ? 0o711 : 0o700]]);
   modes.set(paths.run, isSystemWide ? 0o771 : 0o700);

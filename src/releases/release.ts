@@ -72,6 +72,13 @@ export interface ReleaseNode {
   requests: NodeRequest[];
 }
 
+/** Fingerprints of values, by name. They tell that a value has changed, and nothing about the value. */
+export interface Fingerprints {
+  /** random key, in hexadecimal digits */
+  key: string;
+  of: Record<string, string>;
+}
+
 /** Content of `.sluice/release.json`. Times are ISO 8601 in UTC, durations milliseconds. */
 export interface ReleaseRecord {
   number: number;
@@ -90,6 +97,8 @@ export interface ReleaseRecord {
   run: RunPlan | null;
   /** Node.js that builds and runs the release; undefined before that is decided, and in records of early versions of Sluice */
   node?: ReleaseNode;
+  /** variables that the build has used; undefined before the build, and in records of early versions of Sluice */
+  builtWith?: Fingerprints;
   /** protocol of the app at the last switch to this release; undefined for plain HTTP */
   protocol?: AppProtocol;
 }
@@ -168,7 +177,7 @@ export interface BackgroundPlan extends ProgramPlan {
 /** Release in the API. */
 export interface Release
   extends Omit<ReleaseSource, 'kind'>,
-    Omit<ReleaseRecord, 'source' | 'run' | 'protocol'> {
+    Omit<ReleaseRecord, 'source' | 'run' | 'protocol' | 'builtWith'> {
   app: string;
   environment: string;
   state: ReleaseState;

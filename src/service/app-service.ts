@@ -202,7 +202,8 @@ export class AppService {
   ): Promise<VariablesChange> {
     // Checked before the app is created.
     assertChanges(changes);
-    const change = (environment: Environment) => changeVariables(environment, changes, restart, this.#signal);
+    const change = (environment: Environment) =>
+      changeVariables(environment, changes, { restart, by }, this.#signal);
     const create = Object.values(changes).some((value) => value !== null);
     return this.#change(id, 'env', by, change, { create });
   }

@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound } from '../apps/release-view.ts';
+import { secretValues } from '../apps/variable-set.ts';
 import type { LogLine } from '../logs/line.ts';
 import { type LogQuery, readLog } from '../logs/read.ts';
 import { ifThere } from '../system/fs/exists.ts';
@@ -18,7 +19,7 @@ export async function* readAppLog(environment: Environment, query: LogQuery): As
   for await (const line of readLog(environment.paths.logs, query)) {
     if (performance.now() - checkedAt > checkInterval) {
       const known = secrets.size;
-      for (const value of Object.values(await environment.variables())) secrets.add(value);
+      for (const value of secretValues(await environment.variableSet())) secrets.add(value);
       if (secrets.size > known) masker = new Masker(secrets);
       checkedAt = performance.now();
     }

@@ -125,7 +125,16 @@ function app(name: string): AppStatus {
   return {
     ...{ name, environment: 'production', state: 'running', since: new Date().toISOString() },
     ...{ problem: null, crash: null, url: 'http://127.0.0.1:9001', domains: [], port: 9001, release: 1 },
-    ...{ node: '26.8.2', wanted: 1, exec: null, deploying: [], rebuild: null, workers: [], background: [] },
+    ...{
+      node: '26.8.2',
+      wanted: 1,
+      exec: null,
+      deploying: [],
+      changedSinceBuild: [],
+      rebuild: null,
+      workers: [],
+      background: [],
+    },
     ...{ cron: [], descriptors: 0 },
   } as AppStatus;
 }

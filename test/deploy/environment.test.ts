@@ -34,8 +34,9 @@ test('variables and environments', async (t) => {
 
   await t.test('a change switches to a new generation of the same release', async () => {
     const before = await sluice.status('shop');
-    const { variables } = await change({ GREETING: 'good day', NODE_ENV: 'staging' });
-    assert.deepEqual(variables, {
+    const { changed } = await change({ GREETING: 'good day', NODE_ENV: 'staging' });
+    assert.deepEqual(changed, ['GREETING', 'NODE_ENV']);
+    assert.deepEqual(await sluice.call('GET', '/v1/apps/shop/env'), {
       GREETING: 'good day',
       NODE_ENV: 'staging',
       SECRET: 'open-sesame',

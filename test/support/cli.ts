@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
@@ -10,6 +11,8 @@ export interface CliOptions {
   binary?: string;
   cwd?: string;
   env?: Record<string, string>;
+  /** stdin of the command */
+  stdin?: 'ignore' | 'pipe';
   /** given the process, as it runs */
   whileRunning?: (child: ChildProcess) => void;
 }
@@ -17,14 +20,14 @@ export interface CliOptions {
 /** Runs the real `sluice`, as from a script: no terminal, and nothing of the tester's own settings. */
 export async function cli(
   args: string[],
-  { binary = sluiceBinary, cwd, env = {}, whileRunning }: CliOptions = {},
+  { binary = sluiceBinary, cwd, env = {}, stdin = 'ignore', whileRunning }: CliOptions = {},
 ) {
   const { SLUICE_URL: _url, SLUICE_TOKEN: _token, SLUICE_HOME: _home, ...own } = process.env;
   const child = spawn(binary, args, {
     cwd,
     env: { ...own, HOME: '/nonexistent', XDG_CONFIG_HOME: '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+    stdio: [stdin, 'pipe', 'pipe'],
+  }) as ChildProcessByStdio<Writable | null, Readable, Readable>;
   whileRunning?.(child);
   const [stdout, stderr] = await Promise.all([
     text(child.stdout),

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import type { EnvironmentId } from '../../config/paths.ts';
 import type { NodeUpdate } from '../../deploy/node-update.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { type ListedVariable, listVariables } from '../../service/variables.ts';
 import { includes, mayAccess } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
 import { type ApiOptions, environmentIdOf, queryFlag, queryText } from '../context.ts';
@@ -14,10 +15,27 @@ export interface DestroyedApp {
   keys: string[];
 }
 
+export type { ListedVariable };
+
 /** Update of the Node.js of an environment. */
 export interface UpdatedNode extends EnvironmentId, NodeUpdate {}
 
-const changesBody = v.record(v.string(), v.nullable(v.string('text, or null to remove it')));
+const changesBody = v.record(
+  v.string(),
+  v.nullable(
+    v.union(
+      [
+        v.string(),
+        v.strictObject({
+          value: v.string(),
+          plain: v.exactOptional(v.boolean()),
+          build: v.exactOptional(v.boolean()),
+        }),
+      ],
+      'text, an object with value, plain and build, or null to remove it',
+    ),
+  ),
+);
 
 /** Shown instead of a value that the caller may not see. */
 const hidden = '••••••';
@@ -61,6 +79,15 @@ export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions):
     const variables = await (await service.find(environmentIdOf(ctx))).variables();
     if (includes(ctx.state.principal.scope, 'deploy')) return variables;
     return Object.fromEntries(Object.keys(variables).map((name) => [name, hidden]));
+  });
+
+  add('GET /v1/apps/:app/variables', 'read', ['environment', 'show', 'all'], async (ctx) => {
+    const { scope } = ctx.state.principal;
+    return listVariables(await service.find(environmentIdOf(ctx)), {
+      mayKnow: includes(scope, 'deploy'),
+      show: queryFlag(ctx, 'show', false),
+      all: queryFlag(ctx, 'all', false),
+    });
   });
 
   add('PATCH /v1/apps/:app/env', 'deploy', ['environment', 'restart'], async (ctx) => {

@@ -1,0 +1,76 @@
+import type { Environment } from '../apps/environment.ts';
+import type { VariableSet } from '../apps/variable-set.ts';
+import { generationSpec } from '../deploy/spec.ts';
+import type { RunPlan } from '../releases/release.ts';
+
+/** Variable of an app, with its origin, as the API and `sluice env list --json` show it. */
+export interface ListedVariable {
+  name: string;
+  /** null if the value is hidden */
+  value: string | null;
+  /** `sluice env set`, a file of the release such as `sluice.json`, or `Sluice` for what Sluice itself sets */
+  origin: string;
+  /** true if only builds get the variable */
+  build: boolean;
+  /** true if the value is not secret */
+  plain: boolean;
+  /** who has set the variable, and when (ISO 8601); null if unknown */
+  by: string | null;
+  at: string | null;
+}
+
+interface ListOptions {
+  /** true if the caller may know values */
+  mayKnow: boolean;
+  /** true to show values that may be secret */
+  show: boolean;
+  /** true to list what Sluice sets, too */
+  all: boolean;
+}
+
+/** Lists the variables that were set, then those of the live release, then those that Sluice sets. */
+export async function listVariables(
+  environment: Environment,
+  { mayKnow, show, all }: ListOptions,
+): Promise<ListedVariable[]> {
+  const set = await environment.variableSet();
+  const live = await environment.liveRelease();
+  const env = live?.run ? (await generationSpec(environment, live)).env : {};
+  const ofRelease = live?.run ? releaseVariables(live.run, env) : [];
+  const known = new Set([...Object.keys(set.app), ...ofRelease.map(({ name }) => name)]);
+  const others = Object.keys(env).filter((name) => all && !known.has(name));
+  return [
+    ...setVariables(set),
+    ...ofRelease.filter(({ name }) => env[name] !== set.app[name]),
+    ...others.map((name) => ({ ...unset, name, value: env[name] ?? '', origin: 'Sluice', plain: true })),
+  ].map((row) => ({ ...row, value: mayKnow && (show || row.plain) ? row.value : null }));
+}
+
+type Row = ListedVariable & { value: string };
+
+/** Facts about a variable that `sluice env set` has not set. */
+const unset = { build: false, by: null, at: null };
+
+function setVariables({ app, build, facts }: VariableSet): Row[] {
+  return Object.entries({ ...build, ...app }).map(([name, value]) => {
+    const { plain = false, by = null, at = null } = facts[name] ?? {};
+    return { name, value, origin: 'sluice env set', build: !Object.hasOwn(app, name), plain, by, at };
+  });
+}
+
+/** Returns the variables that a release itself has: those of its start command, and of env files that the command names. */
+function releaseVariables(
+  { env: ofCommand, defaults = {}, secrets = [] }: RunPlan,
+  env: Record<string, string>,
+): Row[] {
+  const ofFiles = Object.keys(defaults).filter((name) => !Object.hasOwn(ofCommand, name));
+  const row = (name: string, origin: string, plain: boolean): Row => {
+    return { ...unset, name, value: env[name] ?? '', origin, plain };
+  };
+  return [
+    ...Object.keys(ofCommand).map((name) =>
+      row(name, 'start command', !secrets.some((value) => value !== '' && env[name]?.includes(value))),
+    ),
+    ...ofFiles.map((name) => row(name, 'env file', false)),
+  ];
+}
