@@ -48,6 +48,9 @@ export function text(pattern: RegExp, expected: string) {
   return v.pipe(v.string(), v.regex(pattern, expected));
 }
 
+/** Command for a shell, of one or more lines. A NUL is rejected: no argument of a program can have one. */
+export const shellCommand = text(/^(?=\s*\S)[^\0]+$/, 'a shell command, without NUL characters');
+
 /** @param expected what the number must be, for messages */
 export function count(
   minimum: number,

@@ -42,7 +42,8 @@ export async function recoverFiles({ runner, log }: Appliance, registry: Registr
   }
 }
 
-function mayBeSwitching({ active, workers }: EnvironmentStatus): boolean {
+function mayBeSwitching({ active, workers, background }: EnvironmentStatus): boolean {
+  if (background.some(({ state }) => state === 'starting')) return true;
   return workers.some(({ generation }) => generation > (active?.generation ?? 0));
 }
 

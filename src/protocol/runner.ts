@@ -172,8 +172,8 @@ export interface WorkerStatus extends ProcessUsage {
   requests: number | null;
 }
 
-/** State of a background process. `stopped`: it has ended with one of `stopExitCodes`. */
-export type BackgroundState = 'running' | 'waiting' | 'crashed' | 'stopping' | 'stopped';
+/** State of a background process. `starting`: its release is not live yet. `stopped`: it has ended with one of `stopExitCodes`. */
+export type BackgroundState = 'starting' | 'running' | 'waiting' | 'crashed' | 'stopping' | 'stopped';
 
 export interface BackgroundStatus extends ProcessUsage {
   name: string;
@@ -207,7 +207,7 @@ export interface CronResult {
 }
 
 /**
- * State of the live release. `running`: a worker answers. `starting`: none answers yet, or at the moment. `crashed`: all workers
+ * State of the live release. `running`: a worker answers or, without workers, a background process runs. `starting`: none answers yet, or at the moment. `crashed`: all workers
  * die soon after their start. `stopped`: all have ended with one of `stopExitCodes`.
  */
 export type Liveness = 'running' | 'starting' | 'crashed' | 'stopped';

@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppLogs } from '../logs/app-logs.ts';
-import type { BackgroundStatus, CronStatus, GenerationSpec } from '../protocol/runner.ts';
+import type { BackgroundStatus, CronStatus, GenerationSpec, Liveness } from '../protocol/runner.ts';
 import { describeError } from '../system/log/log.ts';
 import type { EnvironmentContext } from './app-process.ts';
 import { BackgroundProcesses } from './background/background.ts';
+import { waitUntilHealthy } from './background/startup-check.ts';
 import type { Cgroups } from './cgroups/cgroups.ts';
 import type { Generation } from './generation/generation.ts';
+import { waitForHealthCommand } from './health-command.ts';
 import { Schedule } from './schedule/schedule.ts';
 import { endOrphans } from './takeover/end-orphans.ts';
 import type { Orphans } from './takeover/orphans.ts';
@@ -54,10 +56,43 @@ export class LiveRelease {
     this.#spec = spec;
     this.#logInApp(spec, `release ${spec.release} is live`);
     void this.#replaceCrons(generation);
-    const background = this.#background.replace(spec, group).catch((error: unknown) => {
+    const replaced = spec.workers > 0 ? this.#background.replace(spec, group) : this.#background.keep(spec);
+    const background = replaced.catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
     void this.#finishTakeover(background);
+  }
+
+  /**
+   * Starts the background processes of a generation without workers, and waits until they are healthy and `settleTime` has passed.
+   * First ends those of the live release, except those that may overlap: `discard` starts them again.
+   * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; the reason of `signal`
+   */
+  async startOnTrial(
+    generation: Generation,
+    report: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const processes = await this.#background.startOnTrial(generation, report, signal);
+    const { spec, group } = generation;
+    const checkHealth = (stopped: AbortSignal) =>
+      waitForHealthCommand({ ...this.#options, spec, group }, {}, stopped);
+    await waitUntilHealthy(processes, spec, checkHealth, signal);
+  }
+
+  /** Ends the background processes of a generation without workers that is not live, and starts those of the live release again. */
+  discard({ spec }: Generation, live: Generation | undefined): Promise<void> {
+    return this.#background.discard(spec, live);
+  }
+
+  /** Returns true if the background processes of a generation without workers still run. */
+  isComplete({ spec }: Generation): boolean {
+    return spec.workers > 0 || this.#background.areFine(spec);
+  }
+
+  /** State of a live release without workers. */
+  get liveness(): Liveness {
+    return this.#background.liveness;
   }
 
   /** Ends the schedules and their runs. */

@@ -101,6 +101,7 @@ export class AppSupervisor {
     );
     try {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
+      if (spec.workers === 0) return await this.#startBackground(generation, report, signal);
       const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
       return await generation.startWorkers(report, signal, count);
     } catch (error) {
@@ -109,6 +110,17 @@ export class AppSupervisor {
       await this.discard(generation.id);
       throw error;
     }
+  }
+
+  async #startBackground(
+    generation: Generation,
+    report: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<BootResult> {
+    const start = performance.now();
+    await this.#liveRelease.startOnTrial(generation, report, signal);
+    const bootMs = performance.now() - start;
+    return { generation: generation.id, workers: 0, bootMs, protocol: 'http', notices: [] };
   }
 
   /** Returns true if a generation may start beside the workers that run. A rollback may lead to a release without the setting. */
@@ -125,7 +137,7 @@ export class AppSupervisor {
     // Orphans of an earlier runner may still drain beside the active generation.
     const others = active === undefined ? this.#endOrphans() : endOrphans(this.#options);
     const ended = Promise.all([active?.pool.vacate(), others, ...this.#draining.values()]);
-    if (active !== undefined)
+    if (active !== undefined && active.spec.workers > 0)
       report(`the workers of release ${active.spec.release} end first, and clients wait ("overlap": false)`);
     await firstOf<unknown>([ended], [signal]);
     signal.throwIfAborted();
@@ -196,7 +208,9 @@ export class AppSupervisor {
         emit: (event) => this.#onSwitch(event),
       };
       try {
-        return await switchTraffic(environment, this.#standby.get(id));
+        const next = this.#standby.get(id);
+        const isComplete = next !== undefined && this.#liveRelease.isComplete(next);
+        return await switchTraffic(environment, isComplete ? next : undefined);
       } catch (error) {
         await this.discard(id);
         throw error;
@@ -210,8 +224,9 @@ export class AppSupervisor {
     try {
       switchSteps.publish({ key: this.key, generation: next.id, step });
       if (step === 'live') {
-        this.#updateLiveness();
         this.#liveRelease.follow(next);
+        this.#updateLiveness();
+        if (next.spec.workers === 0) this.#refuseClients();
       }
     } catch (fault) {
       log(`the step "${step}" of a switch was not handled: ${describeError(fault)}`);
@@ -225,6 +240,7 @@ export class AppSupervisor {
     const generation = this.#standby.get(id);
     this.#standby.delete(id);
     await generation?.kill();
+    if (generation?.spec.workers === 0) await this.#liveRelease.discard(generation, this.#active);
     // After a low-memory switch, or without overlap, the active generation gets its workers back.
     this.#active?.pool.fillReserved();
     this.#releasePort();
@@ -319,7 +335,9 @@ export class AppSupervisor {
 
   /** Notes when the liveness changes. */
   #updateLiveness(): void {
-    const liveness = this.#active?.pool.liveness ?? 'starting';
+    const active = this.#active;
+    const live = active?.spec.workers === 0 ? this.#liveRelease : active?.pool;
+    const liveness = live?.liveness ?? 'starting';
     if (liveness === this.#liveness) return;
     this.#liveness = liveness;
     this.#since = new Date();

@@ -1,11 +1,18 @@
 import * as v from 'valibot';
-import { count, duration, group, optionalGroup, schedule, setting, text, timezone } from '../field-types.ts';
+import {
+  count,
+  duration,
+  group,
+  optionalGroup,
+  schedule,
+  setting,
+  shellCommand,
+  text,
+  timezone,
+} from '../field-types.ts';
 import { isName } from '../paths.ts';
 import { ofBackgroundProcess } from './supervision.ts';
 import { variables } from './variables.ts';
-
-/** Command for a shell, of one or more lines. A NUL is rejected: no argument of a program can have one. */
-const shellCommand = text(/^(?=\s*\S)[^\0]+$/, 'a shell command, without NUL characters');
 
 /** Command of one line that Sluice runs without a shell. */
 export function command(example: string) {

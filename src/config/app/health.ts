@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { count, duration, optionalGroup, setting, text } from '../field-types.ts';
+import { count, duration, optionalGroup, setting, shellCommand, text } from '../field-types.ts';
 
 /** Headers that control how a request is sent. An app might wait for a body that never arrives. */
 const ofTransport = 'connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade';
@@ -18,6 +18,10 @@ const headerValue = text(
 const statusRange = text(/^[1-5]\d\d(?:-[1-5]\d\d)?$/, 'a status or a range, such as "200" or "200-399"');
 
 export const health = optionalGroup({
+  command: setting(
+    "Shell command that checks the health of a new release, in the release and with the app's variables. It runs again and again, until its exit status is 0 or `bootTimeout` has passed. For an app with workers, it runs after the health check of each worker, and its `PORT` is the private port of the first new worker.",
+    shellCommand,
+  ),
   path: setting(
     'Path of the health check. Sluice sends the check to the private port of each new worker before the worker gets traffic.',
     // Target of an HTTP request (RFC 9112, 3.2).
@@ -37,6 +41,6 @@ export const health = optionalGroup({
     '100-499',
   ),
   body: setting('Text that the response must contain.', v.string()),
-  interval: setting('Pause between two attempts.', duration, 250),
+  interval: setting('Pause between two attempts of the check, or of the command.', duration, 250),
   timeout: setting('Time limit of an attempt.', duration, '5s'),
 });

@@ -1,18 +1,29 @@
 import { addAbortListener } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { BackgroundSpec, BackgroundState, BackgroundStatus, Crash } from '../../protocol/runner.ts';
+import type { AppError } from '../../errors/app-error.ts';
+import type {
+  BackgroundSpec,
+  BackgroundState,
+  BackgroundStatus,
+  Crash,
+  GenerationSpec,
+} from '../../protocol/runner.ts';
+import { firstOf } from '../../system/concurrency/deadline.ts';
 import { formatBytes, formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
 import { AppProcess, type ProcessContext, startProcess } from '../app-process.ts';
 import { describeExit, type Exit } from '../exit.ts';
 import { Restarts } from '../generation/restarts.ts';
+import * as failures from './startup-failure.ts';
 
 const printing = fileURLToPath(new URL('../../worker/printing.cjs', import.meta.url));
 
 interface BackgroundOptions extends ProcessContext {
   background: BackgroundSpec;
   instance: number;
+  /** true if the release is not live yet: until `confirm`, the process does not start again after its end */
+  isOnTrial: boolean;
 }
 
 /** Process without a port. It is started again each time it ends, until `end` is called. */
@@ -25,12 +36,62 @@ export class BackgroundProcess {
   #running: AppProcess | undefined;
   #crash: Crash | null = null;
   #state: BackgroundState = 'waiting';
+  #isOnTrial: boolean;
+  readonly #confirmed = Promise.withResolvers<void>();
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #failed = Promise.withResolvers<() => Promise<AppError>>();
 
   constructor(options: BackgroundOptions) {
     this.#options = options;
+    this.#isOnTrial = options.isOnTrial;
     this.#name = `${options.background.name}.${options.instance}`;
     this.#restarts = new Restarts(options.spec.restarts);
     this.#ended = this.#live().finally(options.group.retain());
+  }
+
+  /** Release of the process. */
+  get spec(): GenerationSpec {
+    return this.#options.spec;
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Fulfilled when the process has failed on trial, with a function that describes the failure. */
+  get failed(): Promise<() => Promise<AppError>> {
+    return this.#failed.promise;
+  }
+
+  /** Fulfilled when the process has been started. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** True if the process runs, or has ended as it should. */
+  get isFine(): boolean {
+    return this.#state === 'starting' || this.#state === 'running' || this.#state === 'stopped';
+  }
+
+  /** True if the process runs, and does not end again and again before `minUptime`. */
+  get isUp(): boolean {
+    if (this.#state !== 'running' || this.#running === undefined) return false;
+    const { minUptime } = this.#options.spec.restarts;
+    return !this.#restarts.isCrashing || Date.now() - this.#running.startedAt.getTime() >= minUptime;
+  }
+
+  /** Returns true if a process of another release may start while this process runs. */
+  mayRunBeside({ background }: GenerationSpec): boolean {
+    const { name, overlap } = this.#options.background;
+    return overlap && background.some((other) => other.name === name && other.overlap);
+  }
+
+  /** Ends the trial: the release of the process is live. */
+  confirm(): void {
+    if (!this.#isOnTrial) return;
+    this.#isOnTrial = false;
+    if (this.#state === 'starting') this.#state = 'running';
+    this.#confirmed.resolve();
   }
 
   /** Ends the process, and waits until it is gone. */
@@ -85,18 +146,22 @@ export class BackgroundProcess {
 
   /** Starts the process and waits for its end. @returns ms until the next start; null for none */
   async #runOnce(): Promise<number | null> {
+    const { spec } = this.#options;
     const { signal } = this.#stopping;
     try {
       const running = await this.#start();
       const start = performance.now();
       this.#running = running;
-      this.#state = 'running';
+      this.#state = this.#isOnTrial ? 'starting' : 'running';
+      this.#ready.resolve();
       using _ = addAbortListener(signal, () => void running.end());
       const exit = await running.exited;
       const lived = performance.now() - start;
       this.#running = undefined;
       this.#state = 'waiting';
       await running.output.end();
+      if (this.#isOnTrial && !this.#restarts.isFinal(exit.code))
+        await this.#fail(() => failures.ended(running, this.#name, spec, exit));
       const delay = signal.aborted ? null : this.#noteDeath(running, exit, lived);
       await running.gone;
       return delay;
@@ -104,8 +169,15 @@ export class BackgroundProcess {
       // The message of Node.js quotes the argument or the variable that it refuses.
       const why = sharedMasker(this.#options.spec.log.secrets).maskText((error as Error).message);
       this.#options.log(`${this.#name} was not started: ${why}`);
+      if (this.#isOnTrial) await this.#fail(async () => failures.notStarted(this.#name, why));
       return this.#restarts.noteDeath(0, null);
     }
+  }
+
+  /** Reports a failure on trial, and waits for the end of the trial. */
+  async #fail(describe: () => Promise<AppError>): Promise<void> {
+    this.#failed.resolve(describe);
+    await firstOf([this.#confirmed.promise], [this.#stopping.signal]);
   }
 
   #noteDeath(running: AppProcess, exit: Exit, lived: number): number | null {

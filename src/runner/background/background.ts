@@ -1,15 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BackgroundStatus, GenerationSpec } from '../../protocol/runner.ts';
+import type { BackgroundSpec, BackgroundStatus, GenerationSpec, Liveness } from '../../protocol/runner.ts';
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { Lock } from '../../system/concurrency/slots.ts';
 import { processStartTime } from '../../system/process/processes.ts';
 import type { EnvironmentContext } from '../app-process.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../exit.ts';
+import type { Generation } from '../generation/generation.ts';
 import type { ProcessRecord } from '../takeover/process-records.ts';
 import { BackgroundProcess } from './background-process.ts';
 
-/** Background processes of one environment: those of the live release, and those of former releases that have not ended. */
+/**
+ * Background processes of one environment: those of the live release, those of former releases that have not ended, and those on
+ * trial, of a release without workers that is not live yet.
+ */
 export class BackgroundProcesses {
   readonly #options: EnvironmentContext;
   readonly #turns = new Lock();
@@ -27,17 +31,68 @@ export class BackgroundProcesses {
     const release = group.retain();
     const done = this.#turns.run(async () => {
       if (this.#latest !== spec) return;
-      const ended = this.#endAll(spec.killTimeout);
-      this.#start(spec, group, true);
+      const ended = this.#end([...this.#processes], spec.killTimeout);
+      this.#start(spec, group, ({ overlap }) => overlap);
       await ended;
-      if (this.#latest === spec) this.#start(spec, group, false);
+      if (this.#latest === spec) this.#start(spec, group, ({ overlap }) => !overlap);
     });
     return done.finally(release);
   }
 
+  /**
+   * Starts the processes of a release on trial. First ends all other processes that may not run beside them.
+   * @returns the processes
+   * @throws the reason of `signal`
+   */
+  startOnTrial(
+    { spec, group }: Pick<Generation, 'spec' | 'group'>,
+    report: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<BackgroundProcess[]> {
+    return this.#turns.run(async () => {
+      signal.throwIfAborted();
+      const former = [...this.#processes].filter((process) => !process.mayRunBeside(spec));
+      for (const [release, processes] of Map.groupBy(former, (process) => process.spec.release))
+        report(
+          `the processes of release ${release} end first: ${processes.map(({ name }) => name).join(', ')}`,
+        );
+      await this.#end(former, spec.killTimeout);
+      signal.throwIfAborted();
+      this.#start(spec, group, () => true, { isOnTrial: true });
+      return this.#of(spec);
+    });
+  }
+
+  /**
+   * Ends the processes of a release on trial, and starts those of the live release again.
+   * @param live undefined if no release is live
+   */
+  discard(spec: GenerationSpec, live: Pick<Generation, 'spec' | 'group'> | undefined): Promise<void> {
+    return this.#turns.run(async () => {
+      await this.#endProcesses(this.#of(spec));
+      if (live === undefined || this.#latest !== live.spec) return;
+      const names = new Set(this.#of(live.spec).map(({ name }) => name));
+      this.#start(live.spec, live.group, ({ name }, instance) => !names.has(`${name}.${instance}`));
+    });
+  }
+
+  /** Makes the processes of a release on trial those of the live release, and ends all others. */
+  keep(spec: GenerationSpec): Promise<void> {
+    this.#latest = spec;
+    for (const process of this.#of(spec)) process.confirm();
+    return this.#turns.run(() =>
+      this.#endProcesses([...this.#processes].filter((process) => process.spec !== spec)),
+    );
+  }
+
+  /** Returns true if no process of a release has ended that should run. */
+  areFine(spec: GenerationSpec): boolean {
+    return this.#of(spec).every(({ isFine }) => isFine);
+  }
+
   end(killTimeout: number): Promise<void> {
     this.#latest = undefined;
-    return this.#turns.run(() => this.#endAll(killTimeout));
+    return this.#turns.run(() => this.#end([...this.#processes], killTimeout));
   }
 
   get isEmpty(): boolean {
@@ -48,24 +103,50 @@ export class BackgroundProcesses {
     for (const process of this.#processes) process.tick(now);
   }
 
+  /** State of the live release, if it has no workers. */
+  get liveness(): Liveness {
+    const processes = [...this.#processes].filter(({ spec }) => spec === this.#latest);
+    if (processes.some(({ isUp }) => isUp)) return 'running';
+    const states = new Set(processes.map((process) => process.status().state));
+    if (states.has('crashed')) return 'crashed';
+    return states.size === 1 && states.has('stopped') ? 'stopped' : 'starting';
+  }
+
   status(): BackgroundStatus[] {
     return [...this.#processes].map((process) => process.status());
   }
 
-  /** @param overlap selects the processes that may, or may not, start while old ones run */
-  #start(spec: GenerationSpec, group: Cgroup, overlap: boolean): void {
-    for (const background of spec.background.filter((each) => each.overlap === overlap)) {
-      for (let instance = 0; instance < background.count; instance += 1)
-        this.#processes.add(new BackgroundProcess({ ...this.#options, spec, background, instance, group }));
+  /** Starts the processes of a release that `selected` chooses. */
+  #start(
+    spec: GenerationSpec,
+    group: Cgroup,
+    selected: (background: BackgroundSpec, instance: number) => boolean,
+    { isOnTrial = false } = {},
+  ): void {
+    for (const background of spec.background) {
+      for (let instance = 0; instance < background.count; instance += 1) {
+        if (!selected(background, instance)) continue;
+        const options = { ...this.#options, spec, background, instance, group, isOnTrial };
+        this.#processes.add(new BackgroundProcess(options));
+      }
     }
   }
 
-  async #endAll(killTimeout: number): Promise<void> {
-    const ending = [...this.#processes].map(async (process) => {
+  #of(spec: GenerationSpec): BackgroundProcess[] {
+    return [...this.#processes].filter((process) => process.spec === spec);
+  }
+
+  /** Ends some processes, and those of an earlier runner. */
+  async #end(processes: BackgroundProcess[], killTimeout: number): Promise<void> {
+    await Promise.all([this.#endProcesses(processes), this.#endEarlier(killTimeout)]);
+  }
+
+  async #endProcesses(processes: BackgroundProcess[]): Promise<void> {
+    const end = async (process: BackgroundProcess) => {
       await process.end();
       this.#processes.delete(process);
-    });
-    await Promise.all([...ending, this.#endEarlier(killTimeout)]);
+    };
+    await Promise.all(processes.map(end));
   }
 
   /** Ends processes of an earlier runner. They are not children of this runner, so it knows them by their records. */

@@ -3,6 +3,7 @@ import type { BootResult, GenerationSpec, Notice, WorkerStatus } from '../../pro
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { systemClock } from '../clock.ts';
 import { describeShortage, type Exit } from '../exit.ts';
+import { waitForHealthCommand } from '../health-command.ts';
 import { WorkerPool } from './pool.ts';
 import { waitUntilSettled } from './startup-check.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
@@ -78,9 +79,10 @@ export class Generation {
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();
     const workers = await this.pool.startWorkers(count, report, aborted);
+    const [{ protocol = 'http', listening } = {}] = workers;
+    await waitForHealthCommand(this.#options, { PORT: String(listening?.port) }, aborted);
     const bootMs = performance.now() - start;
     await waitUntilSettled(workers, this.spec, aborted);
-    const [{ protocol = 'http', listening } = {}] = workers;
     const notices = listening === undefined ? [] : noticesOf(listening, this.spec);
     return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
   }

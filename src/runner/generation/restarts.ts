@@ -38,12 +38,17 @@ export class Restarts {
    * @returns ms until the next start; null if the process is not started again
    */
   noteDeath(lived: number, code: number | null): number | null {
-    if (code !== null && this.#spec.stopExitCodes.includes(code)) return null;
+    if (this.isFinal(code)) return null;
     this.#inRow = lived >= steadyTime ? 1 : this.#inRow + 1;
     this.#early = lived >= this.#spec.minUptime ? 0 : this.#early + 1;
     this.#count += 1;
     if (this.isCrashing) return ceiling;
     return backoffDelay(this.#inRow - 1, { initial: this.#spec.delay, factor, ceiling });
+  }
+
+  /** Returns true if the process is not started again after this exit status. */
+  isFinal(code: number | null): boolean {
+    return code !== null && this.#spec.stopExitCodes.includes(code);
   }
 
   /** Counts a restart without a death: another process has replaced this one. */

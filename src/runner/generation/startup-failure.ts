@@ -3,6 +3,7 @@ import { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
+import type { AppProcess } from '../app-process.ts';
 import { describeExit, type Exit } from '../exit.ts';
 import type { Health } from './health.ts';
 import type { WorkerHandle } from './worker-handle.ts';
@@ -90,14 +91,14 @@ const mostLinesOfEnd = 100;
  * answer. The server finds the reason in these lines: see src/build/failures/boot-error.ts.
  */
 export async function failure(
-  worker: WorkerHandle,
+  process: Pick<AppProcess, 'alive' | 'output'>,
   code: BootErrorCode,
   message: string,
   { hint, silent = hint, answer = [] }: Explanation,
 ): Promise<AppError> {
-  if (!worker.alive) await worker.output.end();
+  if (!process.alive) await process.output.end();
   const hasEnded = code === 'boot_exited' || code === 'settle_exited';
-  const output = worker.output.everything.lines(hasEnded ? mostLinesOfEnd : undefined);
+  const output = process.output.everything.lines(hasEnded ? mostLinesOfEnd : undefined);
   const quoted = [
     ...answer.filter((line) => line !== '').map((line) => `  > ${line}`),
     ...output.map((line) => `  | ${line}`),
