@@ -43,12 +43,13 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   relay: { imports: [] },
   worker: { imports: [], types: ['protocol'] },
   client: { imports: ['errors', 'system', 'config'] },
+  import: { imports: ['errors', 'system', 'config', 'build', 'edge'] },
   doctor: {
     imports: ['errors', 'system', 'config', 'client'],
     types: ['releases', 'logs', 'edge', 'apps', 'api'],
   },
   cli: {
-    imports: ['errors', 'system', 'config', 'build', 'backup', 'client', 'doctor'],
+    imports: ['errors', 'system', 'config', 'build', 'import', 'backup', 'client', 'doctor'],
     types: ['protocol', 'releases', 'logs', 'edge', 'apps', 'deploy', 'push', 'api'],
   },
 };

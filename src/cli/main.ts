@@ -8,6 +8,7 @@ import { registerDeployCommands } from './commands/deploy.ts';
 import { registerDoctorCommand } from './commands/doctor.ts';
 import { registerDomainCommands } from './commands/domains.ts';
 import { registerEnvCommands } from './commands/env.ts';
+import { registerImportCommand } from './commands/import.ts';
 import { registerLogsCommand } from './commands/logs.ts';
 import { registerMonitCommand } from './commands/monit.ts';
 import { registerNodeCommands } from './commands/node.ts';
@@ -47,6 +48,7 @@ async function main(): Promise<void> {
   registerDomainCommands(program);
   registerDoctorCommand(program);
   registerNodeCommands(program);
+  registerImportCommand(program);
   registerBackupCommands(program);
   registerUpgradeCommand(program);
   registerUnneededCommands(program);

@@ -65,10 +65,16 @@ export function parseDump(dump: string, ownFiles: readonly string[]): Directive[
   return parseFile(main, 0);
 }
 
+/** Returns the paths of all files in the output of `nginx -T`. */
+export function filesInDump(dump: string): string[] {
+  return [...new Set([...dump.matchAll(fileInDump)].map(([, path = '']) => path))];
+}
+
 /** Source: `ngx_dump_config` in nginx's nginx.c. */
 const fileInDump = /^# configuration file (.+):\n([\s\S]*?)(?=^# configuration file .+:\n|(?![\s\S]))/gm;
 
-type Token = { mark: string } | { mark: undefined; word: string };
+/** Mark or word of a file, with its position. */
+type Token = { start: number; end: number } & ({ mark: string } | { mark: undefined; word: string });
 
 /**
  * Space, a comment, a mark, or a word: in quotes of either kind, or without. A brace right after a dollar belongs to a
@@ -78,21 +84,25 @@ const tokenPattern =
   /\s+|#[^\n]*|([{};])|"((?:\\.|[^"\\])*)"?|'((?:\\.|[^'\\])*)'?|((?:\\.?|\$\{|[^\s;{\\])+)/sy;
 
 /** Splits a file as nginx does. The block of a `…_by_lua_block` counts as empty. */
-function* tokensOf(text: string): Generator<Token, undefined> {
+export function* tokensOf(text: string): Generator<Token, undefined> {
   let first = '';
   for (let at = 0; at < text.length; ) {
+    const start = at;
     tokenPattern.lastIndex = at;
     const [, mark, ...words] = tokenPattern.exec(text) ?? [];
     at = tokenPattern.lastIndex;
     const word = words.find((each) => each !== undefined);
     if (word !== undefined) {
       first ||= word;
-      yield { mark: undefined, word: word.replace(/\\(.)/gs, (whole, letter) => escapes[letter] ?? whole) };
+      yield {
+        ...{ start, end: at, mark: undefined },
+        word: word.replace(/\\(.)/gs, (whole, letter) => escapes[letter] ?? whole),
+      };
     } else if (mark !== undefined) {
-      yield { mark };
+      yield { start, end: at, mark };
       if (mark === '{' && first.endsWith('_by_lua_block')) {
         at = endOfLua(text, at - 1);
-        yield { mark: '}' };
+        yield { start: at - 1, end: at, mark: '}' };
       }
       first = '';
     }

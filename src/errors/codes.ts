@@ -84,6 +84,11 @@ export const errorStatus = {
   backup_running: 409,
   app_exists: 409,
 
+  // moves from PM2
+  invalid_pm2_list: 422,
+  pm2_not_found: 404,
+  pm2_failed: 502,
+
   // Sluice itself
   already_running: 409,
   not_running: 503,

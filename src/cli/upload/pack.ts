@@ -1,7 +1,9 @@
 import fs from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { Readable } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
+import { createGzip } from 'node:zlib';
+import type { Header as TarHeader } from 'tar';
 import { AppError } from '../../errors/app-error.ts';
 import { repositoryAround } from './checkout.ts';
 import { exportIgnoredIn, ignoredIn, type PathTest } from './left-out.ts';
@@ -14,14 +16,17 @@ const never = new Set(['node_modules', '.git', '.sluice', '.DS_Store', '__MACOSX
  * `export-ignore` in .gitattributes exclude; the rules of the repository around the directory apply, too.
  * @param root absolute path
  * @param note called with a text for the user if the repository cannot be read
+ * @param added texts of files that the directory does not have, by path
  * @returns the number of files, and a gzipped tar that is created as it is read
  * @throws AppError `nothing_to_run` if no file remains
  */
 export async function packDirectory(
   root: string,
   note: (text: string) => void,
+  added: Readonly<Record<string, string>> = {},
 ): Promise<{ files: number; stream: Readable }> {
-  const paths = await listPaths(root, await rulesFor(root, note));
+  const found = await listPaths(root, await rulesFor(root, note));
+  const paths = found.filter((path) => !Object.hasOwn(added, path));
   if (paths.length === 0) {
     throw new AppError('nothing_to_run', `there is nothing to deploy in ${root}`, {
       hint: 'Name the directory of the app: sluice deploy DIRECTORY. Files that .gitignore excludes are not sent.',
@@ -30,9 +35,30 @@ export async function packDirectory(
   const { create } = await import('tar');
   // `./` keeps tar from reading a name that starts with @ as an archive to include.
   const names = paths.map((path) => `./${path}`);
-  const archive = create({ gzip: true, cwd: root, portable: true, noDirRecurse: true }, names);
-  const files = paths.filter((path) => !path.endsWith('/')).length;
-  return { files, stream: Readable.from(archive) };
+  const extra = Object.entries(added);
+  const archive = create({ gzip: extra.length === 0, cwd: root, portable: true, noDirRecurse: true }, names);
+  const files = paths.filter((path) => !path.endsWith('/')).length + extra.length;
+  if (extra.length === 0) return { files, stream: Readable.from(archive) };
+  const { Header } = await import('tar');
+  const entries = extra.map(([path, text]) => entryOf(Header, path, text));
+  const stream = createGzip();
+  // An error of the archive destroys the stream, whose reader reports it.
+  pipeline(Readable.from(concatenated(entries, archive)), stream, () => undefined);
+  return { files, stream };
+}
+
+/** Returns the entry of a file in a tar: its header, and its content up to a whole block. */
+function entryOf(Header: typeof TarHeader, path: string, text: string): Buffer {
+  const content = Buffer.from(text);
+  const block = Buffer.alloc(512 * (1 + Math.ceil(content.length / 512)));
+  content.copy(block, 512);
+  new Header({ path: `./${path}`, type: 'File', mode: 0o644, size: content.length }).encode(block, 0);
+  return block;
+}
+
+async function* concatenated(entries: Buffer[], archive: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield* entries;
+  yield* archive;
 }
 
 /** Lists the paths below `root`, relative to it: each directory with a slash at its end, and before its files. */

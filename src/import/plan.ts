@@ -1,0 +1,163 @@
+import { parseEnv } from 'node:util';
+import { readAppTextIfAny } from '../system/fs/read-file.ts';
+import { validName } from './app-name.ts';
+import { appVariables } from './foreign-variables.ts';
+import type { Pm2App } from './pm2-apps.ts';
+import type { Pm2Port } from './pm2-ports.ts';
+import { findProject, type Project, within } from './project.ts';
+import { type Settings, settingsBesideFile, settingsOf } from './settings.ts';
+
+/** App that an import makes from one app of PM2, or from several apps with the same code. */
+export interface PlannedApp {
+  name: string;
+  project: Project;
+  web: Pm2App | undefined;
+  background: Pm2App[];
+  /** port that PM2's app listens on; undefined if it does not listen, or if its port is unknown */
+  port: Pm2Port | undefined;
+  /** settings that no file in the repository has, for its sluice.json; undefined if there are none */
+  settings: Settings | undefined;
+  variables: Record<string, string>;
+  /** facts that the import does not take over, and why */
+  notes: string[];
+}
+
+export interface ImportPlan {
+  apps: PlannedApp[];
+  /** apps of PM2 that are left out, and why */
+  leftOut: { name: string; reason: string }[];
+}
+
+interface PlanFacts {
+  ports: ReadonlyMap<Pm2App, Pm2Port>;
+  homes: readonly string[];
+  /** names of apps in PM2 to import; undefined for all that run */
+  only: readonly string[] | undefined;
+}
+
+/** Limit of a file with variables, in bytes. */
+const maxEnvFile = 64 * 1024;
+
+/**
+ * Plans an import. Each app of PM2 that listens becomes an app. The others with the same code become background processes of the
+ * first one, or together an app without a port.
+ */
+export async function planImport(
+  apps: readonly Pm2App[],
+  { ports, homes, only }: PlanFacts,
+): Promise<ImportPlan> {
+  const leftOut: ImportPlan['leftOut'] = [];
+  const projects = new Map<Pm2App, Project>();
+  for (const app of apps) {
+    const reason = await reasonToLeaveOut(app);
+    if (reason !== undefined) leftOut.push({ name: app.name, reason });
+  }
+  const byRoot = Map.groupBy(projects.keys(), (app) => projects.get(app)?.root ?? '');
+  const taken = new Set<string>();
+  const planned: PlannedApp[] = [];
+  for (const group of byRoot.values()) {
+    const listening = group.filter(
+      (app) => ports.has(app) || (app.isCluster && app.portVariable !== undefined),
+    );
+    const webs = listening.length > 0 ? listening : group.filter(({ isCluster }) => isCluster).slice(0, 1);
+    const background = group.filter((app) => !webs.includes(app));
+    for (const [index, web] of (webs.length > 0 ? webs : [undefined]).entries()) {
+      const others = index === 0 ? background : [];
+      const first = (web ?? others[0]) as Pm2App;
+      const name = validName(first.name, taken);
+      taken.add(name);
+      planned.push(await planApp(name, projects.get(first) as Project, web, others, webs.length));
+    }
+  }
+  return { apps: planned, leftOut };
+
+  async function reasonToLeaveOut(app: Pm2App): Promise<string | undefined> {
+    const isNamed = only?.includes(app.name);
+    if (only !== undefined && !isNamed) return 'not named by --app';
+    if (!app.isOnline && !isNamed) return `does not run in PM2 (import it with --app ${app.name})`;
+    const project = await findProject(app, homes);
+    if (project === undefined)
+      return `${app.pm_cwd} has no code of its own: put the app into a directory with a package.json`;
+    projects.set(app, project);
+    return undefined;
+  }
+
+  async function planApp(
+    name: string,
+    project: Project,
+    web: Pm2App | undefined,
+    background: Pm2App[],
+    webs: number,
+  ): Promise<PlannedApp> {
+    const all = [...(web ? [web] : []), ...background];
+    // A file of PM2 has the settings of all apps, so it cannot be that of one app among several that listen.
+    const hasFile = project.settingsFile !== undefined && webs < 2;
+    return {
+      name,
+      project,
+      web,
+      background,
+      port: web && ports.get(web),
+      settings: settingsFor(project, web, background, hasFile),
+      variables: await variablesOf(project, all),
+      notes: notesOf(project, all),
+    };
+  }
+}
+
+function settingsFor(project: Project, web: Pm2App | undefined, background: Pm2App[], hasFile: boolean) {
+  if (project.hasSettings) return undefined;
+  const settings = hasFile ? settingsBesideFile(project, web) : settingsOf(project, web, background);
+  return Object.keys(settings).length === 0 ? undefined : settings;
+}
+
+/** Returns the variables of an app: those of PM2, before those of a file `.env`, which no upload contains. */
+async function variablesOf(project: Project, apps: readonly Pm2App[]): Promise<Record<string, string>> {
+  const files = await Promise.all(
+    [...new Set([project.directory, ...apps.map(({ pm_cwd: cwd }) => cwd)])]
+      .filter((directory) => within(project.root, directory) !== undefined)
+      .map((directory) => readAppTextIfAny(directory, '.env', maxEnvFile)),
+  );
+  const ofFiles = files.map((text) => appVariables(parseEnv(text ?? '')));
+  return Object.assign({}, ...ofFiles, ...apps.toReversed().map(({ variables }) => variables)) as Record<
+    string,
+    string
+  >;
+}
+
+/** Facts that are not taken over: a condition, and the text. */
+const notTakenOver: {
+  is: (app: Pm2App, project: Project) => boolean;
+  text: (app: Pm2App, project: Project) => string;
+}[] = [
+  {
+    is: ({ watch }) => watch !== undefined && watch !== false,
+    text: () => '"watch" is not taken over: a deploy restarts the app',
+  },
+  {
+    is: ({ pm_cwd: cwd }, { root }) => within(root, cwd) === undefined,
+    text: ({ pm_cwd: cwd }, { root }) =>
+      `the app ran in ${cwd}, and runs in the directory of its release now, with the files of ${root}`,
+  },
+  {
+    is: ({ increment_var: name, instances }) => name === 'PORT' && instances > 1,
+    text: () => 'each process had a port of its own; the workers of Sluice share one port',
+  },
+];
+
+function notesOf(project: Project, apps: readonly Pm2App[]): string[] {
+  const texts = apps.flatMap((app) =>
+    notTakenOver.filter(({ is }) => is(app, project)).map(({ text }) => `${app.name}: ${text(app, project)}`),
+  );
+  const shadowed = apps.slice(1).flatMap(({ name, variables }) => {
+    const different = Object.keys(variables).filter(
+      (each) => apps[0]?.variables[each] !== undefined && apps[0]?.variables[each] !== variables[each],
+    );
+    return different.length === 0
+      ? []
+      : [
+          `${name}: ${different.join(', ')} had another value there; all processes of an app have the same variables`,
+        ];
+  });
+  return [...texts, ...shadowed];
+}

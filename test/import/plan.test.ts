@@ -1,0 +1,319 @@
+import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import * as v from 'valibot';
+import { appSettingsSchema } from '../../src/config/app-settings.ts';
+import { appVariables, isForeign } from '../../src/import/foreign-variables.ts';
+import { planImport } from '../../src/import/plan.ts';
+import { appsOf, type Pm2App } from '../../src/import/pm2-apps.ts';
+import { parseProcessList } from '../../src/import/pm2-list.ts';
+import { findPorts } from '../../src/import/pm2-ports.ts';
+import type { Listener } from '../../src/system/net/listeners.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+/** Process as `pm2 jlist` prints it. */
+function listed(name: string, directory: string, options: Record<string, unknown> = {}) {
+  const { pid = 0, pm_id = 0, ...own } = options;
+  const env = {
+    PATH: '/bin',
+    HOME: '/home/me',
+    [name]: {},
+    unique_id: 'x',
+    PM2_USAGE: 'CLI',
+    ...(own['env'] ?? {}),
+  };
+  const common = { name, namespace: 'default', pm_exec_path: `${directory}/server.js`, pm_cwd: directory };
+  const more = { exec_mode: 'fork_mode', exec_interpreter: 'node', node_args: [], status: 'online' };
+  return { pid, pm_id, name, pm2_env: { ...common, ...more, node_version: '20.20.2', ...own, env } };
+}
+
+const parse = (list: unknown) => parseProcessList(JSON.stringify(list), 'the list');
+const listener = (port: number, pid: number, host = '::'): Listener => ({
+  host,
+  port,
+  uid: 1000,
+  pids: [pid],
+});
+
+async function project(t: Parameters<typeof temporaryDirectory>[0], files: Record<string, string>) {
+  const directory = await temporaryDirectory(t);
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(join(directory, path)), { recursive: true });
+    await writeFile(join(directory, path), text);
+  }
+  return directory;
+}
+
+/** Plans a list; the daemon has the pid 1000. */
+async function plan(list: unknown, listeners: Listener[] = [], only?: string[]) {
+  const { apps } = appsOf(parse(list));
+  const ports = findPorts(apps, {
+    listeners,
+    daemon: 1000,
+    parentOf: (pid) => ({ 31: 30, 30: 1000, 1000: 1 })[pid],
+  });
+  return planImport(apps, { ports, homes: ['/home/me'], only });
+}
+
+test('instances of a script become one app, and an app without a port becomes its background process', async (t) => {
+  const directory = await project(t, { 'package.json': '{}', 'server.js': '', 'jobs/mail.js': '' });
+  const cluster = {
+    exec_mode: 'cluster_mode',
+    env: { PORT: '3000', DB: 'secret' },
+    max_memory_restart: 209_715_200,
+  };
+  const { apps, leftOut } = await plan(
+    [
+      listed('My Shop', directory, { ...cluster, pid: 11, pm_id: 0 }),
+      listed('My Shop', directory, { ...cluster, pid: 12, pm_id: 1, kill_timeout: '3000' }),
+      listed('mail', directory, {
+        ...{
+          pid: 30,
+          pm_id: 2,
+          pm_exec_path: `${directory}/jobs/mail.js`,
+          args: ['--to', "it's me"],
+          kill_timeout: 9000,
+        },
+      }),
+      listed('old', directory, { status: 'stopped' }),
+      listed('pm2-logrotate', directory, { pmx_module: true }),
+    ],
+    [listener(3000, 1000), listener(22, 7)],
+  );
+  assert.deepEqual(leftOut, [{ name: 'old', reason: 'does not run in PM2 (import it with --app old)' }]);
+  assert.equal(apps.length, 1);
+  const [app] = apps;
+  assert.equal(app?.name, 'my-shop');
+  assert.deepEqual(app?.port, { port: 3000, ports: [3000], hosts: ['::'] });
+  assert.deepEqual(app?.variables, { DB: 'secret' });
+  assert.deepEqual(app?.web?.ids, [0, 1]);
+  assert.deepEqual(app?.settings, {
+    ...{
+      start: 'node server.js',
+      workers: 2,
+      node: '20',
+      stopSignal: 'SIGINT',
+      pm2Variables: true,
+      maxMemory: '200M',
+    },
+    processes: {
+      mail: { command: "node jobs/mail.js --to 'it'\\''s me'", maxMemory: false, killTimeout: 9000 },
+    },
+  });
+  assert.ok(v.safeParse(appSettingsSchema, app?.settings).success);
+});
+
+test('options of a process become settings that Sluice accepts', async (t) => {
+  const directory = await project(t, { 'package.json': '{"engines":{"node":">=18"}}', 'server.js': '' });
+  const { apps } = await plan([
+    listed('web', directory, {
+      ...{
+        exec_mode: 'cluster_mode',
+        node_args: ['--max-old-space-size=200'],
+        args: 'a b',
+        wait_ready: true,
+      },
+      ...{ listen_timeout: 8000, kill_timeout: 3000, max_restarts: 5, min_uptime: 2000, restart_delay: 500 },
+      ...{
+        autorestart: false,
+        stop_exit_codes: 3,
+        cron_restart: '0 3 * * *',
+        instance_var: 'N',
+        increment_var: 'X',
+      },
+      ...{ shutdown_with_message: true, env: { N: 1, X: 5, FLAG: true } },
+    }),
+  ]);
+  assert.deepEqual(apps[0]?.settings, {
+    ...{
+      start: 'node --max-old-space-size=200 server.js a b',
+      workers: 1,
+      stopSignal: 'SIGINT',
+      pm2Variables: true,
+    },
+    ...{
+      waitReady: true,
+      bootTimeout: 8000,
+      killTimeout: 3000,
+      shutdownWithMessage: true,
+      autorestart: false,
+    },
+    ...{ maxRestarts: 5, minUptime: 2000, restartDelay: 500, restartBackoff: false, stopExitCodes: [3] },
+    ...{ cronRestart: '0 3 * * *', instanceVar: 'N', incrementVar: 'X' },
+  });
+  assert.ok(v.safeParse(appSettingsSchema, apps[0]?.settings).success);
+  assert.deepEqual(apps[0]?.variables, { X: '5', FLAG: 'true' });
+});
+
+test('a file of PM2 in the project keeps its settings, and a sluice.json all', async (t) => {
+  const files = { 'package.json': '{"engines":{"node":"20"}}', 'server.js': '', '.env': 'A=1\nB=2\n' };
+  const ecosystem = await project(t, { ...files, 'ecosystem.config.js': '' });
+  const own = await project(t, { ...files, 'sluice.json': '{}' });
+  const { apps } = await plan([listed('one', ecosystem, { env: { B: '3' } }), listed('two', own)]);
+  assert.deepEqual(
+    apps.map(({ settings, project }) => [settings, project.settingsFile]),
+    [
+      [undefined, 'ecosystem.config.js'],
+      [undefined, 'sluice.json'],
+    ],
+  );
+  // PM2's value is that of the process; dotenv does not replace it.
+  assert.deepEqual(apps[0]?.variables, { A: '1', B: '3' });
+});
+
+test('two apps of one repository that listen become two apps', async (t) => {
+  const repository = await project(t, {
+    ...{ '.git/HEAD': '', 'ecosystem.config.js': '', 'api/package.json': '{}', 'api/server.js': '' },
+    ...{ 'web/package.json': '{}', 'web/server.js': '' },
+  });
+  const { apps } = await plan(
+    [
+      listed('api', join(repository, 'api'), { pid: 11 }),
+      listed('web', join(repository, 'web'), {
+        pid: 12,
+        exec_interpreter: 'none',
+        pm_exec_path: '/usr/bin/npm',
+        args: ['start'],
+      }),
+    ],
+    [listener(4000, 11, '127.0.0.1'), listener(4001, 12)],
+  );
+  assert.deepEqual(
+    apps.map(({ name, project: { root }, port }) => [name, root, port?.port]),
+    [
+      ['api', repository, 4000],
+      ['web', repository, 4001],
+    ],
+  );
+  assert.equal(apps[0]?.settings?.['directory'], 'api');
+  assert.equal(apps[1]?.settings?.['start'], 'npm start');
+});
+
+test('apps without a port become an app without workers', async (t) => {
+  const directory = await project(t, { 'package.json': '{}', 'server.js': '' });
+  const { apps } = await plan([listed('bot', directory, { pid: 40 })]);
+  assert.equal(apps[0]?.web, undefined);
+  assert.equal(apps[0]?.settings?.['workers'], 0);
+  assert.deepEqual(apps[0]?.settings?.['processes'], { bot: 'node server.js' });
+});
+
+test('the port of an app is that of its process, of a child, or of the daemon', () => {
+  const apps = (...list: unknown[]) => appsOf(parse(list)).apps;
+  const found = (all: Pm2App[], listeners: Listener[]) => {
+    const ports = findPorts(all, { listeners, daemon: 1000, parentOf: (pid) => ({ 31: 30, 30: 1000 })[pid] });
+    return all.map((app) => ports.get(app)?.port);
+  };
+  const cluster = { exec_mode: 'cluster_mode' };
+  const fork = apps(listed('a', '/srv/a', { pid: 30 }));
+  assert.deepEqual(found(fork, [listener(80, 30)]), [80]);
+  assert.deepEqual(found(fork, [listener(81, 31), listener(82, 99)]), [81]);
+  const two = apps(
+    listed('a', '/srv/a', { ...cluster, pid: 5, env: { PORT: 3001 } }),
+    listed('b', '/srv/b', { ...cluster, pid: 6 }),
+  );
+  assert.deepEqual(found(two, [listener(3000, 1000), listener(3001, 1000)]), [3001, 3000]);
+  // Which of two ports belongs to which of two apps cannot be known.
+  const unknown = apps(
+    listed('a', '/srv/a', { ...cluster, pid: 5 }),
+    listed('b', '/srv/b', { ...cluster, pid: 6 }),
+  );
+  assert.deepEqual(found(unknown, [listener(3000, 1000), listener(3001, 1000)]), [undefined, undefined]);
+});
+
+test('a directory that is a home has no app of its own', async () => {
+  const { apps, leftOut } = await plan([listed('a', '/home/me')]);
+  assert.deepEqual(apps, []);
+  assert.match(leftOut[0]?.reason ?? '', /^\/home\/me has no code of its own/);
+});
+
+test('the list may be a dump, or have lines of PM2 before it', () => {
+  const [process] = parse([listed('a', '/srv/a', { pm_id: 3 })]);
+  assert.equal(process?.pm_id, 3);
+  const { pm2_env: dumped } = listed('a', '/srv/a');
+  assert.equal(parse([dumped])[0]?.name, 'a');
+  const printed = `[PM2] Spawning PM2 daemon with pm2_home=/x\n${JSON.stringify([listed('a', '/srv/a')])}\n`;
+  assert.equal(parseProcessList(printed, 'x')[0]?.name, 'a');
+});
+
+test('a hostile list is refused without its values', () => {
+  const one = listed('a', '/srv/a', { env: { TOKEN: 'hunter2' } });
+  const broken: [string, RegExp][] = [
+    ['', /it is not JSON/],
+    ['{"a": "hunter2"}', /expected a list of processes/],
+    ['[1]', /expected a process/],
+    [
+      JSON.stringify([{ ...one, pm2_env: { ...one.pm2_env, pm_cwd: '../hunter2' } }]),
+      /pm_cwd: expected an absolute path/,
+    ],
+    [JSON.stringify([{ ...one, name: 'a\u001b[2Jhunter2' }]), /name: expected a text/],
+    [JSON.stringify(Array(1001).fill(one)), /expected at most 1000 processes/],
+    ['['.repeat(100_000), /it is not JSON/],
+    [' '.repeat(33 * 1024 ** 2), /more than 32 MiB/],
+  ];
+  for (const [text, expected] of broken)
+    assert.throws(
+      () => parseProcessList(text, 'the list'),
+      (error: Error) => {
+        assert.match(error.message, expected);
+        assert.doesNotMatch(error.message, /hunter2/);
+        return true;
+      },
+    );
+  const odd = {
+    __proto__: null,
+    kill_timeout: {},
+    args: { length: 3 },
+    exec_mode: 'x',
+    stop_exit_codes: 'x',
+    watch: {},
+  };
+  const [process] = parse([listed('a', '/srv/a', odd)]);
+  assert.equal(process?.kill_timeout, undefined);
+  assert.equal(process?.exec_mode, undefined);
+});
+
+test('variables of the shell, of PM2 and of Sluice are not variables of the app', () => {
+  const foreign = [
+    'PATH',
+    'HOME',
+    'SSH_CLIENT',
+    'SSH_AUTH_SOCK',
+    'LS_COLORS',
+    'TERM',
+    'TERM_PROGRAM',
+    'XDG_RUNTIME_DIR',
+    'LC_ALL',
+  ];
+  const more = [
+    'SUDO_USER',
+    'NVM_DIR',
+    'PM2_HOME',
+    'pm_id',
+    'npm_config_x',
+    'unique_id',
+    'NODE_APP_INSTANCE',
+    'PORT',
+    'SLUICE_HOME',
+    '_',
+    'a-b',
+  ];
+  for (const name of [...foreign, ...more]) assert.ok(isForeign(name), name);
+  for (const name of [
+    'DATABASE_URL',
+    'NODE_ENV',
+    'NODE_OPTIONS',
+    'TZ',
+    'HOST',
+    'TERMS',
+    'PATHS',
+    'SSHKEY',
+    'name_of',
+  ])
+    assert.ok(!isForeign(name), name);
+  assert.deepEqual(appVariables({ A: 1, B: true, C: null, D: {}, E: ['x'], F: 'f', G: 'x' }, 'G'), {
+    A: '1',
+    B: 'true',
+    F: 'f',
+  });
+});
