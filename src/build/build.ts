@@ -10,6 +10,7 @@ import { skippedScripts } from './install/install-output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
 import { prune } from './prune/prune.ts';
 import { hideRepositoryAbove } from './repository-above.ts';
+import { removeTokens } from './tokens-in-files.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
 
 /** Package manager that built a release, for the commands that run later in the release. */
@@ -35,6 +36,7 @@ export async function build(context: BuildContext): Promise<Built> {
   await runCommands(context, manager);
   await runHook(context, 'postBuild', manager);
   await removeDev?.();
+  await removeTokens(context);
   return { path: manager?.path ?? [], managerEnv: manager?.env ?? {} };
 }
 

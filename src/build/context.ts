@@ -27,6 +27,8 @@ export interface BuildContext extends CommandContext {
   directory: string;
   /** variables of the app */
   env: Record<string, string>;
+  /** names of variables in `env` that the running app does not get; none by default */
+  buildOnly?: string[];
   /** variables that describe the release, such as SLUICE_COMMIT */
   about: Record<string, string>;
   settings: AppSettings;

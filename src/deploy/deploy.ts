@@ -165,6 +165,7 @@ async function buildTree(
     node: nodeOf(appliance, node),
     nodeVersion: node.version,
     env: { ...variables.build, ...variables.app },
+    buildOnly: Object.keys(variables.build),
     ...(await commandContext(deployment, secrets)),
     step: (name) => deployment.enter(name),
     notice: (notice) => deployment.notice(notice),

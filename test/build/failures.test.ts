@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: configuration of package managers names variables in this way.
 import assert from 'node:assert/strict';
 import { totalmem } from 'node:os';
 import { test } from 'node:test';
@@ -67,7 +68,31 @@ const installs: Row[] = [
     '"overrides" in package.json contradicts a direct dependency',
     'the same version',
   ],
-  ['npm error code E401', 'the registry refused access to a package', 'sluice env set'],
+  [
+    'npm error code E401',
+    'the registry refused access to a package',
+    'sluice env set shop --build NPM_TOKEN=…',
+  ],
+  [
+    'error: GET https://npm.example/@acme%2fui - 401',
+    'the registry refused access to a package',
+    'sluice env set',
+  ],
+  [
+    'error Error: Failed to replace env in config: ${ACME_TOKEN}',
+    'the configuration of the package manager names ACME_TOKEN, and the variable is not set',
+    '`sluice env set shop --build ACME_TOKEN=…`',
+  ],
+  [
+    'Usage Error: Environment variable not found (ACME_TOKEN) in /app/.yarnrc.yml (in /app/.yarnrc.yml)',
+    'the configuration of the package manager names ACME_TOKEN, and the variable is not set',
+    '`sluice env set shop --build ACME_TOKEN=…`',
+  ],
+  [
+    ' WARN  Issue while reading "/app/.npmrc". Failed to replace env in config: ${ACME_TOKEN}\n ERR_PNPM_FETCH_404  GET https://npm.example/@acme%2Fui: Not Found - 404',
+    'the configuration of the package manager names ACME_TOKEN, and the variable is not set',
+    '`sluice env set shop --build ACME_TOKEN=…`',
+  ],
   [
     ' ERR_PNPM_FETCH_403  GET https://npm.example/@acme%2Fui: Forbidden - 403',
     'the registry refused access to a package',

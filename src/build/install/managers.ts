@@ -9,6 +9,8 @@ export interface Project {
   lockfile: Detected['lockfile'];
   /** true if the app has a pnpm-workspace.yaml */
   pnpmWorkspace: boolean;
+  /** .npmrc of the app, if it names variables; absolute */
+  npmrc: string | undefined;
   /** true if the app includes its packages, in .yarn/cache */
   yarnCache: boolean;
 }
@@ -61,7 +63,7 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
     script: ['run', npmHere],
   }),
 
-  pnpm: ({ lockfile, pnpmWorkspace }) => {
+  pnpm: ({ lockfile, pnpmWorkspace, npmrc }) => {
     // pnpm looks for a pnpm-workspace.yaml in every directory above, and installs that workspace instead.
     const here = pnpmWorkspace ? [] : ['--ignore-workspace'];
     return {
@@ -85,6 +87,12 @@ export const managers: Record<Manager, (project: Project) => PackageManager> = {
         pnpm_config_confirm_modules_purge: 'false',
         // Before version 10, pnpm omits dev dependencies if NODE_ENV is `production`.
         NPM_CONFIG_PRODUCTION: 'false',
+        // Since 10.34, pnpm does not replace `${NPM_TOKEN}` in the .npmrc of a project, only in that of the user: a project could
+        // send a developer's token elsewhere. Here all variables are those of the app.
+        ...(npmrc && {
+          npm_config_userconfig: npmrc,
+          pnpm_config_npmrc_auth_file: npmrc,
+        }),
       },
       cacheVariable: null,
       clearCache: null,

@@ -1,5 +1,8 @@
-import { join, relative } from 'node:path';
-import { exists } from '../../system/fs/exists.ts';
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { exists, ifThere } from '../../system/fs/exists.ts';
+import { writeFileAtomic } from '../../system/fs/files.ts';
+import { readAppTextIfAny } from '../../system/fs/read-file.ts';
 import type { BuildPlan } from '../build-plan.ts';
 import type { CommandRunner } from '../command-runner.ts';
 import type { BuildContext } from '../context.ts';
@@ -9,6 +12,9 @@ import { managers, type PackageManager } from './managers.ts';
 import { npmInstaller } from './npm.ts';
 import { carriedTool, provideTool } from './tools.ts';
 import { versionForNode } from './versions.ts';
+
+/** Largest .npmrc that is read, in bytes. */
+const maxNpmrc = 256 * 1024;
 
 /** Installed package manager of an app. */
 export interface PreparedManager extends PackageManager {
@@ -37,10 +43,12 @@ export async function prepareManager(
   const { notices, manager: name, lockfile } = packageManager;
   const version = await versionForNode(name, packageManager.version, context.nodeVersion);
   for (const notice of notices) context.notice(notice);
+  const base = baseEnvironment(process.env, isolated);
   const manager = managers[name]({
     version,
     lockfile,
     pnpmWorkspace: await exists(join(directory, 'pnpm-workspace.yaml')),
+    npmrc: name === 'pnpm' ? await npmrcWithVariables(context, directory, base) : undefined,
     yarnCache: await exists(join(directory, '.yarn/cache')),
   });
 
@@ -49,7 +57,6 @@ export async function prepareManager(
   const installTool = npmInstaller(runner, `${tool.package}@${version}`);
   const carried = await carriedTool(tool, node);
   const bin = carried ?? (await provideTool(tool, tools, installTool));
-  const base = baseEnvironment(process.env, isolated);
   const env = buildEnvironment({
     ...{ base, about, node, directory: tree },
     app: context.env,
@@ -74,6 +81,29 @@ export async function prepareManager(
       return runner.run(purpose, { argv, directory: tree, workingDirectory, env }, name);
     },
   };
+}
+
+/**
+ * Returns the path of an .npmrc in which pnpm replaces the variables that the app's .npmrc names, as in `_authToken=${NPM_TOKEN}`:
+ * the app's own, or a file with the lines of that of the user that builds, too. Returns undefined if the app names no variables, or
+ * a file itself.
+ */
+async function npmrcWithVariables(
+  { cache, env, isolated }: BuildContext,
+  directory: string,
+  base: Record<string, string>,
+): Promise<string | undefined> {
+  const text = await readAppTextIfAny(directory, '.npmrc', maxNpmrc);
+  if (!text?.includes('${') || env['npm_config_userconfig'] !== undefined) return undefined;
+  const home = env['HOME'] ?? base['HOME'];
+  const ofUser = base['npm_config_userconfig'] ?? (home && join(home, '.npmrc'));
+  // The server cannot read the home of another user.
+  const lines = isolated || !ofUser ? undefined : await ifThere(readFile(ofUser, 'utf8'));
+  if (lines === undefined) return join(directory, '.npmrc');
+  const combined = join(cache, 'pnpm/npmrc');
+  await mkdir(dirname(combined), { recursive: true });
+  await writeFileAtomic(combined, `${lines}\n${text}`, 0o600);
+  return combined;
 }
 
 /**

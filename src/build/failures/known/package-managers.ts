@@ -1,8 +1,15 @@
+import { readAppTextIfAny } from '../../../system/fs/read-file.ts';
 import { damagedCache } from '../damaged-cache.ts';
 import type { KnownFailure } from '../diagnose.ts';
 
 const on = ['install'] as const;
+/** Largest configuration file of a package manager that is read, in bytes. */
+const maxConfiguration = 256 * 1024;
 const anyCommand = ['install', 'build', 'hook'] as const;
+
+const unsetVariable =
+  'the configuration of the package manager names {variable}, and the variable is not set';
+const setVariable = 'Set the token for builds: `sluice env set {app} --build {variable}=…`.';
 
 /**
  * Failures of installs because of the app and its packages. Codes of npm match only as the reason of a failure
@@ -56,9 +63,32 @@ export const packageFailures: KnownFailure[] = [
   {
     on,
     pattern:
-      /npm (?:error|ERR!) code (?:E401|E403|ENEEDAUTH)|ERR_PNPM_FETCH_40[13]|YN0041|Request failed \\?"40[13]|Response Code: 40[13]/,
+      /npm (?:error|ERR!) code (?:E401|E403|ENEEDAUTH)|ERR_PNPM_FETCH_40[13]|YN0041|Request failed \\?"40[13]|Response Code: 40[13]|error: GET \S{1,500} - 40[13]$/,
+    check: async ({ directory }) => ({ variable: (await tokenOf(directory)) ?? 'NPM_TOKEN' }),
     reason: 'the registry refused access to a package',
-    hint: 'Set the token that your .npmrc or .yarnrc.yml refers to with `sluice env set`.',
+    hint: 'Set the token that your .npmrc or .yarnrc.yml names, for builds: `sluice env set {app} --build {variable}=…`.',
+  },
+  {
+    on,
+    pattern:
+      /^(?:error Error: Failed to replace env in config: \$\{|Usage Error: Environment variable not found \()(?<variable>\w{1,100})/,
+    reason: unsetVariable,
+    hint: setVariable,
+  },
+  {
+    on,
+    pattern: /WARN.{1,500}Failed to replace env in config: \$\{(?<variable>\w{1,100})/,
+    // Without its .npmrc, pnpm asks the public registry.
+    check: ({ output }) => (output.some((line) => line.includes('ERR_PNPM_FETCH_404')) ? {} : undefined),
+    reason: unsetVariable,
+    hint: setVariable,
+  },
+  {
+    on: ['build', 'hook'],
+    pattern: /Usage Error: Environment variable not found \((?<variable>\w{1,100})\)/,
+    reason: '.yarnrc.yml names {variable}, and the variable is not set when yarn runs here',
+    check: ({ groups: { variable = '' } }) => ({ optional: ['$', `{${variable}-}`].join('') }),
+    hint: 'Write `{optional}` in .yarnrc.yml, so that yarn also runs without the variable, and commit the file.',
   },
   {
     on,
@@ -185,3 +215,13 @@ export const downloadFailures: KnownFailure[] = downloads.map(([pattern, what, v
   reason: `${what} could not be downloaded`,
   hint: `If the app runs without it, skip the download: sluice env set {app} ${variable}`,
 }));
+
+/** Returns the variable that the configuration of a package manager names as a token; undefined if there is none. */
+async function tokenOf(directory: string): Promise<string | undefined> {
+  for (const name of ['.npmrc', '.yarnrc.yml', 'bunfig.toml']) {
+    const text = (await readAppTextIfAny(directory, name, maxConfiguration)) ?? '';
+    const [, variable] = /(?:token|auth|password)[^\n]{0,200}?\$\{?(\w{1,100})/i.exec(text) ?? [];
+    if (variable !== undefined) return variable;
+  }
+  return undefined;
+}
