@@ -35,7 +35,7 @@ export function portReservation(options: AssignedPortsOptions): (reserve: Reserv
 
 async function assignedPorts({ paths, settings, routed, api }: AssignedPortsOptions): Promise<PortAddress[]> {
   const { host } = settings.apps;
-  const apps = (await listPorts(paths)).map(({ port }) => ({ host, port }));
+  const apps = (await listPorts(paths)).map(({ port, host: own = host }) => ({ host: own, port }));
   const ofApi = api();
   const all = [...(ofApi ? [ofApi] : []), ...apps, ...routed()];
   const byName = new Map(all.map(({ host, port }) => [`${host} ${port}`, { host, port }]));

@@ -32,12 +32,13 @@ export function releaseNotFound(name: string, number: number): AppError {
  */
 export function appUrl(
   { appliance, id }: Environment,
-  { port }: EnvironmentState,
+  { port, host: own }: EnvironmentState,
   protocol: AppProtocol = 'http',
 ): string {
   const [domain] = appliance.domains.of(id);
   if (domain !== undefined) return domain.url;
-  const { host, hostname } = appliance.settings.apps;
+  const { host: usual, hostname } = appliance.settings.apps;
+  const host = own ?? usual;
   const name = hostname ?? (isWildcard(host) ? 'localhost' : toUrlHost(host));
   return `${protocols[protocol].scheme}://${name}:${port}`;
 }

@@ -14,8 +14,10 @@ import { parseSettings, readJsonSettings } from './settings-file.ts';
 const timestamp = v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'));
 
 const environmentStateSchema = v.strictObject({
-  /** port of the app, which never changes once a release was live */
+  /** port of the app; once a release was live, only a move changes it: see src/deploy/move-port.ts */
   port: count(1, 65535),
+  /** address on which the app listens; undefined for `apps.host` of config.json */
+  host: v.optional(v.pipe(v.string(), v.ip('a numeric address'))),
   desired: v.picklist(['running', 'stopped']),
   desiredSince: v.optional(v.nullable(timestamp), null),
   /** number of workers; null for the number of the release */
@@ -105,7 +107,7 @@ export async function listEnvironmentsWithState(paths: Paths): Promise<Environme
  * Returns the lowest port from `firstPort` that no environment has and that is free on `host` now. Does not reserve the port.
  * @throws AppError `port_taken` if there is none
  */
-async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
+export async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
   const taken = new Set((await listPorts(paths)).map(({ port }) => port));
   for (let port = firstPort; port <= 65535; port++) {
     if (!taken.has(port) && (await canBind(port, host))) return port;
@@ -115,13 +117,15 @@ async function allocatePort(paths: Paths, firstPort: number, host: string): Prom
   });
 }
 
-/** Returns the port of each environment. Leaves out damaged states, which must not prevent new apps. */
-export async function listPorts(paths: Paths): Promise<{ id: EnvironmentId; port: number }[]> {
-  const assigned: { id: EnvironmentId; port: number }[] = [];
+/** Returns the port of each environment, and its address if it has its own. Leaves out damaged states, which must not prevent new apps. */
+export async function listPorts(
+  paths: Paths,
+): Promise<{ id: EnvironmentId; port: number; host: string | undefined }[]> {
+  const assigned: { id: EnvironmentId; port: number; host: string | undefined }[] = [];
   for (const id of await listEnvironments(paths)) {
     try {
       const state = await loadEnvironmentState(paths.environment(id).state);
-      if (state !== undefined) assigned.push({ id, port: state.port });
+      if (state !== undefined) assigned.push({ id, port: state.port, host: state.host });
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'invalid_settings')) throw error;
     }

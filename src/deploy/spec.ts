@@ -10,6 +10,7 @@ import type {
   ExecCommand,
   GenerationLimits,
   GenerationSpec,
+  PortAddress,
   RestartSpec,
   SupervisionSpec,
 } from '../protocol/runner.ts';
@@ -33,6 +34,8 @@ export interface SpecChanges {
   workers?: number | null;
   /** Node.js of the release */
   node?: ReleaseNode;
+  /** address that the release takes from another program */
+  takes?: PortAddress;
 }
 
 /**
@@ -50,6 +53,7 @@ export async function generationSpec(
   if (run === null) throw new AppError('internal', `release ${number} of ${name} has no plan to run it`);
   const node = nodeOf(appliance, changes.node ?? record.node);
   const state = await environment.state();
+  const { host = appliance.settings.apps.host, port } = changes.takes ?? state;
   const { settings } = run;
   const { health, waitReady, bootTimeout, settleTime, drainTimeout, stuckTimeout, overlap } = settings;
   const { directory } = paths.release(number);
@@ -58,7 +62,7 @@ export async function generationSpec(
   const scaled = changes.workers === undefined ? state.workers : changes.workers;
   const workers = run.usesCluster ? 1 : (scaled ?? run.workers);
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
-  const set = { PORT: String(state.port), ...aboutRelease(id, record) };
+  const set = { PORT: String(port), ...aboutRelease(id, record) };
   const path = (rest: string | undefined) =>
     programPath({ release: directory, run, tools: appliance.paths.tools, node, rest });
   const shared = {
@@ -87,8 +91,8 @@ export async function generationSpec(
     ...(exec && { exec }),
     env: { ...env, ...earlierVariable(run, directory) },
     workers,
-    host: appliance.settings.apps.host,
-    port: state.port,
+    ...{ host, port },
+    ...(changes.takes && { takesPort: true }),
     codePort: settings.port ?? null,
     ...{ health, waitReady, overlap, bootTimeout, settleTime, drainTimeout, stuckTimeout },
     ...supervisionOfWorkers(settings),

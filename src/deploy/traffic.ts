@@ -21,7 +21,8 @@ interface MoveOptions {
   change?: TrialChange;
   /** gets the steps, and the runner's lines about the boot, without secrets; if a step cannot begin, the switch ends */
   observer?: Pick<Progress, 'enter' | 'log' | 'switched'>;
-  booted?: (result: BootResult) => void;
+  /** called before the switch */
+  booted?: (result: BootResult) => void | Promise<void>;
 }
 
 /**
@@ -44,7 +45,7 @@ export async function moveTraffic(
   const booted = await bootGeneration(environment, release, signal, { ...change, ...node }, log);
   let switched: SwitchResult | null;
   try {
-    onBooted?.(booted);
+    await onBooted?.(booted);
     signal.throwIfAborted();
     observer?.enter('switch');
     const finish = () => switchGeneration(environment, release, { ...booted, ...node });

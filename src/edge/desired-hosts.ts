@@ -130,7 +130,7 @@ export class DesiredHosts {
     if (environment === null) return { name, api: true, certificate };
     const state = await loadEnvironmentState(paths.environment(environment).state);
     if (state === undefined) return undefined;
-    const { host } = settings.apps;
+    const host = state.host ?? settings.apps.host;
     const address = isWildcard(host) ? '127.0.0.1' : host;
     const isPerClient = await hasAffinity?.(environment);
     return { name, address, port: state.port, certificate, ...(isPerClient && { affinity: 'client' }) };

@@ -45,6 +45,8 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn>, Supervision
   workers: number;
   host: string;
   port: number;
+  /** the port is bound by the call `takePort`, because another program still has it */
+  takesPort?: true;
   /** port in the code of an app that ignores PORT; null if not known */
   codePort: number | null;
   /** true to send all requests of a client to the same worker */
@@ -309,6 +311,11 @@ export interface RunnerCalls {
   /** starts a generation and checks its health. It is discarded if the caller hangs up before `switch` */
   boot: Call<{ spec: GenerationSpec }, BootResult, { line: string }>;
   switch: Call<{ key: string; generation: number }, SwitchResult>;
+  /**
+   * binds the port of a generation on standby with `takesPort`, as soon as another program gives up the port, within this time in ms.
+   * Clients then wait until the switch. Reports when the wait begins
+   */
+  takePort: Call<{ key: string; generation: number; within: number }, unknown, { waiting: true }>;
   discard: Call<{ key: string; generation: number }>;
   /** drains and ends all workers of an environment, and closes its port */
   stop: Call<{ key: string }>;

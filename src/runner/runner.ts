@@ -172,6 +172,11 @@ export class Runner {
         standby.delete(nameOf(key, generation));
         return this.#supervisor(key).switch(generation);
       },
+      takePort: ({ key, generation, within }, { report, signal }) => {
+        const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
+        const waiting = () => void report({ waiting: true });
+        return this.#supervisor(key).takePort(generation, within, waiting, ended);
+      },
       discard: ({ key, generation }) => {
         standby.delete(nameOf(key, generation));
         return this.#supervisor(key).discard(generation);

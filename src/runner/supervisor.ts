@@ -157,7 +157,7 @@ export class AppSupervisor {
     needDescriptors();
     this.#logDirectory = spec.log.directory;
     await this.#handoff.open();
-    const port = await this.#bindPort(spec);
+    const port = spec.takesPort ? ListeningPort.reserve(spec) : await this.#bindPort(spec);
     const { runDirectory, log } = this.#options;
     using made = new DisposableStack();
     const inboxes =
@@ -190,6 +190,16 @@ export class AppSupervisor {
     return generation;
   }
 
+  /**
+   * Binds the port of a generation on standby that takes the port of another program: see `ListeningPort.take`.
+   * @throws AppError `port_taken`, `switch_failed`; the reason of `signal`
+   */
+  async takePort(id: number, within: number, waiting: () => void, signal: AbortSignal): Promise<void> {
+    const generation = this.#standby.get(id);
+    if (generation === undefined) throw new AppError('switch_failed', 'the new workers have ended');
+    await generation.port.take(within, waiting, signal);
+  }
+
   /** Switches the traffic to a generation on standby: see switchTraffic. */
   switch(id: number): Promise<SwitchResult> {
     return this.#turns.run(async () => {
@@ -203,6 +213,7 @@ export class AppSupervisor {
         activate: (generation) => {
           this.#standby.delete(generation.id);
           this.#active = generation;
+          this.#usePort(generation.port);
         },
         drain: (generation, maxDraining) => this.#drain(generation, maxDraining),
         emit: (event) => this.#onSwitch(event),
@@ -240,6 +251,7 @@ export class AppSupervisor {
     const generation = this.#standby.get(id);
     this.#standby.delete(id);
     await generation?.kill();
+    if (generation?.spec.takesPort && generation.port !== this.#port) generation.port.close();
     if (generation?.spec.workers === 0) await this.#liveRelease.discard(generation, this.#active);
     // After a low-memory switch, or without overlap, the active generation gets its workers back.
     this.#active?.pool.fillReserved();
@@ -397,6 +409,13 @@ export class AppSupervisor {
     this.#port?.close();
     this.#port = bound;
     return bound;
+  }
+
+  /** Gives up the former port if the active generation has taken another one. Its workers have copies of the socket. */
+  #usePort(port: ListeningPort): void {
+    if (port === this.#port) return;
+    this.#port?.close();
+    this.#port = port;
   }
 
   /** Closes the port and the handoff if no generation needs them: no worker would accept waiting connections. */

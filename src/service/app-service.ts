@@ -13,6 +13,7 @@ import {
 } from '../deploy/change-variables.ts';
 import { type DeploySource, deploy } from '../deploy/deploy.ts';
 import type { DeployWatcher } from '../deploy/events.ts';
+import { movePort, type PortMove } from '../deploy/move-port.ts';
 import { type InstalledNode, nodeOverview } from '../deploy/node-overview.ts';
 import { type NodeUpdate, updateNode } from '../deploy/node-update.ts';
 import { Recovery, recoverFiles } from '../deploy/recover.ts';
@@ -125,6 +126,14 @@ export class AppService {
     });
     await this.git.align(id.app);
     return live;
+  }
+
+  /**
+   * Moves an app to another port, which another program may still have.
+   * @throws AppError `port_taken`, `not_deployed`
+   */
+  movePort(id: EnvironmentId, move: PortMove, by: string, watch: DeployWatcher): Promise<Release> {
+    return this.#change(id, 'port', by, (environment) => movePort(environment, move, this.#signal, watch));
   }
 
   /** Cancels a deploy that has not begun its switch. @throws AppError `not_cancellable`, `release_not_found` */

@@ -19,6 +19,27 @@ const rollbackBody = v.strictObject({
   ),
 });
 
+const portBody = v.strictObject({
+  port: v.nullable(
+    v.pipe(
+      v.number('a port, or null for the next free one'),
+      v.integer('a whole number'),
+      v.minValue(1, 'a port from 1'),
+      v.maxValue(65_535, 'a port up to 65535'),
+    ),
+  ),
+  host: v.optional(v.pipe(v.string(), v.ip('a numeric address'))),
+  within: v.optional(
+    v.pipe(
+      v.number('a time in ms'),
+      v.integer('a time in ms'),
+      v.minValue(0, 'a time in ms'),
+      v.maxValue(600_000, 'at most 10 minutes'),
+    ),
+    60_000,
+  ),
+});
+
 /** Serves releases: upload, redeploy, rollback, list, log. */
 export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
   add('POST /v1/apps/:app/releases', 'deploy', ['environment', ...commitFields], (ctx) =>
@@ -44,6 +65,13 @@ export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
     const { release } = await jsonBody(ctx, rollbackBody);
     await answerDeploy(ctx, 200, (onEvent) =>
       service.rollback(environmentIdOf(ctx), release, ctx.state.principal.name, onEvent),
+    );
+  });
+
+  add('POST /v1/apps/:app/port', 'admin', ['environment'], async (ctx) => {
+    const move = await jsonBody(ctx, portBody);
+    await answerDeploy(ctx, 200, (onEvent) =>
+      service.movePort(environmentIdOf(ctx), move, ctx.state.principal.name, onEvent),
     );
   });
 

@@ -4,6 +4,7 @@ import type { Cgroup } from '../cgroups/cgroup.ts';
 import { systemClock } from '../clock.ts';
 import { describeShortage, type Exit } from '../exit.ts';
 import { waitForHealthCommand } from '../health-command.ts';
+import type { ListeningPort } from '../ports/listening-port.ts';
 import { WorkerPool } from './pool.ts';
 import { waitUntilSettled } from './startup-check.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
@@ -90,6 +91,10 @@ export class Generation {
   /** Number of descriptors of the inboxes that the runner has open. */
   get inboxDescriptors(): number {
     return 2 * (this.#options.inboxes?.all.length ?? 0);
+  }
+
+  get port(): ListeningPort {
+    return this.#options.port;
   }
 
   get group(): Cgroup {
