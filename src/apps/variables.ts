@@ -1,11 +1,7 @@
+import { reservedNames, setBySluice } from '../config/app/variables.ts';
 import { AppError } from '../errors/app-error.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { counted, formatBytes } from '../system/text/format.ts';
-
-/** Variables that the runner sets for each worker, beside SLUICE_…. */
-const reservedNames = new Set(['PORT', 'NODE_APP_INSTANCE']);
-
-const reserved = 'set by Sluice itself';
 
 /** Longest `NAME=value` with its NUL for a process on Linux: MAX_ARG_STRLEN, execve(2). */
 const maxVariableBytes = 128 * 1024;
@@ -49,7 +45,7 @@ export async function saveVariables(path: string, env: Record<string, string>): 
 export function assertVariables(value: unknown, source: string): asserts value is Record<string, string> {
   const faults = envFaults(value);
   if (faults.length === 0) return;
-  const areAllReserved = faults.every((fault) => fault.endsWith(reserved));
+  const areAllReserved = faults.every((fault) => fault.endsWith(setBySluice));
   throw new AppError(
     'invalid_env',
     `${source} has ${counted(faults.length, 'fault')}:\n  ${faults.join('\n  ')}`,
@@ -77,7 +73,7 @@ function envFaults(value: unknown): string[] {
 function variableFault(name: string, value: unknown): string | undefined {
   const shown = JSON.stringify(name);
   if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || name === '__proto__') return `${shown}: not a valid name`;
-  if (reservedNames.has(name) || name.startsWith('SLUICE_')) return `${name}: ${reserved}`;
+  if (reservedNames.has(name) || name.startsWith('SLUICE_')) return `${name}: ${setBySluice}`;
   if (typeof value !== 'string') {
     return `${name}: text is expected, not ${value === null ? 'null' : typeof value}`;
   }

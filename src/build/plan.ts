@@ -81,10 +81,10 @@ export async function planDeploy(
   directory: string,
   { nodes, cores, member = '', ...choice }: Circumstances,
 ): Promise<DeployPlan> {
-  const { settings, origins, starts } = await releaseSettings(directory, member, choice);
+  const { settings, ...original } = await releaseSettings(directory, member, choice);
   await checkEncryptedFiles(directory);
   const app = join(directory, settings.directory);
-  const start = await decideStart(directory, settings, { origins, starts });
+  const start = await decideStart(directory, settings, original);
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
   const startsIn = startDirectory(start, settings);
   const { preBuild } = settings.hooks;
@@ -111,6 +111,7 @@ export async function planDeploy(
   ];
   const description = now?.description ?? (await describeDecision(directory, start));
   const open = now === undefined ? await openDecisions(directory, settings, start) : [];
+  const { origins } = original;
   return { settings, origins, start, startsIn, site, build, description, open, node, workers, notices };
 }
 

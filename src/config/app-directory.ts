@@ -17,12 +17,17 @@ export interface NamedStart {
   from: string;
 }
 
-/** Settings of an app in its release, and where they come from. */
-export interface OriginalSettings {
-  settings: ReleaseSettings;
-  origins: Origins;
+/** Facts beside the files of an app that its start depends on. */
+export interface StartFacts {
+  environment: string;
   /** the one with precedence first */
   starts: NamedStart[];
+}
+
+/** Settings of an app in its release, and where they come from. */
+export interface OriginalSettings extends StartFacts {
+  settings: ReleaseSettings;
+  origins: Origins;
 }
 
 export interface SettingsChoice {
@@ -55,7 +60,12 @@ export async function releaseSettings(
   const settings = parseLayers(appSettingsSchema, merged);
   const inRelease = (path: string) => posix.join(directory, path);
   const [shared, assets] = [settings.shared.map(inRelease), settings.assets.map(inRelease)];
-  return { settings: { ...settings, directory, shared, assets }, origins: merged.origins, starts };
+  return {
+    settings: { ...settings, directory, shared, assets },
+    origins: merged.origins,
+    starts,
+    environment,
+  };
 }
 
 function startIn({ start: text }: Record<string, unknown>, source: string): NamedStart[] {

@@ -6,6 +6,7 @@ import { health } from './app/health.ts';
 import { branches, directory, root, shared } from './app/sources.ts';
 import { assets, staticSite } from './app/static.ts';
 import { limits, supervision } from './app/supervision.ts';
+import { env } from './app/variables.ts';
 import { count, duration, group, optionalGroup, schemaForEditors, setting, text } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 import { isRecord, mergeLayers, parseLayers, type SettingsLayer } from './settings-layers.ts';
@@ -89,6 +90,7 @@ const settings = {
     v.picklist(['wait', 'drop'], '"wait" or "drop"'),
     'wait',
   ),
+  env,
   processes,
   cron,
 };

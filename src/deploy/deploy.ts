@@ -151,8 +151,10 @@ async function buildTree(
     directories: ['', settings.directory, startsIn],
     commands: [preBuild, postBuild, settings.build.command].filter((command) => typeof command === 'string'),
   });
+  // A value such as `staging` or `development` changes what build tools write.
+  const { NODE_ENV: _, ...ofSettings } = settings.env;
   const background = [...start.candidates, ...start.background].flatMap(({ command }) => command ?? []);
-  const secrets = secretsOf(secretValues(variables), { background });
+  const secrets = secretsOf(secretValues(variables), { background, settings });
   deployment.hide(secrets);
   const built = await build({
     directory: tree,
@@ -164,7 +166,7 @@ async function buildTree(
     cache: environment.paths.cache,
     node: nodeOf(appliance, node),
     nodeVersion: node.version,
-    env: { ...variables.build, ...variables.app },
+    env: { ...ofSettings, ...variables.build, ...variables.app },
     buildOnly: Object.keys(variables.build),
     ...(await commandContext(deployment, secrets)),
     step: (name) => deployment.enter(name),

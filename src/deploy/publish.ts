@@ -33,7 +33,7 @@ export async function publish(
   // Before files of other releases are linked: they take no space of their own.
   const sizeBytes = await directorySize(tree);
   const earlier = await carryAssets(deployment, { settings, ...start });
-  const run = { settings, ...start, ...earlier, background, ...built };
+  const run = { settings, origins: plan.origins, ...start, ...earlier, background, ...built };
   deployment.hide(secretsOf([], run));
   const release = await environment.store.update(number, { run, buildMs, sizeBytes, builtWith });
   await environment.store.publish(number);

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import type { Environment } from '../apps/environment.ts';
 import { secretValues } from '../apps/variable-set.ts';
+import { secretsAmong } from '../config/app/variables.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type {
@@ -69,10 +70,11 @@ export async function generationSpec(
     ...run.defaults,
     ...systemEnvironment(isolated),
     ...run.managerEnv,
-    NODE_ENV: 'production',
+    NODE_ENV: id.environment,
+    ...settings.env,
     ...own,
     ...set,
-    PATH: path(own['PATH']),
+    PATH: path(own['PATH'] ?? settings.env['PATH']),
   };
   const all = { ...withVariables(shared, run.env), ...set };
   const pm2 = settings.pm2Variables && pm2Variables(id.app, workers, run, directory);
@@ -127,16 +129,29 @@ export async function variablesOf(
   return { env: set.app, secrets: secretValues(set) };
 }
 
-/** Returns the values to mask: those of secret variables, and those of env files that the start commands of the app name. */
+/** Parts of a release that have values to mask. */
+interface WithValues extends FileValues {
+  background?: FileValues[];
+  settings?: Pick<AppSettings, 'env' | 'processes'>;
+}
+
+/**
+ * Returns the values to mask: those of secret variables, those of env files that its start commands name, and those in its
+ * settings that are secret by their name.
+ */
 export function secretsOf(
   variables: string[],
-  { background = [], ...start }: FileValues & { background?: FileValues[] },
+  { background = [], settings, ...start }: WithValues,
 ): string[] {
   const ofFiles = [start, ...background].flatMap(({ defaults = {}, secrets = [] }) => [
     ...Object.values(defaults),
     ...secrets,
   ]);
-  return [...variables, ...ofFiles];
+  // Background processes in records of earlier versions have no variables.
+  const inSettings = [settings, ...Object.values(settings?.processes ?? {})].flatMap((of) =>
+    secretsAmong(of?.env),
+  );
+  return [...variables, ...ofFiles, ...inSettings];
 }
 
 /** Program that serves static sites. */

@@ -122,6 +122,8 @@ export interface ProgramPlan {
 /** Start of a release, so that it can run again after the settings have changed. */
 export interface RunPlan extends ProgramPlan {
   settings: AppSettings;
+  /** source of each setting that is not a default, by path; undefined in earlier records */
+  origins?: Record<string, string>;
   workers: number;
   background: BackgroundPlan[];
   /** shell commands that run once in the release, before its workers start; undefined if there are none, and in earlier records */

@@ -1,5 +1,6 @@
 import type { Environment } from '../apps/environment.ts';
 import type { VariableSet } from '../apps/variable-set.ts';
+import { secretsAmong } from '../config/app/variables.ts';
 import { generationSpec } from '../deploy/spec.ts';
 import type { RunPlan } from '../releases/release.ts';
 
@@ -58,12 +59,15 @@ function setVariables({ app, build, facts }: VariableSet): Row[] {
   });
 }
 
-/** Returns the variables that a release itself has: those of its start command, and of env files that the command names. */
+/** Returns the variables that a release itself has: those of its start command, of its settings, and of env files that the command names. */
 function releaseVariables(
-  { env: ofCommand, defaults = {}, secrets = [] }: RunPlan,
+  { env: ofCommand, defaults = {}, secrets = [], settings, origins = {} }: RunPlan,
   env: Record<string, string>,
 ): Row[] {
-  const ofFiles = Object.keys(defaults).filter((name) => !Object.hasOwn(ofCommand, name));
+  const ofSettings = Object.keys(settings.env).filter((name) => !Object.hasOwn(ofCommand, name));
+  const ofFiles = Object.keys(defaults).filter(
+    (name) => !Object.hasOwn(ofCommand, name) && !Object.hasOwn(settings.env, name),
+  );
   const row = (name: string, origin: string, plain: boolean): Row => {
     return { ...unset, name, value: env[name] ?? '', origin, plain };
   };
@@ -71,6 +75,10 @@ function releaseVariables(
     ...Object.keys(ofCommand).map((name) =>
       row(name, 'start command', !secrets.some((value) => value !== '' && env[name]?.includes(value))),
     ),
+    ...ofSettings.map((name) => {
+      const isPlain = secretsAmong({ [name]: settings.env[name] ?? '' }).length === 0;
+      return row(name, origins[`env.${name}`] ?? 'sluice.json', isPlain);
+    }),
     ...ofFiles.map((name) => row(name, 'env file', false)),
   ];
 }

@@ -84,7 +84,7 @@ test('faults in the settings of any environment are listed with their path', asy
   environments.staging.branches: expected a branch such as "main" or "release/next", got "a b"
   environments.staging.worker: unknown setting (did you mean "workers"?)
   environments.staging.root: unknown setting
-  environments.staging.environments: unknown setting
+  environments.staging.environments: unknown setting (did you mean "env"?)
   environments.Pre-View: expected the name of an environment, such as "staging", got "Pre-View"
   environments.preview: expected Object, got 5`,
     });

@@ -127,6 +127,6 @@ test('variables and environments', async (t) => {
     const here = await sluice.status('shop');
     const there = await sluice.call<typeof here>('GET', '/v1/apps/shop?environment=staging');
     assert.notEqual(there.port, here.port);
-    assert.equal(await (await fetch(there.url)).text(), 'production none shop staging ');
+    assert.equal(await (await fetch(there.url)).text(), 'staging none shop staging ');
   });
 });

@@ -130,7 +130,7 @@ async function namedStarts(project: Project): Promise<(NamedStart & { notices?: 
     processes === undefined || web === undefined
       ? []
       : [{ text: web, from: '"web" in Procfile', notices: otherProcesses(processes) }];
-  return [...ofProcfile, ...project.starts];
+  return [...ofProcfile, ...project.facts.starts];
 }
 
 /**
@@ -240,12 +240,14 @@ function isFirst({ app, settings }: Project): boolean {
 }
 
 /** Returns another package of the release as a project. */
-function projectIn(
-  { root, settings, isBuilt }: Project,
+async function projectIn(
+  { root, settings, facts, isBuilt }: Project,
   directory: string,
   workspace?: string,
 ): Promise<Project> {
-  return readProject(root, settings, isBuilt, directory, workspace);
+  const project = await readProject(root, settings, isBuilt, directory, workspace);
+  // The sources of settings are those of the app.
+  return { ...project, facts: { ...facts, starts: [] } };
 }
 
 /** Returns the site of an app that has nothing else to run now. */

@@ -1,7 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import { join, normalize, relative, sep } from 'node:path';
 import { parseEnv } from 'node:util';
-import type { NamedStart } from '../../config/app-directory.ts';
+import type { StartFacts } from '../../config/app-directory.ts';
 import type { AppSettings } from '../../config/app-settings.ts';
 import {
   defaultBuildScripts,
@@ -9,6 +9,7 @@ import {
   type Manifest,
   readManifest,
 } from '../../config/package-manifest.ts';
+import { defaultEnvironment } from '../../config/paths.ts';
 import { isWorkspace, parentsOf, workspaceOf } from '../../config/workspaces.ts';
 import { isMissing, readAppTextIfAny } from '../../system/fs/read-file.ts';
 import type { CommandLine } from './shell.ts';
@@ -21,8 +22,7 @@ export interface Project {
   /** directory of the app, relative to the release; '.' for the release itself */
   app: string;
   settings: AppSettings;
-  /** starts that other sources of settings name, the one with precedence first */
-  starts: NamedStart[];
+  facts: StartFacts;
   isBuilt: boolean;
   /** true if the app is a workspace, or a member of one in the release */
   hasWorkspace: boolean;
@@ -39,6 +39,9 @@ export interface Project {
     manifests: Map<string, Promise<{ manifest: Manifest; directory: string } | undefined>>;
   };
 }
+
+/** Facts about a start of which only the files are known. */
+export const noFacts: StartFacts = { environment: defaultEnvironment, starts: [] };
 
 /** Limit of a text file such as `.env` or `Procfile`, in bytes. */
 const maxTextBytes = 256 * 1024;
@@ -67,7 +70,18 @@ export async function readProject(
   const hooks = settings.hooks.preBuild ?? settings.hooks.postBuild;
   const mayBuild = !isBuilt && (buildScript !== undefined || mayInstall || hooks !== undefined);
   const cache = { lines: new Map(), works: new Map(), manifests: new Map() };
-  return { root, app, settings, starts: [], isBuilt, hasWorkspace, manifest, buildScript, mayBuild, cache };
+  return {
+    root,
+    app,
+    settings,
+    facts: noFacts,
+    isBuilt,
+    hasWorkspace,
+    manifest,
+    buildScript,
+    mayBuild,
+    cache,
+  };
 }
 
 function buildScriptOf({ build }: AppSettings, { scripts }: Manifest): string | undefined {

@@ -1,5 +1,5 @@
 import { dirname, join } from 'node:path';
-import type { NamedStart, OriginalSettings } from '../../config/app-directory.ts';
+import type { OriginalSettings, StartFacts } from '../../config/app-directory.ts';
 import type { AppSettings } from '../../config/app-settings.ts';
 import type { Origins } from '../../config/settings-layers.ts';
 import { isWorkspace } from '../../config/workspaces.ts';
@@ -14,15 +14,14 @@ import { nothingToRun } from './nothing-to-run.ts';
 import { type Candidate, findCandidates, plainSite } from './order.ts';
 import { checkTarget, firstFile, firstLineOptions, resolveFile, resolveTarget } from './program.ts';
 import { compilers } from './programs.ts';
-import { type Project, readProject, relativeTo, staysInside } from './project.ts';
+import { noFacts, type Project, readProject, relativeTo, staysInside } from './project.ts';
 import { parseCommandLine, startsNothing } from './shell.ts';
 
 /** Start of an app as far as its files show it before the install and the build. */
 export interface StartDecision {
   /** the first whose file exists after the build starts the app; empty if only the build can show a start */
   candidates: Candidate[];
-  /** starts that other sources of settings name */
-  starts: NamedStart[];
+  facts: StartFacts;
   background: BackgroundDecision[];
   /** commands of the start that belong to the build */
   builds: string[];
@@ -49,9 +48,10 @@ export interface StartPlan extends Pick<RunPlan, 'before' | 'exec' | 'static' | 
 export async function decideStart(
   directory: string,
   settings: AppSettings,
-  { origins = {}, starts = [] }: Partial<Pick<OriginalSettings, 'origins' | 'starts'>> = {},
+  { origins = {}, ...given }: Partial<Pick<OriginalSettings, 'origins' | keyof StartFacts>> = {},
 ): Promise<StartDecision> {
-  const project = { ...(await readProject(directory, settings, false)), starts };
+  const facts = { ...noFacts, ...given };
+  const project = { ...(await readProject(directory, settings, false)), facts };
   const background = await decideBackground(project, origins);
   for (const { command } of background) await checkTarget(project, command);
   const candidates = await findCandidates(project);
@@ -65,7 +65,7 @@ export async function decideStart(
   const possible = [...candidates.flatMap(({ command }) => command ?? []), ...ofBackground];
   return {
     candidates,
-    starts,
+    facts,
     background,
     builds: [...new Set(commands.flatMap(({ builds }) => builds))],
     keep: [...new Set(possible.flatMap(({ keep }) => keep))],
@@ -182,8 +182,8 @@ export async function completeStart(
   settings: AppSettings,
   decision: StartDecision,
 ): Promise<StartPlan> {
-  const { candidates, starts } = decision;
-  const project = { ...(await readProject(directory, settings, true)), starts };
+  const { candidates, facts } = decision;
+  const project = { ...(await readProject(directory, settings, true)), facts };
   const found = candidates.length > 0 ? candidates : await findCandidates(project);
   for (const candidate of [...found, ...(await plainSite(project))]) {
     const plan = await planOf(project, candidate);

@@ -104,11 +104,13 @@ export const wrappers: Record<string, Wrapper> = {
     await addEnvFiles(trail, 'env-cmd', files, !isGiven(options, '--no-override'));
     return { words: isFile ? others : options.rest };
   },
-  /** Runs the script for the value of NODE_ENV, which is `production`. */
-  'per-env'(words, { scripts }, source) {
+  /** Runs the script for the value of NODE_ENV. */
+  'per-env'(words, { scripts, env, project: { settings, facts } }, source) {
+    const { NODE_ENV = settings.env['NODE_ENV'] ?? facts.environment } = env;
+    if (typeof NODE_ENV !== 'string') throw new NeedsShell('a variable names the script');
     const [name] = scripts.slice(-1).map((id) => id.split('/').at(-1) ?? '');
     if (name === undefined) throw unsupportedStart(source, 'it is not a script of package.json');
-    return { script: `${name}:production`, args: words };
+    return { script: `${name}:${NODE_ENV}`, args: words };
   },
   nf: foreman,
   foreman,

@@ -1,5 +1,11 @@
 import * as v from 'valibot';
-import { text } from '../field-types.ts';
+import { setting, text } from '../field-types.ts';
+
+/** Variables that the runner sets for each worker, beside SLUICE_…. */
+export const reservedNames: ReadonlySet<string> = new Set(['PORT', 'NODE_APP_INSTANCE']);
+
+/** Fault of a variable that an app may not set. */
+export const setBySluice = 'set by Sluice itself';
 
 /** Limit of the variables in one place. */
 const mostVariables = 1000;
@@ -13,14 +19,49 @@ const longest = 100 * 1024;
 const value = v.pipe(
   v.union([v.string(), v.number(), v.boolean()], 'text, a number, or true or false'),
   v.transform(String),
-  v.check(
-    (value) => !value.includes('\0') && Buffer.byteLength(value) <= longest,
-    'at most 100 KiB without NUL characters',
-  ),
 );
+
+/** Returns a check of each variable. Its faults never quote a value, which may be a secret. */
+function checkEach(faultOf: (name: string, value: string) => string | undefined) {
+  return v.rawCheck<Record<string, string>>(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    for (const [key, text] of Object.entries(dataset.value)) {
+      const message = faultOf(key, text);
+      const item = { type: 'object', origin: 'value', input: dataset.value, key, value: text } as const;
+      if (message !== undefined) addIssue({ message, expected: 'never', path: [item] });
+    }
+  });
+}
 
 /** Variables that are not secret, by name. Parsed to texts. */
 export const variables = v.pipe(
   v.record(name, value),
   v.check((all) => Object.keys(all).length <= mostVariables, `at most ${mostVariables} variables`),
+  checkEach((_, text) =>
+    text.includes('\0') || Buffer.byteLength(text) > longest
+      ? 'the value has a NUL character, or more than 100 KiB'
+      : undefined,
+  ),
 );
+
+export const env = setting(
+  'Variables that are not secret: `{"LOG_LEVEL": "info"}`. They are part of a release. Variables of `sluice env set` take precedence over them. See docs/start.md.',
+  v.pipe(
+    variables,
+    checkEach((name) => (reservedNames.has(name) ? setBySluice : undefined)),
+  ),
+  {},
+);
+
+/** Names of variables whose values are secret, whoever can read the repository. */
+const secretName = /passw|passphrase|(?:^|_)pass(?:_|$)|pwd|secret|token|key|credential/i;
+
+/** URL with a password. */
+const withPassword = /^[a-z][a-z\d+.-]*:\/\/[^/\s:@]*:[^/\s@]+@/i;
+
+/** Returns the values of variables that are secret by their name, or contain a password. */
+export function secretsAmong(variables: Record<string, string> = {}): string[] {
+  return Object.entries(variables)
+    .filter(([name, value]) => secretName.test(name) || withPassword.test(value))
+    .map(([, value]) => value);
+}

@@ -293,6 +293,11 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
   ['run-script-os', bin('run-script-os'), 'sh: run-script-os'],
   ['probot run ./app.js', bin('probot'), 'sh: probot run ./app.js'],
   ['per-env', { ...scripts({ 'start:production': 'node server.js' }), ...server }, 'node server.js'],
+  [
+    'NODE_ENV=qa per-env',
+    { ...scripts({ 'start:qa': 'node server.js', 'start:production': 'node x.js' }), ...server },
+    'NODE_ENV=qa node server.js',
+  ],
   // process managers and watchers
   [
     'nf start',
