@@ -11,6 +11,7 @@ import { appRoutes } from './routes/apps.ts';
 import { domainRoutes } from './routes/domains.ts';
 import { logRoutes } from './routes/logs.ts';
 import { releaseRoutes } from './routes/releases.ts';
+import { runRoutes } from './routes/runs.ts';
 import { serverRoutes } from './routes/server.ts';
 
 /**
@@ -25,6 +26,8 @@ export const apiServerOptions: ServerOptions = {
   connectionsCheckingInterval: 1000,
   keepAlive: true,
   keepAliveInitialDelay: 15 * 60_000,
+  // Others, such as HTTP/2 without TLS, are answered as if they asked for nothing.
+  shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
 };
 
 /**
@@ -41,6 +44,7 @@ export function createApi(options: ApiOptions, local: boolean): Koa<ApiState> {
   gitRoutes(add, options);
   logRoutes(add, options);
   releaseRoutes(add, options);
+  runRoutes(add, options);
   serverRoutes(add, options);
 
   const app = createKoa(log);

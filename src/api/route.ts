@@ -1,7 +1,7 @@
 import type { Router } from '@koa/router';
 import { AppError } from '../errors/app-error.ts';
 import { assertMayAccess, assertMayAccessAll, assertScope } from './auth/principal.ts';
-import type { Scope } from './auth/tokens.ts';
+import type { Scope, TokenScope } from './auth/tokens.ts';
 import type { ApiContext, ApiState } from './context.ts';
 
 /** Adds a call to the API. */
@@ -9,7 +9,7 @@ export type AddRoute = (
   /** method and path, such as `GET /v1/apps/:app`; a caller must have access to the app of the path */
   call: `${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${string}`,
   /** scope that a caller needs; with `:all`, for all apps */
-  access: Scope | `${Scope}:all`,
+  access: TokenScope | `${Scope}:all`,
   /** query parameters that the call knows */
   parameters: readonly string[],
   /** returns the body of the answer, or undefined if it has answered itself */
@@ -20,7 +20,7 @@ export type AddRoute = (
 export function routeAdder(router: Router<ApiState>): AddRoute {
   return (call, access, parameters, handle) => {
     const [method = '', path = ''] = call.split(' ');
-    const [scope, isForAll] = access.split(':') as [Scope, string?];
+    const [scope, isForAll] = access.split(':') as [TokenScope, string?];
     router.register(path, [method], async (ctx) => {
       const { principal } = ctx.state;
       if (isForAll !== undefined) assertMayAccessAll(principal);

@@ -9,7 +9,7 @@ import type { RunnerClient } from './runner-client.ts';
 /** Calls to the runner. */
 export type RunnerCaller = Pick<
   RunnerClient,
-  'call' | 'status' | 'hasUsers' | 'connectedSince' | 'onConnected'
+  'call' | 'open' | 'status' | 'oneOffs' | 'hasUsers' | 'connectedSince' | 'onConnected'
 >;
 
 /** Dependencies of the use cases, passed as an argument. */

@@ -38,6 +38,8 @@ export class Environment {
   hasUnappliedChange = false;
   /** why the last attempt to start the app failed; null if it succeeded */
   problem: Problem | null = null;
+  /** true while the app is being removed: no one-off command may go on then */
+  isBeingRemoved = false;
   /** number of callers that use this environment now: it is removed as unused only after the last caller */
   visitors = 0;
   /** returns all environments, this one included */

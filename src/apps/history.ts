@@ -13,6 +13,11 @@ export interface LoggedEvent {
   release?: number;
   /** host name, for actions on domains */
   domain?: string;
+  /** of a one-off command, without values of variables */
+  command?: string;
+  /** exit status of a one-off command; 128 and the number of the signal that ended it */
+  status?: number;
+  durationMs?: number;
   outcome: string;
   /** code of the error, if any */
   code?: string;

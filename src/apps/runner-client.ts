@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
-import type { EnvironmentStatus, LimitsReport, RunnerCalls } from '../protocol/runner.ts';
+import type { EnvironmentStatus, LimitsReport, OneOffStatus, RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { backoffDelay } from '../system/concurrency/retry.ts';
@@ -89,6 +89,24 @@ export class RunnerClient {
     );
   }
 
+  /**
+   * Opens a connection of its own for one call, so that the caller may read slowly. The caller closes it.
+   * @throws AppError `runner_unavailable`, `protocol_mismatch`
+   */
+  async open(): Promise<Client> {
+    await this.#connected();
+    const socket = await connectTo(this.#options.path);
+    if (socket === undefined) throw unavailable();
+    const client: Client = new CallClient(socket, unavailable);
+    try {
+      await client.call('hello', { version: protocolVersion });
+      return client;
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+  }
+
   /** Returns true if each app runs as a user of its own. @throws AppError as `call` */
   async hasUsers(): Promise<boolean> {
     return (await this.#connected()).hello.users;
@@ -99,8 +117,13 @@ export class RunnerClient {
     return this.query('status');
   }
 
+  /** Returns the one-off commands that run, of all apps. @throws AppError as `status` */
+  oneOffs(): Promise<OneOffStatus[]> {
+    return this.query('oneOffs');
+  }
+
   /** Sends a query, and sends it again if the runner is replaced meanwhile. @throws AppError as `status` */
-  async query<Name extends 'status' | 'usage'>(name: Name): Promise<RunnerCalls[Name]['result']> {
+  async query<Name extends 'status' | 'usage' | 'oneOffs'>(name: Name): Promise<RunnerCalls[Name]['result']> {
     const { client, hello } = await this.#connected();
     try {
       const answer = await withDeadline(client.call(name, {}), queryTimeout);

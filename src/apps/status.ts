@@ -1,6 +1,6 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
 import type { DomainView } from '../edge/domain.ts';
-import type { EnvironmentStatus, ExecCommand, Liveness } from '../protocol/runner.ts';
+import type { EnvironmentStatus, ExecCommand, Liveness, OneOffStatus } from '../protocol/runner.ts';
 import { changedSinceBuild } from './built-with.ts';
 import type { Environment, Problem } from './environment.ts';
 import { appUrl } from './release-view.ts';
@@ -12,6 +12,18 @@ type AppState = Liveness | 'empty';
 type OfRunner = Pick<EnvironmentStatus, 'crash' | 'workers' | 'background' | 'cron' | 'descriptors'>;
 
 const notInRunner: OfRunner = { crash: null, workers: [], background: [], cron: [], descriptors: 0 };
+
+/** Running one-off command, as the status of its app shows it. */
+export type OneOffView = Omit<OneOffStatus, 'key' | 'node'>;
+
+/** Returns the one-off commands of an environment. @param running those of all environments */
+export function oneOffsOf(name: string, running: OneOffStatus[]): OneOffView[] {
+  return running
+    .filter(({ key }) => key === name)
+    .map(({ id, release, command, by, detached, startedAt }) => ({
+      ...{ id, release, command, by, detached, startedAt },
+    }));
+}
 
 /** One environment of an app, as the API and `sluice status --json` show it. */
 export interface AppStatus extends OfRunner {
@@ -37,16 +49,22 @@ export interface AppStatus extends OfRunner {
   wanted: number | null;
   /** command of exec mode; null if the app starts from a file, or does not run */
   exec: ExecCommand | null;
+  /** one-off commands that run, the oldest first */
+  oneOffs: OneOffView[];
   /** numbers of releases that are being deployed, the oldest first */
   deploying: number[];
   /** number of the release that was live in a restored backup, and is built before the app runs; else null */
   rebuild: number | null;
 }
 
-/** @param running status of all environments that the runner knows */
+/**
+ * @param running status of all environments that the runner knows
+ * @param oneOffs all one-off commands that run
+ */
 export async function environmentStatus(
   environment: Environment,
   running: EnvironmentStatus[],
+  oneOffs: OneOffStatus[],
 ): Promise<AppStatus> {
   const { id, name, appliance, deploys } = environment;
   const [state, active] = await Promise.all([environment.state(), environment.store.active()]);
@@ -72,6 +90,7 @@ export async function environmentStatus(
     background,
     cron,
     descriptors,
+    oneOffs: oneOffsOf(name, oneOffs),
     deploying: [...deploys.values()].filter(({ isUnderWay }) => isUnderWay).map(({ number }) => number),
     rebuild: active === null && state.desired === 'running' ? state.rebuild : null,
   };

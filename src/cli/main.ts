@@ -13,6 +13,7 @@ import { registerLogsCommand } from './commands/logs.ts';
 import { registerMonitCommand } from './commands/monit.ts';
 import { registerNodeCommands } from './commands/node.ts';
 import { registerReleaseCommands } from './commands/releases.ts';
+import { registerRunCommands, separateCommand } from './commands/run.ts';
 import { registerUpCommand } from './commands/up.ts';
 import { registerUpgradeCommand } from './commands/upgrade.ts';
 import { reportFailure } from './failure.ts';
@@ -41,6 +42,7 @@ async function main(): Promise<void> {
   registerCheckCommands(program);
   registerAppCommands(program);
   registerReleaseCommands(program);
+  registerRunCommands(program);
   registerLogsCommand(program);
   registerMonitCommand(program);
   registerEnvCommands(program);
@@ -68,6 +70,7 @@ async function main(): Promise<void> {
  */
 function argumentsOf(program: Command, argv: string[]): string[] {
   const [node = '', script = '', name = '-', ...rest] = argv;
+  if (name === 'run') return separateCommand(argv);
   if (name.startsWith('-') || program.commands.some((command) => command.name() === name)) return argv;
   if (Object.hasOwn(otherNames, name)) return [node, script, otherNames[name] ?? name, ...rest];
   if (!Object.hasOwn(similarNames, name)) return argv.slice(0, 3);

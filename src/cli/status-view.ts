@@ -18,6 +18,7 @@ export function describeApp(app: AppStatus): string {
     domainsTable(app.domains),
     workersTable(app),
     backgroundTable(app),
+    oneOffsTable(app),
     cronTable(app),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
@@ -125,6 +126,18 @@ function backgroundTable({ background }: AppStatus): string {
     bytes(process.memoryBytes),
   ]);
   return table('PROCESS PID STATE RELEASE UP RESTARTS CPU MEMORY', rows);
+}
+
+function oneOffsTable({ oneOffs }: AppStatus): string {
+  const rows = oneOffs.map(({ id, release, by, detached, startedAt, command }) => [
+    id,
+    release,
+    by,
+    detached ? 'detached' : 'attached',
+    age(startedAt),
+    printableLine(command, false),
+  ]);
+  return table('RUN RELEASE BY MODE UP COMMAND', rows);
 }
 
 function cronTable({ cron }: AppStatus): string {

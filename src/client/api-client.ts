@@ -1,8 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { createConnection } from 'node:net';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import type { ClientOptions, WebSocket } from 'ws';
 import { systemHome } from '../config/installed.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { http } from '../system/process/footprint.ts';
@@ -19,6 +21,9 @@ export interface CallOptions {
   accept?: string;
   signal?: AbortSignal;
 }
+
+/** Largest message of a WebSocket, in bytes. */
+const maxMessage = 1024 ** 2;
 
 /** Client of the API. */
 export class ApiClient {
@@ -49,20 +54,57 @@ export class ApiClient {
     throw errorIn(await text(response), response.statusCode);
   }
 
-  #send(method: string, path: string, { query = {}, json, body, accept, signal }: CallOptions) {
+  /** Returns an open WebSocket. @throws AppError as `call` does */
+  async webSocket(path: string): Promise<WebSocket> {
+    // Loaded here: most commands need no WebSocket.
+    const { WebSocket } = await import('ws');
+    const address = this.#address;
+    const { url, headers } = this.#target(path);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    const options: ClientOptions = {
+      headers,
+      perMessageDeflate: false,
+      maxPayload: maxMessage,
+      ...(address.kind === 'socket' && { createConnection: () => createConnection(address.path) }),
+    };
+    const socket = new WebSocket(url, options);
+    return new Promise((resolve, reject) => {
+      socket.once('open', () => resolve(socket));
+      socket.once('error', (error) => reject(this.#unreachable(error)));
+      socket.once('unexpected-response', (request, response) => {
+        const answered = async () => {
+          const body = await text(response);
+          request.destroy();
+          throw errorIn(body, response.statusCode);
+        };
+        answered().catch(reject);
+      });
+    });
+  }
+
+  /** Returns the URL and the headers of a call. */
+  #target(path: string): { url: URL; headers: Record<string, string> } {
     const address = this.#address;
     const base = address.kind === 'url' ? address.url : new URL('http://localhost');
     const url = new URL(base.pathname.replace(/\/$/, '') + path, base);
+    return { url, headers: address.kind === 'url' ? { Authorization: `Bearer ${address.token}` } : {} };
+  }
+
+  #send(method: string, path: string, { query = {}, json, body, accept, signal }: CallOptions) {
+    const address = this.#address;
+    const { url, headers: authorization } = this.#target(path);
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
     const content = json === undefined ? undefined : JSON.stringify(json);
-    const headers: Record<string, string | number> = { Accept: accept ?? 'application/json' };
+    const headers: Record<string, string | number> = {
+      Accept: accept ?? 'application/json',
+      ...authorization,
+    };
     if (content !== undefined) {
       headers['Content-Type'] = 'application/json';
       headers['Content-Length'] = Buffer.byteLength(content);
     }
-    if (address.kind === 'url') headers['Authorization'] = `Bearer ${address.token}`;
     const send = url.protocol === 'https:' ? httpsRequest : http.request;
     return new Promise<IncomingMessage>((answered, reject) => {
       const request = send(url, {

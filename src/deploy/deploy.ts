@@ -217,9 +217,12 @@ async function clean(deployment: Deployment, { keepReleases }: AppSettings): Pro
     using _traffic = await trafficLock.take();
     const running = await appliance.runner.status();
     const draining = running.find(({ key }) => key === name)?.draining ?? [];
-    const removed = await store.retain(keepReleases, new Set(draining));
+    const oneOffs = await appliance.runner.oneOffs();
+    const inUse = oneOffs.filter(({ key }) => key === name).map(({ release }) => release);
+    const removed = await store.retain(keepReleases, new Set([...draining, ...inUse]));
     if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
-    const nodes = await removeUnusedNodes(appliance, await deployment.environment.all());
+    const programs = oneOffs.map(({ node }) => node);
+    const nodes = await removeUnusedNodes(appliance, await deployment.environment.all(), programs);
     if (nodes.length > 0) deployment.log(`removed Node.js ${nodes.join(', ')}: no release needs them`);
   });
 }

@@ -134,16 +134,22 @@ async function install(
   await installNode(tools, version, npmInstaller(commands, `${nodePackage}@${version}`));
 }
 
-/** Removes versions of Node.js that no kept release needs. Returns the removed versions. Waits for no installation. */
+/**
+ * Removes versions of Node.js that no kept release needs. Waits for no installation.
+ * @param running paths of Node.js that one-off commands use
+ * @returns the removed versions
+ */
 export async function removeUnusedNodes(
   { paths: { tools }, nodeVersions }: Appliance,
   environments: Environment[],
+  running: string[],
 ): Promise<string[]> {
   const uses = (await Promise.all(environments.map(releasesWithNode))).flat();
   const used = new Set(uses.map(({ node }) => node?.version ?? ownNode));
   const removed: string[] = [];
   for (const version of await installedNodes(tools)) {
-    if (used.has(version) || nodeVersions.isTaken(version)) continue;
+    if (used.has(version) || running.includes(nodePath(tools, version)) || nodeVersions.isTaken(version))
+      continue;
     using _ = await nodeVersions.take(version);
     if (await removeIfUnused(tools, version)) removed.push(version);
   }

@@ -74,6 +74,11 @@ export const errorStatus = {
   not_cancellable: 409,
   switch_failed: 500,
 
+  // one-off commands
+  command_not_found: 404,
+  terminal_unavailable: 422,
+  too_many_commands: 429,
+
   // domains
   nginx_failed: 422,
   edge_unavailable: 503,

@@ -132,6 +132,15 @@ export class CallClient<Table extends Calls<Table>> {
     this.#socket.destroy();
   }
 
+  /** Reads nothing until `resume`, so that the other side waits. For a connection that serves one call. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
   #send(message: Message): void {
     if (this.#socket.writable) this.#socket.write(`${JSON.stringify(message)}\n`);
   }

@@ -148,6 +148,48 @@ export interface JobResult {
   shortage?: Shortage;
 }
 
+/** Size of a terminal. */
+export interface TerminalSize {
+  rows: number;
+  columns: number;
+}
+
+/** One-off command: a program that a person runs in a release. */
+export interface OneOffSpec extends Pick<JobSpec, 'argv' | 'directory' | 'workingDirectory' | 'env'> {
+  /** environment whose user runs the command */
+  key: string;
+  release: number;
+  /** text of the command for people, masked */
+  command: string;
+  /** caller who runs the command */
+  by: string;
+  /** absolute path of the Node.js of the release */
+  node: string;
+  /** size of its terminal; null for pipes, or if the command is detached */
+  terminal: TerminalSize | null;
+  /** true to run the command without a connection: its output goes to the log of the app */
+  detached: boolean;
+  log: LogSpec;
+}
+
+/** Running one-off command. */
+export interface OneOffStatus
+  extends Pick<OneOffSpec, 'key' | 'release' | 'command' | 'by' | 'node' | 'detached'> {
+  /** six hexadecimal digits */
+  id: string;
+  startedAt: string;
+}
+
+/** Message of a one-off command: its start, or base64 of its output. */
+export type OneOffProgress = { id: string } | { stream: 'stdout' | 'stderr'; data: string };
+
+/** End of a one-off command. */
+export type OneOffResult = Pick<JobResult, 'code' | 'signal' | 'durationMs' | 'left' | 'shortage'>;
+
+/** Signals that a caller may send to a one-off command. */
+export const oneOffSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
+export type OneOffSignal = (typeof oneOffSignals)[number];
+
 export type WorkerState = 'booting' | 'ready' | 'opening' | 'open' | 'retired' | 'drained' | 'exited';
 
 /** Usage of a process; null if not known. */
@@ -321,6 +363,20 @@ export interface RunnerCalls {
   stop: Call<{ key: string }>;
   /** runs a job; ends it with all its children if the caller hangs up or aborts */
   job: Call<{ job: JobSpec; limits?: JobLimits }, JobResult, { stream: 'stdout' | 'stderr'; text: string }>;
+  /**
+   * runs a one-off command. Each connection may run one: `input`, `endInput`, `resize` and `signal` of the same connection are about
+   * this command. When the caller hangs up, the command ends with all its children, unless it is detached
+   */
+  run: Call<{ command: OneOffSpec; limits: JobLimits }, OneOffResult, OneOffProgress>;
+  /** writes base64 to its input; fulfilled when the command can take more */
+  input: Call<{ data: string }>;
+  endInput: Call<NoParams>;
+  resize: Call<TerminalSize>;
+  /** sends a signal to its process group */
+  signal: Call<{ signal: OneOffSignal }>;
+  oneOffs: Call<NoParams, OneOffStatus[]>;
+  /** ends the one-off commands of an environment, or one of them, and waits for their end. Returns their number */
+  endOneOffs: Call<{ key: string; id?: string }, number>;
   /** makes the user of an environment, if apps have users, and gives each directory to its owner */
   prepare: Call<{ key: string }>;
   /** gives a tree such as `staging/7` to the app's user; a repetition does nothing */

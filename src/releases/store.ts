@@ -186,15 +186,15 @@ export class ReleaseStore extends ReleaseDirectories {
   /**
    * Removes the trees of old releases with the plans to run them, and the oldest records without a tree.
    * @param keep number of the newest live releases to keep, besides the active and the previous one
-   * @param draining releases whose workers still run
+   * @param inUse releases whose workers or one-off commands still run
    * @returns the numbers of releases whose trees were removed
    */
-  async retain(keep: number, draining: ReadonlySet<number>): Promise<number[]> {
+  async retain(keep: number, inUse: ReadonlySet<number>): Promise<number[]> {
     const releases = await this.list();
     const active = (await this.active())?.release ?? 0;
     const live = (await this.#switchable(releases)).map(({ number }) => number);
     const previous = live.find((number) => number < active);
-    const retained = new Set([active, previous, ...draining]);
+    const retained = new Set([active, previous, ...inUse]);
     const expired = live.filter((number, at) => at >= keep && !retained.has(number));
     for (const number of expired) await this.strip(number);
     const trees = new Set(live).difference(new Set(expired));

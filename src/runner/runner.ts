@@ -13,6 +13,7 @@ import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
 import { runJob } from './jobs/jobs.ts';
 import { endLeftovers, endLeftoversOfEarlier } from './jobs/leftovers.ts';
+import { OneOffs } from './one-off/one-offs.ts';
 import { Keeper } from './output/keeper.ts';
 import { Outputs } from './output/outputs.ts';
 import { HeldPorts } from './ports/held-ports.ts';
@@ -36,6 +37,7 @@ export class Runner {
   readonly #outputs: Outputs;
   readonly #keeper: Keeper;
   readonly #ports: HeldPorts;
+  readonly #oneOffs: OneOffs;
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
   readonly #ticking = new AbortController();
@@ -60,6 +62,17 @@ export class Runner {
     this.#outputs = new Outputs(host.run.outputs, this.#logs, warn);
     this.#keeper = new Keeper(host.run.outputs, this.#records, warn);
     this.#ports = new HeldPorts(host.run.processes, this.#records, warn);
+    this.#oneOffs = new OneOffs({
+      directory: host.run.outputs,
+      records: this.#records,
+      outputs: this.#outputs,
+      logs: this.#logs,
+      user: (key) => host.users?.of(key),
+      group: (limits) => this.#cgroups.job(checkLimits(limits.key, limits)),
+      logDirectory: (key) => paths.environment(checkedEnvironment(key)).logs,
+      idle: (key) => this.#closeUnusedLog(key),
+      stopping: this.#stopping.signal,
+    });
   }
 
   /** Takes over what an earlier runner has left: reads the output of apps, kills jobs, and lets workers report. */
@@ -103,7 +116,7 @@ export class Runner {
       this.#stopping.abort(new AppError('cancelled', 'the runner is stopping'));
       const keys = new Set([...this.#supervisors.keys(), ...(await this.#earlierApps())]);
       const stopped = [...keys].map((key) => this.#supervisor(key).stop());
-      await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
+      await Promise.all([...stopped, Promise.allSettled(this.#jobs), this.#oneOffs.ended()]);
       this.#orphans.close();
       this.#ticking.abort();
       this.#keeper.stop();
@@ -128,6 +141,7 @@ export class Runner {
     this.#ticking.abort();
     await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.leave()));
     await Promise.allSettled(this.#jobs);
+    await this.#oneOffs.ended();
     await this.#outputs.stop();
     await this.#logs.closeAll();
   }
@@ -193,6 +207,7 @@ export class Runner {
         this.#jobs.add(running);
         return running.finally(() => this.#jobs.delete(running));
       },
+      ...this.#oneOffs.handlers(closed),
       prepare: async ({ key }) => files?.prepare(key),
       own: async ({ key, tree }) => files?.own(key, tree),
       endAll: async ({ key }) => files?.endAll(key),
@@ -207,6 +222,12 @@ export class Runner {
       leave: end.leave,
       shutdown: end.shutdown,
     };
+  }
+
+  /** Closes the log of an app that does not run, so that its directory can be removed. */
+  async #closeUnusedLog(key: string): Promise<void> {
+    const isUsed = this.#supervisors.get(key)?.isEmpty === false;
+    if (!isUsed) await this.#logs.close(this.#paths.environment(checkedEnvironment(key)).logs);
   }
 
   /** Returns the user of a job or an app; undefined if that user is gone, and all its processes with it. */

@@ -63,6 +63,13 @@ export function limitConnections(server: Server, { next, silence }: ConnectionLi
     });
   });
 
+  // An upgraded connection has limits of its own. Answers to earlier requests would get lost.
+  server.prependListener('upgrade', (_request, socket: Socket) => {
+    const use = uses.get(socket) as Use;
+    clearTimeout(use.limit);
+    if (use.unanswered > 0) socket.destroy();
+  });
+
   // Each byte restarts this timeout, even a byte of an answer on its way. Between two requests Node.js sets its own timeout.
   server.timeout = silence;
   server.on('timeout', (socket) => {

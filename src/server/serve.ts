@@ -3,6 +3,7 @@ import { chmod, rm } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { apiServerOptions } from '../api/app.ts';
+import { upgradeListener } from '../api/upgrade.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import type { Log } from '../system/log/log.ts';
@@ -49,6 +50,7 @@ export async function serveApi(
   const open = async (listener: RequestListener, where: ListenOptions & { fd?: number }) => {
     const server = createServer(options, inTurn(listener));
     limitConnections(server, limits);
+    server.on('upgrade', upgradeListener(listener));
     await listen(server, where, fail);
     opened.defer(() => close(server));
     const address = server.address();

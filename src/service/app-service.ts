@@ -16,6 +16,7 @@ import type { DeployWatcher } from '../deploy/events.ts';
 import { movePort, type PortMove } from '../deploy/move-port.ts';
 import { type InstalledNode, nodeOverview } from '../deploy/node-overview.ts';
 import { type NodeUpdate, updateNode } from '../deploy/node-update.ts';
+import { endOneOffs } from '../deploy/one-off.ts';
 import { Recovery, recoverFiles } from '../deploy/recover.ts';
 import { rollback } from '../deploy/rollback.ts';
 import { type RunStateChange, restart, scale, start, stop } from '../deploy/run-state.ts';
@@ -24,6 +25,7 @@ import { AppError, errorBody } from '../errors/app-error.ts';
 import { GitServer } from '../push/git-server.ts';
 import type { Release } from '../releases/release.ts';
 import { levelOf } from '../system/log/log.ts';
+import { OneOffService } from './one-offs.ts';
 
 /**
  * Use cases of the appliance, which the API calls. Each is a few lines; `deploy`, `apps` and `push` do the work. Each
@@ -33,6 +35,8 @@ import { levelOf } from '../system/log/log.ts';
 export class AppService {
   /** serves clients of git: a push deploys, and the first push creates the app */
   readonly git: GitServer;
+  /** runs one-off commands */
+  readonly oneOffs: OneOffService;
   readonly #appliance: Appliance;
   readonly #registry: Registry;
   readonly #recovery: Recovery;
@@ -42,6 +46,7 @@ export class AppService {
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
     this.#registry = new Registry(appliance);
+    this.oneOffs = new OneOffService(appliance, this.#registry, this.#signal);
     this.#recovery = new Recovery(appliance, this.#registry, ({ id }, release) =>
       this.redeploy(id, release, 'restore', () => undefined),
     );
@@ -219,10 +224,11 @@ export class AppService {
 
   /** Returns the status of all environments, by name. Leaves out an app whose files cannot be read. */
   async list(): Promise<AppStatus[]> {
-    const running = await this.#appliance.runner.status();
+    const { runner } = this.#appliance;
+    const [running, oneOffs] = await Promise.all([runner.status(), runner.oneOffs()]);
     const statuses = (await this.#registry.all()).map(async (environment) => {
       try {
-        return [await environmentStatus(environment, running)];
+        return [await environmentStatus(environment, running, oneOffs)];
       } catch (error) {
         // The app was removed, or the status call of the app itself gives the error.
         const isGone = error instanceof AppError && error.code === 'app_not_found';
@@ -234,8 +240,9 @@ export class AppService {
   }
 
   async status(id: EnvironmentId): Promise<AppStatus> {
+    const { runner } = this.#appliance;
     const environment = await this.find(id);
-    return environmentStatus(environment, await this.#appliance.runner.status());
+    return environmentStatus(environment, ...(await Promise.all([runner.status(), runner.oneOffs()])));
   }
 
   /**
@@ -311,15 +318,21 @@ interface ChangeOptions<T> {
   details?: (result: T) => { release?: number };
 }
 
-/** Ends the deploys and workers of an environment that is to be removed. Returns its traffic lock. */
-async function endForRemoval({ deploys, name, trafficLock, appliance }: Environment): Promise<Disposable> {
+/** Ends everything that runs in an environment that is to be removed. Returns its traffic lock. */
+async function endForRemoval(environment: Environment): Promise<Disposable> {
+  const { deploys, name, trafficLock, appliance } = environment;
+  using ending = new DisposableStack();
+  environment.isBeingRemoved = true;
+  ending.defer(() => {
+    environment.isBeingRemoved = false;
+  });
   // Also cancels deploys that begin meanwhile.
   for (const deployment of deploys.values()) {
     deployment.cancel(new AppError('cancelled', `${name} was removed during this deploy`));
     await deployment.ended;
   }
-  using lock = new DisposableStack();
-  lock.use(await trafficLock.take());
+  ending.use(await trafficLock.take());
   await appliance.runner.call('stop', { key: name });
-  return lock.move();
+  await endOneOffs(environment);
+  return ending.move();
 }

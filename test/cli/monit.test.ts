@@ -135,7 +135,7 @@ function app(name: string): AppStatus {
       workers: [],
       background: [],
     },
-    ...{ cron: [], descriptors: 0 },
+    ...{ cron: [], oneOffs: [], descriptors: 0 },
   } as AppStatus;
 }
 

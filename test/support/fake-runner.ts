@@ -5,6 +5,7 @@ import type {
   GenerationSpec,
   JobResult,
   JobSpec,
+  OneOffStatus,
   RunnerCalls,
 } from '../../src/protocol/runner.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
@@ -25,6 +26,8 @@ export class FakeRunner implements RunnerCaller {
   readonly calls: string[] = [];
   readonly booted = new Map<number, GenerationSpec>();
   readonly active = new Map<string, { generation: number; spec: GenerationSpec }>();
+  /** one-off commands */
+  readonly running: OneOffStatus[] = [];
   /** called by each boot: may print lines, wait, or fail */
   onBoot: (spec: GenerationSpec, print: (line: string) => void) => Promise<void> | void = () => undefined;
   /** called by each switch before it is made */
@@ -96,6 +99,14 @@ export class FakeRunner implements RunnerCaller {
       ...{ active: { generation, release: spec.release, workers: spec.workers }, draining: [] },
       ...{ workers: [], background: [], cron: [] },
     })) as EnvironmentStatus[];
+  }
+
+  async oneOffs(): Promise<OneOffStatus[]> {
+    return this.running;
+  }
+
+  async open(): Promise<never> {
+    throw new Error('this runner has no connections');
   }
 
   async hasUsers(): Promise<boolean> {

@@ -2,19 +2,21 @@ import type { RouterMiddleware } from '@koa/router';
 import type { Context } from 'koa';
 import { AppError } from '../../errors/app-error.ts';
 import type { ApiState } from '../context.ts';
-import { type Scope, scopes, type TokenStore } from './tokens.ts';
+import { type Scope, scopes, type TokenScope, type TokenStore } from './tokens.ts';
 
 /** Caller of the API. */
 export interface Principal {
   /** name for the history: a token's name, `ssh:` and a key's name, or `local` */
   name: string;
   scope: Scope;
+  /** true if the caller may run one-off commands */
+  mayRun: boolean;
   /** only app that the caller may access; null for all apps */
   app: string | null;
 }
 
 /** Owner of the server, who alone may open its unix socket (mode 0600). */
-const owner: Principal = { name: 'local', scope: 'admin', app: null };
+const owner: Principal = { name: 'local', scope: 'admin', mayRun: true, app: null };
 
 /**
  * Finds the caller by a bearer token. On the unix socket the caller is the owner.
@@ -65,12 +67,14 @@ async function byToken(secret: string | undefined, tokens: TokenStore): Promise<
     });
   }
   const scope = scopes.findLast((each) => token.scopes.includes(each)) ?? 'read';
-  return { name: token.name, scope, app: token.app };
+  // A token that may do all could create a token with the scope `run`.
+  const mayRun = token.scopes.includes('run') || (scope === 'admin' && token.app === null);
+  return { name: token.name, scope, mayRun, app: token.app };
 }
 
 /** @throws AppError `forbidden` */
-export function assertScope({ name, scope: granted }: Principal, scope: Scope): void {
-  if (includes(granted, scope)) return;
+export function assertScope({ name, scope: granted, mayRun }: Principal, scope: TokenScope): void {
+  if (scope === 'run' ? mayRun : includes(granted, scope)) return;
   throw new AppError('forbidden', `this call needs scope ${scope}; the token ${name} has ${granted}`, {
     hint: `Create a token with that scope on the server: \`sluice token create NAME --scope ${scope}\``,
   });

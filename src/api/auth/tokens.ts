@@ -7,9 +7,13 @@ import { AppError } from '../../errors/app-error.ts';
 export const scopes = ['read', 'deploy', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
 
+/** Scopes that a token may have. `run` permits one-off commands; no other scope includes it, and it includes `read`. */
+export const tokenScopes = [...scopes, 'run'] as const;
+export type TokenScope = (typeof tokenScopes)[number];
+
 const tokenSchema = v.strictObject({
   name: v.string(),
-  scopes: v.array(v.picklist(scopes)),
+  scopes: v.array(v.picklist(tokenScopes)),
   /** only app that the token may access; null for all apps */
   app: v.nullable(v.string()),
   createdAt: v.string(),
@@ -34,7 +38,7 @@ export class TokenStore {
    */
   async create(
     name: string,
-    granted: readonly Scope[],
+    granted: readonly TokenScope[],
     app: string | null,
   ): Promise<{ secret: string; token: Token }> {
     const secret = `slc_${randomBytes(32).toString('base64url')}`;

@@ -28,7 +28,7 @@ export function createSshApi(service: AppService, keys: KeyStore, log: Log): Koa
       throw new AppError('forbidden', 'this key was removed', {
         hint: 'Add a key on the server: `sluice keys add`',
       });
-    ctx.state.principal = { name: `ssh:${key.name}`, scope: 'deploy', app: key.app };
+    ctx.state.principal = { name: `ssh:${key.name}`, scope: 'deploy', mayRun: false, app: key.app };
     const request = parseCommand(command);
     assertMayAccess(ctx.state.principal, request.app);
     const begin = () => {

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import type { Key } from '../auth/keys.ts';
-import { scopes } from '../auth/tokens.ts';
+import { tokenScopes } from '../auth/tokens.ts';
 import { jsonBody, onlyApp } from '../body.ts';
 import type { ApiOptions } from '../context.ts';
 import type { AddRoute } from '../route.ts';
@@ -19,7 +19,7 @@ const keyBody = v.strictObject({
 
 const tokenBody = v.strictObject({
   name: v.string('a name for the token'),
-  scopes: v.optional(v.pipe(v.array(v.picklist(scopes)), v.minLength(1)), ['deploy']),
+  scopes: v.optional(v.pipe(v.array(v.picklist(tokenScopes)), v.minLength(1)), ['deploy']),
   app: onlyApp,
 });
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
 import type { Key } from '../../api/auth/keys.ts';
-import type { Scope, Token } from '../../api/auth/tokens.ts';
+import type { Token, TokenScope } from '../../api/auth/tokens.ts';
 import type { AddedKey } from '../../api/routes/access.ts';
 import { toUrlHost } from '../../system/net/address.ts';
 import { type CommonOptions, call, listing, removal, subcommand } from '../command.ts';
@@ -16,9 +16,12 @@ export function registerAccessCommands(program: Command): void {
   const token = program.command('token').description('Manage tokens for the API');
   subcommand(token, 'create <name>', 'Create a token and show it, only this once')
     .addOption(
-      new Option('--scope <scope>', 'Rights of the token; each scope includes the ones before it')
-        .choices(['read', 'deploy', 'admin'])
-        .default('deploy'),
+      new Option(
+        '--scope <scopes>',
+        'Rights of the token: read, deploy or admin, of which each includes the ones before it; run permits one-off commands; several with commas between them',
+      )
+        .argParser(parseScopes)
+        .default(['deploy'], 'deploy'),
     )
     .option('--app <app>', 'Limit the token to one app')
     .action(createToken);
@@ -37,14 +40,26 @@ export function registerAccessCommands(program: Command): void {
 
 async function createToken(
   name: string,
-  options: CommonOptions & { scope: Scope; app?: string },
+  options: CommonOptions & { scope: TokenScope[]; app?: string },
 ): Promise<void> {
-  const json = { name, scopes: [options.scope], app: options.app ?? null };
+  const json = { name, scopes: options.scope, app: options.app ?? null };
   const made = await call<Token & { token: string }>('POST', '/v1/tokens', { json });
   if (options.json) return printJson(made);
   // The token alone goes to standard output: TOKEN=$(sluice token create ci)
   print(made.token);
-  printRemark(`${name}: ${options.scope} on ${reachOf(made)}. Store it safely: it is not shown again.`);
+  printRemark(
+    `${name}: ${options.scope.join(', ')} on ${reachOf(made)}. Store it safely: it is not shown again.`,
+  );
+}
+
+const scopes: readonly TokenScope[] = ['read', 'deploy', 'admin', 'run'];
+
+/** Parses scopes with commas between them. @throws UsageError */
+function parseScopes(text: string): TokenScope[] {
+  const named = text.split(',');
+  const unknown = named.find((each) => !(scopes as readonly string[]).includes(each));
+  if (unknown === undefined) return named as TokenScope[];
+  throw new UsageError(`invalid --scope: "${unknown}" (expected ${scopes.join(', ')})`);
 }
 
 function listTokens(tokens: Token[]): string {

@@ -1,0 +1,213 @@
+import * as v from 'valibot';
+import type { WebSocket } from 'ws';
+import type { OneOffHandle, OneOffReader, OneOffRequest } from '../deploy/one-off.ts';
+import { AppError, errorBody } from '../errors/app-error.ts';
+import type { OneOffEnd } from '../service/one-offs.ts';
+
+/** Bytes that each side may send before the other side has taken them. */
+export const runWindow = 256 * 1024;
+
+/** Interval of pings, in ms. A client that does not answer one before the next is gone. */
+const pingEvery = 20_000;
+
+/** Time for the first message to arrive, in ms. */
+const firstWithin = 10_000;
+/** Time for a client to close its side of the connection, in ms. */
+const closeWithin = 1000;
+
+const text = v.pipe(
+  v.string(),
+  v.maxLength(64 * 1024),
+  v.check((value) => !value.includes('\0'), 'text without NUL'),
+);
+const size = {
+  rows: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(9999)),
+  columns: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(9999)),
+};
+
+/** Command of a request: `command` is text for a shell, or a program and its arguments. */
+export const commandFields = {
+  command: v.optional(
+    v.union([v.pipe(text, v.nonEmpty()), v.pipe(v.array(text), v.minLength(1), v.maxLength(1000))]),
+  ),
+  console: v.optional(v.picklist(['node', 'shell'])),
+};
+
+const runMessage = v.strictObject({
+  run: v.strictObject({
+    ...commandFields,
+    terminal: v.optional(v.strictObject({ ...size, type: v.pipe(v.string(), v.regex(/^[\w.+-]{1,64}$/)) })),
+  }),
+});
+
+const clientMessage = v.union([
+  v.strictObject({ end: v.literal(true) }),
+  v.strictObject({ resize: v.strictObject(size) }),
+  v.strictObject({ signal: v.picklist(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) }),
+  v.strictObject({ taken: v.pipe(v.number(), v.integer(), v.minValue(1)) }),
+]);
+
+/** First message of a client: the command to run. */
+export type RunMessage = v.InferOutput<typeof runMessage>;
+/** Further message of a client. */
+export type ClientMessage = v.InferOutput<typeof clientMessage>;
+/** Message of the server, as text. Output is binary: a byte for the stream, and the bytes of the output. */
+export type ServerMessage =
+  | { started: { id: string; release: number } }
+  | { taken: number }
+  | { exit: OneOffEnd }
+  | { error: ReturnType<typeof errorBody> };
+
+/** First byte of a message with output. */
+export const streamBytes = { stdout: 1, stderr: 2 } as const;
+
+/** Returns the command of a request. @throws AppError `bad_request` */
+export function commandOf({
+  command,
+  console,
+}: {
+  command?: string | string[] | undefined;
+  console?: 'node' | 'shell' | undefined;
+}): OneOffRequest['run'] {
+  if (command === undefined && console !== undefined) return { console };
+  if (typeof command === 'string' && console === undefined) return { shell: command };
+  if (Array.isArray(command) && console === undefined) return { argv: command as [string, ...string[]] };
+  throw new AppError('bad_request', 'a request needs either "command" or "console"');
+}
+
+/**
+ * Serves one command on a WebSocket, to its end or until the client is gone. Neither side sends more than `runWindow` bytes that the
+ * other side has not reported as taken, so a slow side makes the other one wait, and pings are always answered.
+ * @param run runs the command; its signal ends the command
+ */
+export async function serveRun(
+  socket: WebSocket,
+  run: (request: OneOffRequest, reader: OneOffReader, signal: AbortSignal) => Promise<OneOffEnd>,
+): Promise<void> {
+  const gone = new AbortController();
+  const leave = (reason: AppError) => gone.abort(reason);
+  const lost = new AppError('cancelled', 'the client hung up');
+  socket.on('close', () => leave(lost));
+  // A close follows.
+  socket.on('error', () => undefined);
+  using _alive = watch(socket);
+  const send = (message: ServerMessage) => socket.send(JSON.stringify(message));
+  try {
+    const { run: asked } = parse(runMessage, await firstMessage(socket, gone.signal));
+    const terminal = asked.terminal ?? null;
+    const session = new Session(socket, leave);
+    const end = await run({ run: commandOf(asked), terminal, detached: false }, session, gone.signal);
+    send({ exit: end });
+  } catch (error) {
+    if (socket.readyState === socket.OPEN) send({ error: errorBody(error) });
+    if (!(error instanceof AppError)) throw error;
+  } finally {
+    socket.close();
+    const late = setTimeout(() => socket.terminate(), closeWithin);
+    if (socket.readyState === socket.CLOSED) clearTimeout(late);
+    else socket.once('close', () => clearTimeout(late));
+  }
+}
+
+/** Connects the messages of a client with its command. */
+class Session implements OneOffReader {
+  readonly #socket: WebSocket;
+  #handle: OneOffHandle | undefined;
+  /** bytes of output that the client has not taken */
+  #untaken = 0;
+  /** bytes of input that the command has not taken */
+  #waiting = 0;
+
+  /** @param leave ends the command */
+  constructor(socket: WebSocket, leave: (reason: AppError) => void) {
+    this.#socket = socket;
+    socket.on('message', (data: Buffer, isBinary) => {
+      try {
+        if (isBinary) this.#input(data);
+        else this.#receive(parse(clientMessage, data.toString()));
+      } catch (error) {
+        leave(error as AppError);
+      }
+    });
+  }
+
+  started(handle: OneOffHandle): void {
+    this.#handle = handle;
+    this.#send({ started: { id: handle.id, release: handle.release } });
+  }
+
+  output(stream: 'stdout' | 'stderr', data: Buffer): void {
+    this.#untaken += data.length;
+    if (this.#untaken > runWindow) this.#handle?.pause();
+    this.#socket.send(Buffer.concat([Buffer.of(streamBytes[stream]), data]));
+  }
+
+  #send(message: ServerMessage): void {
+    this.#socket.send(JSON.stringify(message));
+  }
+
+  #input(data: Buffer): void {
+    this.#waiting += data.length;
+    if (this.#handle === undefined)
+      throw new AppError('bad_request', 'input came before the start of the command');
+    if (this.#waiting > 2 * runWindow)
+      throw new AppError('bad_request', `more than ${runWindow} bytes of input wait for the command`);
+    void this.#handle.write(data).then(() => {
+      this.#waiting -= data.length;
+      if (this.#socket.readyState === this.#socket.OPEN) this.#send({ taken: data.length });
+    });
+  }
+
+  #receive(message: ClientMessage): void {
+    const handle = this.#handle;
+    if ('taken' in message) {
+      if (message.taken > this.#untaken) throw new AppError('bad_request', 'more output was taken than sent');
+      this.#untaken -= message.taken;
+      if (this.#untaken <= runWindow) handle?.resume();
+    } else if ('end' in message) handle?.endInput();
+    else if ('resize' in message) handle?.resize(message.resize);
+    else handle?.signal(message.signal);
+  }
+}
+
+/** Waits for the first message. @throws AppError `bad_request`; the reason of `signal` */
+function firstMessage(socket: WebSocket, signal: AbortSignal): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const timer = setTimeout(() => reject(new AppError('bad_request', 'no command came')), firstWithin);
+  signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  socket.once('message', (data: Buffer, isBinary) => {
+    if (isBinary) reject(new AppError('bad_request', 'the first message must be text'));
+    else resolve(data.toString());
+  });
+  return promise.finally(() => clearTimeout(timer));
+}
+
+/** Ends the connection of a client that does not answer pings, for example because its machine is off. */
+function watch(socket: WebSocket): Disposable {
+  let isAlive = true;
+  const timer = setInterval(() => {
+    if (!isAlive) socket.terminate();
+    isAlive = false;
+    socket.ping();
+  }, pingEvery);
+  const note = () => {
+    isAlive = true;
+  };
+  socket.on('pong', note).on('message', note);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** @throws AppError `bad_request` */
+function parse<Schema extends v.GenericSchema>(schema: Schema, message: string): v.InferOutput<Schema> {
+  const fault = () =>
+    new AppError('bad_request', 'invalid message', { hint: 'See docs/api.md for the messages.' });
+  let value: unknown;
+  try {
+    value = JSON.parse(message);
+  } catch {
+    throw fault();
+  }
+  const result = v.safeParse(schema, value);
+  if (!result.success) throw fault();
+  return result.output;
+}

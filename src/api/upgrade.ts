@@ -1,0 +1,72 @@
+import type { IncomingMessage, RequestListener } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import { AppError } from '../errors/app-error.ts';
+import { http } from '../system/process/footprint.ts';
+import type { ApiContext } from './context.ts';
+
+/** Connection of a request that asks for another protocol. */
+interface Upgrade {
+  socket: Socket;
+  /** bytes after the head of the request */
+  head: Buffer;
+  /** separates the socket from the response */
+  detach(): void;
+}
+
+const upgrades = new WeakMap<IncomingMessage, Upgrade>();
+
+/** Largest message of a WebSocket, in bytes. */
+const maxMessage = 128 * 1024;
+
+/**
+ * Returns a listener for requests that ask for another protocol. They are routed, checked and logged like all requests, and each is
+ * answered, unless its route calls `acceptWebSocket`.
+ */
+export function upgradeListener(
+  listener: RequestListener,
+): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
+  return (request, duplex, head) => {
+    const socket = duplex as Socket;
+    socket.on('error', () => undefined);
+    if (socket.destroyed) return;
+    const response = new http.ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.once('finish', () => socket.destroySoon());
+    upgrades.set(request, { socket, head, detach: () => response.detachSocket(socket) });
+    listener(request, response);
+  };
+}
+
+/** @throws AppError `bad_request` if the request does not ask for a WebSocket */
+export function assertWebSocket({ req }: ApiContext): void {
+  if (upgrades.has(req)) return;
+  throw new AppError('bad_request', 'this call needs a WebSocket', {
+    hint: 'See docs/api.md for its messages.',
+  });
+}
+
+/**
+ * Answers a request with a WebSocket.
+ * @throws AppError `bad_request` if the request does not ask for one; it has none if its headers are invalid and were answered
+ */
+export async function acceptWebSocket(ctx: ApiContext): Promise<WebSocket | undefined> {
+  assertWebSocket(ctx);
+  const { socket, head, detach } = upgrades.get(ctx.req) as Upgrade;
+  // Loaded here to save memory: most servers have no such client.
+  const { WebSocketServer } = await import('ws');
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: maxMessage,
+  });
+  ctx.respond = false;
+  detach();
+  return new Promise((resolve) => {
+    socket.once('close', () => resolve(undefined));
+    server.handleUpgrade(ctx.req, socket, head, resolve);
+  });
+}

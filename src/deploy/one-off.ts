@@ -1,0 +1,156 @@
+import { addAbortListener } from 'node:events';
+import type { Environment } from '../apps/environment.ts';
+import { withoutRepositoryAbove } from '../build/repository-above.ts';
+import { AppError } from '../errors/app-error.ts';
+import type {
+  JobLimits,
+  OneOffProgress,
+  OneOffResult,
+  OneOffSignal,
+  OneOffSpec,
+  TerminalSize,
+} from '../protocol/runner.ts';
+import { shellWord } from '../system/text/format.ts';
+import { Masker } from '../system/text/mask/masker.ts';
+import { ensureNode } from './node.ts';
+import { generationSpec } from './spec.ts';
+
+/** Longest text of a command in logs and in the status, in characters. */
+const mostShown = 500;
+
+/** One-off command that somebody asks for. */
+export interface OneOffRequest {
+  /** shell command; a program and its arguments; or an interactive program: the REPL of Node.js, or a shell */
+  run: { shell: string } | { argv: [string, ...string[]] } | { console: 'node' | 'shell' };
+  /** size of the caller's terminal, and its type for TERM; null for pipes */
+  terminal: (TerminalSize & { type: string }) | null;
+  /** true to run it without a connection, with its output in the log */
+  detached: boolean;
+}
+
+/** Running one-off command. */
+export interface OneOffHandle {
+  id: string;
+  release: number;
+  /** fulfilled when the command can take more */
+  write(data: Buffer): Promise<void>;
+  endInput(): void;
+  resize(size: TerminalSize): void;
+  signal(signal: OneOffSignal): void;
+  /** lets the command wait with its output */
+  pause(): void;
+  resume(): void;
+}
+
+/** Receiver of the output of a one-off command. */
+export interface OneOffReader {
+  /** called before any output */
+  started(handle: OneOffHandle): void;
+  output(stream: 'stdout' | 'stderr', data: Buffer): void;
+}
+
+/** One-off command with the limits that it runs in. */
+export interface PreparedOneOff {
+  command: OneOffSpec;
+  limits: JobLimits;
+}
+
+/**
+ * Decides how a one-off command runs: in the live release, with the variables, the working directory, the Node.js and the limits of
+ * hooks and workers.
+ * @throws AppError `not_deployed`, `install_failed`
+ */
+export async function prepareOneOff(
+  environment: Environment,
+  { run, terminal, detached }: OneOffRequest,
+  by: string,
+  signal: AbortSignal,
+): Promise<PreparedOneOff> {
+  const { appliance, name: key } = environment;
+  const release = await environment.requireLiveRelease();
+  const log = (line: string) => appliance.log.info('Node.js', { app: key, line });
+  const node = await ensureNode(appliance, release.node, { log, signal });
+  const spec = await generationSpec(environment, release, node === undefined ? {} : { node });
+  const { directory, commandDirectory, limits } = spec;
+  const masked = new Masker(spec.log.secrets).maskText(describe(run));
+  const env = {
+    ...spec.env,
+    ...withoutRepositoryAbove(directory),
+    ...(terminal && { TERM: terminal.type }),
+  };
+  const command: OneOffSpec = {
+    ...{ key, by, detached, directory, env },
+    argv: argvOf(run, spec.node),
+    release: release.number,
+    command: masked.length > mostShown ? `${masked.slice(0, mostShown)}…` : masked,
+    node: spec.node,
+    log: spec.log,
+    terminal: terminal && !detached ? { rows: terminal.rows, columns: terminal.columns } : null,
+    ...(commandDirectory && { workingDirectory: commandDirectory }),
+  };
+  return { command, limits: { key, ...limits } };
+}
+
+/**
+ * Runs a one-off command to its end. Aborting `signal` ends the command, unless it is detached.
+ * @throws AppError of the runner; the reason of `signal`
+ */
+export async function runOneOff(
+  { appliance }: Environment,
+  { command, limits }: PreparedOneOff,
+  reader: OneOffReader,
+  signal: AbortSignal,
+): Promise<OneOffResult> {
+  signal.throwIfAborted();
+  const connection = await appliance.runner.open();
+  // A detached command outlives the connection.
+  using _ = addAbortListener(signal, () => connection.close());
+  // Calls that fail because the command has ended, or the connection: `run` reports the reason.
+  const late = () => undefined;
+  const onProgress = (message: OneOffProgress) => {
+    if ('stream' in message) reader.output(message.stream, Buffer.from(message.data, 'base64'));
+    else
+      reader.started({
+        id: message.id,
+        release: command.release,
+        write: async (data) => {
+          await connection.call('input', { data: data.toString('base64') }).catch(late);
+        },
+        endInput: () => void connection.call('endInput', {}).catch(late),
+        resize: (size) => void connection.call('resize', size).catch(late),
+        signal: (name) => void connection.call('signal', { signal: name }).catch(late),
+        pause: () => connection.pause(),
+        resume: () => connection.resume(),
+      });
+  };
+  try {
+    return await connection.call('run', { command, limits }, { onProgress });
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    connection.close();
+  }
+}
+
+/** Ends one-off commands of an environment, or one of them, and waits for their end. @throws AppError `command_not_found` */
+export async function endOneOffs({ appliance, name: key }: Environment, id?: string): Promise<void> {
+  const ended = await appliance.runner.call('endOneOffs', { key, ...(id !== undefined && { id }) });
+  if (id === undefined || ended > 0) return;
+  throw new AppError('command_not_found', `${key} has no running one-off command with the id ${id}`, {
+    hint: `List them: \`sluice status ${key}\`.`,
+  });
+}
+
+function argvOf(run: OneOffRequest['run'], node: string): [string, ...string[]] {
+  if ('shell' in run) return ['/bin/sh', '-c', run.shell];
+  // The shell reports a program that does not exist or cannot be run, with the usual exit status.
+  if ('argv' in run) return ['/bin/sh', '-c', 'exec "$@"', 'sh', ...run.argv];
+  if (run.console === 'node') return [node];
+  return ['/bin/sh', '-c', 'command -v bash >/dev/null && exec bash; exec sh'];
+}
+
+function describe(run: OneOffRequest['run']): string {
+  if ('shell' in run) return run.shell;
+  return 'argv' in run ? run.argv.map(shellWord).join(' ') : `console (${run.console})`;
+}

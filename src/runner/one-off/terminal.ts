@@ -1,0 +1,63 @@
+import type { ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Readable, Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { AppError } from '../../errors/app-error.ts';
+import type { TerminalSize } from '../../protocol/runner.ts';
+import type { Connection } from './connection.ts';
+
+const perl = '/usr/bin/perl';
+const script = fileURLToPath(new URL('terminal.pl', import.meta.url));
+
+/** Largest number of rows or columns of a terminal. */
+const mostCells = 9999;
+
+/**
+ * Returns a terminal for a command: a small program of perl, which Debian and Ubuntu always have, opens the terminal and runs the
+ * command in it.
+ * @throws AppError `terminal_unavailable`, `bad_request`
+ */
+export function openTerminal(size: TerminalSize): Connection {
+  const { rows, columns } = checkedSize(size);
+  if (process.platform !== 'linux' || !existsSync(perl)) throw noTerminal();
+  return {
+    wrap: (argv) => [perl, script, String(rows), String(columns), ...argv],
+    stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+    started(child: ChildProcess) {
+      const [input, stdout, stderr, control] = child.stdio as unknown as [
+        Writable,
+        Readable,
+        Readable,
+        Writable,
+      ];
+      control.on('error', () => undefined);
+      return {
+        ...{ input, stdout, stderr },
+        resize: (next) => {
+          const changed = checkedSize(next);
+          control.write(`${changed.rows} ${changed.columns}\n`);
+        },
+        hangUp: () => control.destroy(),
+      };
+    },
+    [Symbol.dispose]: () => undefined,
+  };
+}
+
+/** @throws AppError `bad_request` */
+function checkedSize({ rows, columns }: TerminalSize): TerminalSize {
+  const isFine = [rows, columns].every(
+    (each) => Number.isSafeInteger(each) && each >= 1 && each <= mostCells,
+  );
+  if (isFine) return { rows, columns };
+  throw new AppError(
+    'bad_request',
+    `invalid size of a terminal (expected 1 to ${mostCells} rows and columns)`,
+  );
+}
+
+function noTerminal(): AppError {
+  return new AppError('terminal_unavailable', 'the server cannot open a terminal for the command', {
+    hint: `Terminals need Linux and ${perl} on the server (Debian: apt-get install perl-base). Without a terminal, the command runs with pipes: \`sluice run APP COMMAND | cat\`.`,
+  });
+}
