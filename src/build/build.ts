@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { programDirectories } from '../config/app-directory.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { JobSpec } from '../protocol/runner.ts';
-import { describeInstall, planBuild } from './build-plan.ts';
+import { type BuildPlan, describeInstall, planBuild } from './build-plan.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
 import { reportsDamagedCache } from './failures/damaged-cache.ts';
@@ -32,11 +32,14 @@ export type { BuildContext, CommandContext } from './context.ts';
 export async function build(context: BuildContext): Promise<Built> {
   await using _ = await hideRepositoryAbove(context.directory, context.isolated);
   await runHook(context, 'preBuild', undefined);
-  const { manager, removeDev } = (await installAndBuild(context)) ?? {};
-  await runCommands(context, manager);
-  await runHook(context, 'postBuild', manager);
-  await removeDev?.();
-  await removeTokens(context);
+  const installed = await install(context);
+  const planned = { ...context, ...(await context.planAgain?.()) };
+  const manager = installed?.manager;
+  if (installed !== undefined) await runScripts(planned, installed);
+  await runCommands(planned, manager);
+  await runHook(planned, 'postBuild', manager);
+  if (installed !== undefined) await removeDev(planned, installed);
+  await removeTokens(planned);
   return { path: manager?.path ?? [], managerEnv: manager?.env ?? {} };
 }
 
@@ -93,14 +96,19 @@ export async function runShell(
   await runner.run('hook', { ...job, argv: ['/bin/sh', '-c', command] }, command);
 }
 
-/** Returns the package manager, and the function that removes dev dependencies unless they stay; undefined if nothing was to do. */
-async function installAndBuild(
-  context: BuildContext,
-): Promise<{ manager: PreparedManager; removeDev?: () => Promise<void> } | undefined> {
+/** Package manager and work of a tree that is installed. */
+interface Installed {
+  plan: BuildPlan;
+  manager: PreparedManager;
+  runner: CommandRunner;
+}
+
+/** Installs a tree, if it has dependencies; undefined if there is nothing to install and to build. */
+async function install(context: BuildContext): Promise<Installed | undefined> {
   const { directory: tree, settings } = context;
   const plan = await planBuild(tree, settings, context.app);
   if (plan === undefined) return undefined;
-  const { at, manifest, members, installs, scripts } = plan;
+  const { installs } = plan;
   context.step(installs ? 'install' : 'build');
   context.log(await describeInstall(plan, context.nodeVersion));
   const runner = new CommandRunner(context, settings.build.timeout);
@@ -109,13 +117,25 @@ async function installAndBuild(
     const output = await runInstall(context, manager, manager.install);
     for (const notice of skippedScripts(output)) context.notice(notice);
   }
-  if (scripts.length > 0 && installs) context.step('build');
+  return { plan, manager, runner };
+}
+
+/** Runs the scripts of the build. A plan after the install may have those of another member. */
+async function runScripts(context: BuildContext, { plan, manager }: Installed): Promise<void> {
+  const { directory, settings, app } = context;
+  const { scripts = [] } = (context.planAgain ? await planBuild(directory, settings, app) : plan) ?? {};
+  if (scripts.length > 0 && plan.installs) context.step('build');
   for (const { name, member } of scripts) await manager.run('build', [...manager.script, name], member);
-  if (!installs || !settings.build.prune) return { manager };
+}
+
+/** Removes dev dependencies, unless they stay. */
+async function removeDev(context: BuildContext, { plan, runner }: Installed): Promise<void> {
+  const { at, manifest, members, installs } = plan;
+  if (!installs || !context.settings.build.prune) return;
   const manifests = [manifest, ...(members ?? []).map((member) => member.manifest)];
-  if (manifests.every(({ devDependencies }) => Object.keys(devDependencies).length === 0)) return { manager };
+  if (manifests.every(({ devDependencies }) => Object.keys(devDependencies).length === 0)) return;
   const directories = members?.map((member) => member.directory) ?? null;
-  return { manager, removeDev: () => prune(context, { at, members: directories }, runner) };
+  await prune(context, { at, members: directories }, runner);
 }
 
 /**

@@ -44,6 +44,8 @@ export interface BuildContext extends CommandContext {
   node: string;
   /** version of that Node.js */
   nodeVersion: string;
+  /** returns the settings and the start anew when the packages are installed, if only the install can show them */
+  planAgain?: () => Promise<Pick<BuildContext, 'settings' | 'start' | 'app'>>;
   step(step: BuildStep): void;
   notice(notice: Notice): void;
 }

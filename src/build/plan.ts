@@ -8,7 +8,9 @@ import { checkEncryptedFiles } from './encrypted-files.ts';
 import { md4Notice } from './md4.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
-import { otherToolsNotices, unreadSettingsNotices } from './start-command/notices.ts';
+import { type Pm2Circumstances, type Pm2Reading, readPm2 } from './pm2/read.ts';
+import { unreadSettingsNotices } from './start-command/notices.ts';
+import { noFacts } from './start-command/project.ts';
 import {
   completeBackground,
   completeStart,
@@ -24,10 +26,8 @@ import type { StaticSite } from './static-site/find.ts';
 import { unreadFilesNotices } from './unread-files.ts';
 
 /** Facts beside the files that a plan depends on. */
-export interface Circumstances extends SettingsChoice {
+export interface Circumstances extends Pick<SettingsChoice, 'environment'>, Pm2Circumstances {
   nodes: AvailableNodes;
-  /** number of processors */
-  cores: number;
   /** member of a workspace that is the app, from the setting `root`; undefined or '' if the release is the app */
   member?: string;
 }
@@ -55,7 +55,7 @@ export interface DeployPlan {
 
 /** Decision that is not final before the build. */
 export interface OpenDecision {
-  decision: 'install' | 'start';
+  decision: 'install' | 'settings' | 'start';
   /** sentence for people */
   reason: string;
 }
@@ -74,15 +74,22 @@ const oneForSite: WorkerCount = {
 };
 
 /**
- * Returns what a deploy of `directory` would decide. Reads files only: starts no program and writes nothing.
- * @throws AppError `encrypted_files`, `nothing_to_run`, `unsupported_start`, `invalid_settings`, `unsupported_node_version`; errors of `nodes`
+ * Returns what a deploy of `directory` would decide. Reads files only: writes nothing, and starts no program but the evaluation of a file
+ * of PM2.
+ * @throws AppError `encrypted_files`, `invalid_pm2_file`, `nothing_to_run`, `unsupported_start`, `invalid_settings`, `unsupported_node_version`; errors of `nodes`
  */
-export async function planDeploy(
-  directory: string,
-  { nodes, cores, member = '', ...choice }: Circumstances,
-): Promise<DeployPlan> {
-  const { settings, ...original } = await releaseSettings(directory, member, choice);
+export async function planDeploy(directory: string, circumstances: Circumstances): Promise<DeployPlan> {
+  const { nodes, cores, member = '', environment } = circumstances;
   await checkEncryptedFiles(directory);
+  let pm2: Pm2Reading = { layers: [], notices: [] };
+  const layers = async (own: ReleaseSettings) => {
+    pm2 = await readPm2(directory, own, circumstances);
+    return pm2.layers;
+  };
+  const { settings, ...original } = await releaseSettings(directory, member, { environment, layers });
+  const { origins } = original;
+  if (pm2.missing !== undefined)
+    return await planUntilInstall(directory, { settings, origins }, pm2.missing, nodes);
   const app = join(directory, settings.directory);
   const start = await decideStart(directory, settings, original);
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
@@ -105,14 +112,43 @@ export async function planDeploy(
     ...(build?.userOfMd4 ? [md4Notice(build.userOfMd4)] : []),
     ...(now?.notices ?? []),
     ...(build?.packageManager.notices ?? []),
-    ...(await otherToolsNotices(app)),
+    ...pm2.notices,
     ...(await unreadFilesNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
   const description = now?.description ?? (await describeDecision(directory, start));
   const open = now === undefined ? await openDecisions(directory, settings, start) : [];
-  const { origins } = original;
   return { settings, origins, start, startsIn, site, build, description, open, node, workers, notices };
+}
+
+/** Start of which nothing is known before the install. */
+const unknownStart: StartDecision = {
+  ...{ candidates: [], facts: noFacts, background: [], builds: [], keep: [], notices: [] },
+};
+
+/**
+ * Plans a deploy up to the install, because only the install can show the settings for PM2. The deploy plans again then.
+ * @throws AppError `invalid_pm2_file` if there is no install
+ */
+async function planUntilInstall(
+  directory: string,
+  { settings, origins }: Pick<DeployPlan, 'settings' | 'origins'>,
+  { file, module, error }: NonNullable<Pm2Reading['missing']>,
+  nodes: AvailableNodes,
+): Promise<DeployPlan> {
+  const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
+  const build = settings.hooks.preBuild === undefined ? await planBuild(directory, settings) : undefined;
+  if (settings.hooks.preBuild === undefined && !build?.installs) throw error;
+  const reason = `${file} needs the package ${module}, so the install decides the settings and the start.`;
+  return {
+    ...{ settings, origins, site: undefined, build, node },
+    start: unknownStart,
+    startsIn: settings.directory,
+    description: `starts as ${file} says`,
+    open: [{ decision: 'settings', reason }],
+    workers: { count: 1, reason: `${file} decides the number of workers.` },
+    notices: node.notices,
+  };
 }
 
 /** Returns true if no command of the build changes the files of the release. */

@@ -15,7 +15,14 @@ export interface NamedStart {
   text: string;
   /** for messages, such as `start in ecosystem.config.js` */
   from: string;
+  /** file that a command may name for this start, relative to the release */
+  file?: string;
+  /** true if such a command of the app exists: only that command leads to this start */
+  isNamed?: boolean;
 }
+
+/** Settings of one source, with the command that starts the app. */
+export interface StartLayer extends SettingsLayer, Pick<NamedStart, 'file' | 'isNamed'> {}
 
 /** Facts beside the files of an app that its start depends on. */
 export interface StartFacts {
@@ -35,9 +42,9 @@ export interface SettingsChoice {
   environment?: string | undefined;
   /**
    * Returns further sources of settings, the one with precedence first. The app's own settings take precedence over all of them.
-   * @param directory of the app, relative to the release; '' for the release itself
+   * @param own the app's own settings. `directory` is set: '' for the release itself
    */
-  layers?: ((directory: string) => Promise<SettingsLayer[]>) | undefined;
+  layers?: ((own: ReleaseSettings) => Promise<StartLayer[]>) | undefined;
 }
 
 /**
@@ -52,9 +59,10 @@ export async function releaseSettings(
   { environment = defaultEnvironment, layers = async () => [] }: SettingsChoice = {},
 ): Promise<OriginalSettings> {
   const own = await readLayers(topOf(join(tree, member)), environment);
-  const directory = await directoryOf(tree, member, parseLayers(appSettingsSchema, mergeLayers(own)));
-  const others = await layers(directory);
-  const starts = others.flatMap(({ value, source }) => startIn(value, source));
+  const alone = parseLayers(appSettingsSchema, mergeLayers(own));
+  const directory = await directoryOf(tree, member, alone);
+  const others = await layers({ ...alone, directory });
+  const starts = others.flatMap(startIn);
   const withoutStart = others.map(({ value: { start: _, ...value }, source }) => ({ value, source }));
   const merged = mergeLayers([...own, ...withoutStart]);
   const settings = parseLayers(appSettingsSchema, merged);
@@ -68,8 +76,9 @@ export async function releaseSettings(
   };
 }
 
-function startIn({ start: text }: Record<string, unknown>, source: string): NamedStart[] {
-  return typeof text === 'string' ? [{ text, from: `start in ${source}` }] : [];
+function startIn({ value: { start: text }, source, file, isNamed }: StartLayer): NamedStart[] {
+  if (typeof text !== 'string') return [];
+  return [{ text, from: `start in ${source}`, ...(file && { file }), ...(isNamed && { isNamed }) }];
 }
 
 /** Returns the directory of the app in the release. @throws AppError `invalid_settings` */

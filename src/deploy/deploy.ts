@@ -18,6 +18,7 @@ import { ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseNode, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { counted, formatDuration } from '../system/text/format.ts';
 import { Deployment } from './deployment.ts';
+import { evaluateAsApp } from './evaluate.ts';
 import type { DeployWatcher } from './events.ts';
 import { giveUpPort } from './give-up-port.ts';
 import { commandContext, postSwitch, preSwitch } from './hooks.ts';
@@ -61,9 +62,9 @@ export async function deploy(
   try {
     const member = await receive(deployment, source);
     using _turn = await takeTurn(deployment);
-    const plan = await check(deployment, source, member);
+    const planned = await check(deployment, source, member);
+    const { plan, ...built } = await buildTree(deployment, planned, member);
     const { settings } = plan;
-    const built = await buildTree(deployment, plan);
     const release = await publish(deployment, plan, built);
     await preSwitch(deployment, release);
     await goLive(deployment, release);
@@ -103,18 +104,33 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
 /** Plans the release. Finds errors early that would otherwise appear after a long build. */
 async function check(deployment: Deployment, { review }: DeploySource, member: string): Promise<DeployPlan> {
   deployment.enter('check');
-  const { environment, signal, tree } = deployment;
+  const { environment } = deployment;
   const reviewed = await review?.();
   if (reviewed) deployment.notice(reviewed);
-  const log = (line: string) => deployment.log(line);
-  const nodes = availableNodes(environment.appliance, { log, signal });
-  const { environment: name } = environment.id;
-  const plan = await planDeploy(tree, { nodes, cores: availableParallelism(), member, environment: name });
+  const plan = await planTree(deployment, member, false);
   await ensureFree(environment, 0);
-  for (const notice of plan.notices) deployment.notice(notice);
   const leftBehind = await leftBehindNotice(environment, plan.settings);
   if (leftBehind !== null) deployment.notice(leftBehind);
   return { ...plan, node: { ...plan.node, ...(await useNode(deployment, plan.node)) } };
+}
+
+/** @param isInstalled true if the packages of the app are installed */
+async function planTree(deployment: Deployment, member: string, isInstalled: boolean): Promise<DeployPlan> {
+  const { environment, number, signal, tree } = deployment;
+  const log = (line: string) => deployment.log(line);
+  const variables = await environment.variableSet();
+  deployment.hide(secretValues(variables));
+  const plan = await planDeploy(tree, {
+    nodes: availableNodes(environment.appliance, { log, signal }),
+    cores: availableParallelism(),
+    environment: environment.id.environment,
+    evaluate: evaluateAsApp(deployment, variables.app),
+    variables: variables.app,
+    runsIn: environment.paths.release(number).directory,
+    ...{ member, isInstalled },
+  });
+  for (const notice of plan.notices) deployment.notice(notice);
+  return plan;
 }
 
 /**
@@ -134,11 +150,16 @@ async function useNode(deployment: Deployment, choice: NodeChoice): Promise<Rele
   return provided;
 }
 
-/** Runs the steps `preBuild` to `prune` that the app has. Returns the package manager, and the time of the steps in ms. */
+/**
+ * Runs the steps `preBuild` to `prune` that the app has.
+ * @returns the package manager, the time of the steps in ms, and the plan, which is final after the install
+ */
 async function buildTree(
   deployment: Deployment,
-  { settings, start, startsIn, node }: DeployPlan,
-): Promise<BuildResult> {
+  planned: DeployPlan,
+  member: string,
+): Promise<BuildResult & { plan: DeployPlan }> {
+  const { settings, start, startsIn, node } = planned;
   const { environment, signal, tree } = deployment;
   const { appliance } = environment;
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
@@ -156,7 +177,14 @@ async function buildTree(
   const background = [...start.candidates, ...start.background].flatMap(({ command }) => command ?? []);
   const secrets = secretsOf(secretValues(variables), { background, settings });
   deployment.hide(secrets);
+  let plan = planned;
+  const planAgain = async () => {
+    plan = { ...(await planTree(deployment, member, true)), node };
+    return { settings: plan.settings, start: plan.start, app: plan.startsIn };
+  };
+  const isOpen = planned.open.some(({ decision }) => decision === 'settings');
   const built = await build({
+    ...(isOpen && { planAgain }),
     directory: tree,
     settings,
     app: startsIn,
@@ -173,7 +201,7 @@ async function buildTree(
     notice: (notice) => deployment.notice(notice),
   });
   const buildMs = Math.round(performance.now() - startedAt);
-  return { built, buildMs, builtWith: builtWith(variables, named) };
+  return { plan, built, buildMs, builtWith: builtWith(variables, named) };
 }
 
 /** Runs the steps `boot`, `switch` and `record` under the traffic lock, which a rollback waits for. Hooks run outside it. */

@@ -331,7 +331,7 @@ const inherited = ['LANG', 'LC_ALL', 'LC_CTYPE', 'TZ'];
 const personal = ['HOME', 'USER', 'LOGNAME', 'SHELL', 'TMPDIR'];
 
 /** Returns the part of the server's environment that an app gets: no secrets, and no PATH. */
-function systemEnvironment(isolated: boolean): Record<string, string> {
+export function systemEnvironment(isolated: boolean): Record<string, string> {
   const values = [...inherited, ...(isolated ? [] : personal)].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];

@@ -46,6 +46,7 @@ export const errorStatus = {
   invalid_settings: 422,
   nothing_to_run: 422,
   unsupported_start: 422,
+  invalid_pm2_file: 422,
   unsupported_node_version: 422,
 
   // the build

@@ -54,7 +54,7 @@ test('the origin of a setting names the environment', async (t) => {
 
 test('other sources of settings follow those of the app, and name a start', async (t) => {
   const tree = await treeOf(t, { 'sluice.json': { directory: 'api', workers: 2 }, 'api/x.js': '' });
-  const layers = async (directory: string) => [
+  const layers = async ({ directory }: { directory: string }) => [
     { source: 'first', value: { start: 'node a.js', workers: 8, port: 3000 } },
     { source: 'second', value: { start: 'node b.js', port: 4000, directory: 'x' } },
     { source: directory, value: { maxRestarts: 1 } },

@@ -66,6 +66,7 @@ const seenThrough: Record<string, Wrapper> = {
  * files, but does not look for the target.
  * @param from source of the command, for messages
  * @param fromScript returns the name of a script, for messages
+ * @param anyProgram true for a command that may run a program that is not for Node.js
  * @throws AppError `unsupported_start`
  */
 export async function followCommand(
@@ -73,8 +74,9 @@ export async function followCommand(
   text: string,
   from: string,
   fromScript = (script: string) => `"${script}" in package.json`,
+  anyProgram = false,
 ): Promise<FoundCommand> {
-  const trail = newTrail(project, fromScript);
+  const trail = newTrail(project, fromScript, anyProgram);
   const found = await follow({ text, from }, trail, 0);
   return inDirectoryOfFiles(project, finish(found, trail));
 }
@@ -158,7 +160,7 @@ async function run(words: Word[], source: CommandSource, trail: Trail, level: Le
   }
   const wrapper = Object.hasOwn(seenThrough, name) ? seenThrough[name] : undefined;
   if (wrapper !== undefined) return await runBehind(await wrapper(rest, trail, source), source, trail, level);
-  rejectOthers(name, source, trail.project);
+  rejectOthers(name, source, trail);
   noteDevelopment(words, source, trail);
   const reason =
     startsOthers[name] ?? (systemPrograms.has(name) ? `${name} is not a Node.js program` : undefined);
@@ -207,11 +209,16 @@ function targetOf({ nodeArgs, file, args }: NodeCommand): Pick<Found, 'target' |
   return { target: { kind: 'file', name: file }, nodeArgs, args };
 }
 
-/** @throws NoNodeProgram for a program that is certainly not Node.js */
-function rejectOthers(name: string, source: CommandSource, { manifest }: Project): void {
+/** @throws NoNodeProgram for a program that is certainly not Node.js; NeedsShell if any program may run */
+function rejectOthers(
+  name: string,
+  source: CommandSource,
+  { project: { manifest }, anyProgram }: Trail,
+): void {
   const base = name.replace(/^\.\//, '');
   const language = [name, base].find((known) => Object.hasOwn(otherLanguages, known));
   if (language === undefined) return;
+  if (anyProgram) throw new NeedsShell(`${base} runs ${otherLanguages[language]}`);
   const script = servingScript(manifest);
   const start = script === undefined ? 'node server.js' : `npm run ${script}`;
   const { code, message, hint } = unsupportedStart(

@@ -4,7 +4,6 @@ import { AppError } from '../../errors/app-error.ts';
 import { isMissing } from '../../system/fs/read-file.ts';
 import { publicName } from '../static-site/find.ts';
 import { frameworkOf, hasWhatItNeeds } from './frameworks.ts';
-import { ecosystemFiles, readEcosystem } from './process-managers.ts';
 import { firstFile } from './program.ts';
 import { type Project, readProcfile } from './project.ts';
 import { servingScript } from './serving-script.ts';
@@ -36,7 +35,6 @@ export async function nothingToRun(
   const root = join(project.root, project.app);
   const framework = frameworkOf(manifest);
   const scripts = Object.keys(manifest?.scripts ?? {});
-  const ecosystem = await firstFile(root, ecosystemFiles);
   const procfile = await readProcfile(project);
   const files = await topFiles(root);
   const found = [
@@ -44,7 +42,6 @@ export async function nothingToRun(
       ? 'no package.json'
       : `package.json ${scripts.length === 0 ? 'without scripts' : `with the scripts ${list(scripts)}`}`,
     ...(framework === undefined ? [] : [`the framework ${framework.name}`]),
-    ...(ecosystem === undefined ? [] : [ecosystem]),
     ...(procfile === undefined ? [] : [`a Procfile with ${list(Object.keys(procfile))}`]),
     ...(files.length === 0 ? [] : [`the files ${list(files)}`]),
   ];
@@ -67,15 +64,13 @@ export async function nothingToRun(
       },
     );
   }
-  return new AppError('nothing_to_run', message, { hint: await hintFor(project, ecosystem) });
+  return new AppError('nothing_to_run', message, { hint: await hintFor(project) });
 }
 
 /** Returns the line of sluice.json that most likely works. */
-async function hintFor(project: Project, ecosystem: string | undefined): Promise<string> {
+async function hintFor(project: Project): Promise<string> {
   const at = join(project.root, project.app);
   const line = (settings: object) => `Write ${JSON.stringify(settings)} in sluice.json`;
-  const [app] = ecosystem === undefined ? [] : (await readEcosystem({ root: at }, ecosystem)).apps;
-  if (app !== undefined) return `${line({ start: `node ${app.script}` })}, as ${ecosystem} has it.`;
   const script = servingScript(project.manifest);
   if (script !== undefined) return `${line({ start: `npm run ${script}` })}.`;
   const file = await firstFile(at, usualFiles);

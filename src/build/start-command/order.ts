@@ -39,7 +39,7 @@ export interface Candidate {
 }
 
 /** Scripts that start an app in production, if `start` does not. */
-const productionScripts = ['start:prod', 'start:production', 'serve:prod', 'prod'];
+export const productionScripts = ['start:prod', 'start:production', 'serve:prod', 'prod'];
 
 /** Files that Sluice starts if nothing else names the start, the first that exists. */
 export const conventionalFiles = ['server', 'index', 'app', 'src/index'].flatMap((name) =>
@@ -130,7 +130,7 @@ async function namedStarts(project: Project): Promise<(NamedStart & { notices?: 
     processes === undefined || web === undefined
       ? []
       : [{ text: web, from: '"web" in Procfile', notices: otherProcesses(processes) }];
-  return [...ofProcfile, ...project.facts.starts];
+  return [...ofProcfile, ...project.facts.starts.filter(({ isNamed }) => isNamed !== true)];
 }
 
 /**

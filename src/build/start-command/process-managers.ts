@@ -1,9 +1,8 @@
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { AppError } from '../../errors/app-error.ts';
 import type { Word } from '../../releases/words.ts';
-import { blankComments } from './comments.ts';
 import { takeOptions, valuesOf } from './options.ts';
-import { type Project, readText } from './project.ts';
-import { quote } from './quote.ts';
+import { readText } from './project.ts';
 import { type CommandSource, changeDirectory, seesThrough, type Trail, unsupportedStart } from './trail.ts';
 import { type Behind, plain, type Wrapper } from './wrappers.ts';
 
@@ -40,9 +39,63 @@ export const processManagers: Record<string, Wrapper> = {
   ),
 };
 
-const pm2Options = `-i --instances -n --name --interpreter --interpreter-args --node-args -o --output -e --error -l --log
-  --log-type --max-memory-restart --env -c --cron --max-restarts --restart-delay --exp-backoff-restart-delay --cwd
-  --kill-timeout --listen-timeout -w --watch --ignore-watch --only --namespace --port --user -u --secret --public --format`;
+/** Options of PM2 that have a value, with the option of a file of PM2 that has the same meaning. */
+const pm2Options: Record<string, string | null> = {
+  '-i': 'instances',
+  '--instances': 'instances',
+  '--max-memory-restart': 'max_memory_restart',
+  '--kill-timeout': 'kill_timeout',
+  '--listen-timeout': 'listen_timeout',
+  '--max-restarts': 'max_restarts',
+  '--min-uptime': 'min_uptime',
+  '--restart-delay': 'restart_delay',
+  '--exp-backoff-restart-delay': 'exp_backoff_restart_delay',
+  '--stop-exit-codes': 'stop_exit_codes',
+  '-c': 'cron_restart',
+  '--cron': 'cron_restart',
+  '--cron-restart': 'cron_restart',
+  ...Object.fromEntries(
+    `-n --name --interpreter --interpreter-args --node-args -o --output -e --error -l --log --log-type --env --cwd
+    --ignore-watch --only --namespace --port --user -u --uid --gid --secret --public --machine-name --format --log-date-format --filter-env -p --pid`
+      .split(/\s+/)
+      .map((name) => [name, null]),
+  ),
+};
+
+/** Options of PM2 without a value, with the option of a file of PM2 and its value. */
+const pm2Switches: Record<string, [name: string, value: boolean]> = {
+  '--wait-ready': ['wait_ready', true],
+  '--shutdown-with-message': ['shutdown_with_message', true],
+  '--no-autorestart': ['autorestart', false],
+};
+
+/** Subcommands of PM2 that start apps. */
+const pm2Starts = ['start', 'startOrRestart', 'startOrReload', 'startOrGracefulReload', 'reload', 'restart'];
+
+/** Names of files of PM2. */
+const pm2File = /\.config\.[cm]?[jt]s$|\.(?:json5?|ya?ml)$/;
+
+/** Error for a command that starts the apps of a file of PM2, if Sluice has not read the file. */
+export class NamesPm2File extends AppError {
+  /** relative to the release */
+  readonly file: string;
+  /** working directory, relative to the release */
+  readonly directory: string;
+  /** option `--env` */
+  readonly env: string | undefined;
+  /** option `--only` */
+  readonly only: string[] | undefined;
+
+  constructor(source: CommandSource, { directory }: Trail, file: string, values: Map<string, string[]>) {
+    const hint = 'Check that the repository has the file.';
+    const { code, message } = unsupportedStart(source, `Sluice finds no app that serves requests in ${file}`);
+    super(code, message, { hint });
+    this.directory = directory;
+    this.file = join(directory, file);
+    this.env = values.get('--env')?.[0];
+    this.only = values.get('--only')?.[0]?.split(/[, ]/);
+  }
+}
 
 async function pm2(words: Word[], trail: Trail, source: CommandSource): Promise<Behind> {
   const at = words.indexOf('--');
@@ -51,17 +104,23 @@ async function pm2(words: Word[], trail: Trail, source: CommandSource): Promise<
   const operands: Word[] = [];
   const values = new Map<string, string[]>();
   for (let rest = own; rest.length > 0; ) {
-    const options = takeOptions(rest, pm2Options);
+    const options = takeOptions(rest, Object.keys(pm2Options).join(' '));
     for (const [name, given] of options.values) values.set(name, given);
     operands.push(...options.rest.slice(0, 1));
     rest = options.rest.slice(1);
   }
   const [first, ...others] = plain(operands);
-  const subcommands = ['start', 'startOrRestart', 'startOrReload', 'reload', 'restart'];
-  const [target, ...following] = subcommands.includes(first ?? '') ? others : plain(operands);
+  const [target, ...following] = pm2Starts.includes(first ?? '') ? others : plain(operands);
   if (target === undefined) throw unsupportedStart(source, 'it names no file');
   seesThrough(trail, 'PM2');
-  if (/\.config\.[cm]?js$|\.(?:json|ya?ml)$/.test(target)) return await ecosystem(target, trail, source);
+  if (pm2File.test(target)) {
+    const file = join(trail.directory, target);
+    const start = trail.project.facts.starts.find((each) => each.file === file);
+    if (start === undefined) throw new NamesPm2File(source, trail, target, values);
+    trail.directory = trail.project.app;
+    return { text: start.text, from: target };
+  }
+  trail.pm2 = optionsOf(values);
   const cwd = values.get('--cwd')?.[0];
   if (cwd !== undefined) changeDirectory(trail, cwd, source);
   const interpreter = values.get('--interpreter')?.[0];
@@ -74,132 +133,17 @@ async function pm2(words: Word[], trail: Trail, source: CommandSource): Promise<
   return { words: [interpreter ?? 'node', ...options, target, ...args] };
 }
 
-/** App in a configuration file of PM2. */
-interface EcosystemApp {
-  script: string;
-  args: string[];
-  nodeArgs: string[];
-  cwd?: string | undefined;
-  interpreter?: string | undefined;
-  /** names of settings whose values are not literal texts */
-  computed: string[];
+/** Returns the options of a command as a file of PM2 would have them. */
+function optionsOf(values: Map<string, string[]>): Record<string, unknown> {
+  return Object.fromEntries(
+    [...values].flatMap(([written, [value]]): [string, unknown][] => {
+      const name = pm2Options[written];
+      const change = pm2Switches[written];
+      if (change !== undefined) return [change];
+      return typeof name === 'string' ? [[name, value]] : [];
+    }),
+  );
 }
-
-async function ecosystem(file: string, trail: Trail, source: CommandSource): Promise<Behind> {
-  const { apps, isCertain } = await readEcosystem(trail.project, join(trail.directory, file));
-  const [app] = apps;
-  if (app === undefined) {
-    throw unsupportedStart(source, `Sluice finds no "script" in ${file}`, ecosystemHint('node server.js'));
-  }
-  const command = ecosystemCommand(app);
-  if (apps.length > 1 || !isCertain) {
-    const why = `${file} has several apps, or is a program that Sluice does not run`;
-    throw unsupportedStart(source, why, ecosystemHint(command));
-  }
-  if (app.computed.length > 0) {
-    const names = app.computed.map((name) => `"${name}"`).join(', ');
-    const why = `Sluice does not run ${file}, so it does not know the values of ${names}`;
-    throw unsupportedStart(
-      source,
-      why,
-      `${ecosystemHint(command)} Add the values of ${names} to the command.`,
-    );
-  }
-  const cwd = app.cwd === ownDirectory ? dirname(file) : app.cwd;
-  if (cwd !== undefined) changeDirectory(trail, cwd, source);
-  return { text: command, from: file };
-}
-
-function ecosystemHint(command: string): string {
-  return `Write {"start": ${JSON.stringify(command)}} in sluice.json, and other apps as "processes".`;
-}
-
-function ecosystemCommand({ script, args, nodeArgs, interpreter }: EcosystemApp): string {
-  const program = interpreter === 'none' || !/[./]/.test(script) ? [] : [interpreter ?? 'node', ...nodeArgs];
-  return [...program, /\s/.test(script) && args.length > 0 ? `"${script}"` : script, ...args].join(' ');
-}
-
-/** Files in which PM2 finds its apps. */
-export const ecosystemFiles = ['js', 'cjs', 'mjs', 'json', 'yml'].map(
-  (extension) => `ecosystem.config.${extension}`,
-);
-
-/**
- * Reads the literal texts of a PM2 configuration file: Sluice does not run it.
- * @returns `isCertain` is false if the file may have other values
- */
-export async function readEcosystem(
-  project: Pick<Project, 'root'>,
-  path: string,
-): Promise<{ apps: EcosystemApp[]; isCertain: boolean }> {
-  const written = (await readText(project, path)) ?? '';
-  // In YAML, `/*` begins no comment.
-  const text = (/\.ya?ml$/.test(path) ? written : blankComments(written))
-    .replaceAll(simpleTemplate, "'$1'")
-    .replaceAll(environment, '')
-    .replaceAll(defaultValue, '');
-  const scripts = textsOf(text, 'script');
-  const isCertain = scripts.length === 1 && textsOf(text, 'name').length <= 1;
-  const settings = isCertain ? settingsOf(text) : { computed: [] };
-  return { apps: scripts.map((script) => ({ script, args: [], nodeArgs: [], ...settings })), isCertain };
-}
-
-/** Template without an expression. */
-const simpleTemplate = /`([^`$'"\n\\]*)`/g;
-
-/** Variables of an app, which may have the names of settings. */
-const environment = /['"]?\benv\w*['"]?\s*:\s*\{(?:[^{}'"`]|'[^'\n]*'|"[^"\n]*"|`[^`]*`){0,4096}\}/g;
-
-/** Names of the options of Node.js, as alternatives of a regular expression. */
-const nodeArgsNames = 'node_args|nodeArgs|interpreter_args|interpreterArgs';
-
-/** Setting with the value that PM2 uses without it. */
-const defaultValue = new RegExp(
-  `['"]?\\b(?:(?:args|cwd|interpreter|${nodeArgsNames})['"]?\\s*:\\s*(?:undefined|null)` +
-    `|cwd['"]?\\s*:\\s*process\\.cwd\\(\\)|interpreter['"]?\\s*:\\s*process\\.execPath)\\s*(?=[,}\\n])`,
-  'g',
-);
-
-/** Working directory in the words of JavaScript: the directory of the file. */
-const ownDirectory = '__dirname';
-
-/** Setting whose value is the directory of the file. */
-const isOwnDirectory =
-  /\bcwd['"]?\s*:\s*(?:__dirname|(?:path\.)?(?:resolve|join)\(\s*__dirname\s*\))\s*[,}\n]/;
-
-/** Returns the settings of the only app of a file. */
-function settingsOf(text: string): Omit<EcosystemApp, 'script'> {
-  const values = {
-    args: wordsOf(text, 'args'),
-    nodeArgs: wordsOf(text, nodeArgsNames),
-    cwd: isOwnDirectory.test(text) ? ownDirectory : textsOf(text, 'cwd')[0],
-    interpreter: textsOf(text, 'interpreter')[0],
-  };
-  const names = { args: 'args', nodeArgs: nodeArgsNames, cwd: 'cwd', interpreter: 'interpreter' };
-  const computed = Object.entries(values).flatMap(([field, value]) => {
-    const pattern = new RegExp(`\\b(${names[field as keyof typeof names]})['"]?\\s*:`);
-    return value === undefined ? (pattern.exec(text)?.[1] ?? []) : [];
-  });
-  return { ...values, args: values.args ?? [], nodeArgs: values.nodeArgs ?? [], computed };
-}
-
-/** Returns the literal texts that a setting has. @param names alternatives of a regular expression */
-function textsOf(text: string, names: string): string[] {
-  const pattern = new RegExp(`\\b(?:${names})['"]?\\s*:\\s*(?:'([^'\\n]*)'|"([^"\\n]*)")`, 'g');
-  return [...text.matchAll(pattern)].map(([, single, double]) => single ?? double ?? '');
-}
-
-/** Returns arguments that are one literal text or an array of literals, as words of a shell; undefined for other values. */
-function wordsOf(text: string, names: string): string[] | undefined {
-  const [written] = textsOf(text, names);
-  if (written !== undefined) return written.split(/\s+/).filter(Boolean);
-  const array = new RegExp(`\\b(?:${names})['"]?\\s*:\\s*\\[([^\\]]{0,4096})\\]`).exec(text)?.[1];
-  if (array === undefined || !/^[\s,]*$/.test(array.replaceAll(literal, ''))) return undefined;
-  return [...array.matchAll(literal)].map(([word, single, double]) => quote(single ?? double ?? word));
-}
-
-/** Literal in an array: a text, whose content is a group, or a number. */
-const literal = /'([^'\n]*)'|"([^"\n]*)"|\b\d+\b/g;
 
 /** Programs that start the app again when a file changes. */
 export const watchers = new Set(['nodemon', 'node-dev', 'supervisor', 'ts-node-dev', 'tsnd']);

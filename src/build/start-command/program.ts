@@ -43,6 +43,8 @@ export async function resolveTarget(project: Project, command: FoundCommand): Pr
   if (language === 'node') return { script, nodeArgs: await withoutSeen(options, project) };
   if (language === 'shell')
     return { exec: { command: shell, reason: `${script} is a script of another program` } };
+  if (command.anyProgram)
+    return { exec: { command: shell, reason: `${script} is not a JavaScript program` } };
   throw unsupportedStart(command, `${script} is not a JavaScript program`);
 }
 

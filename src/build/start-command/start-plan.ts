@@ -289,7 +289,7 @@ async function decideBackground(project: Project, origins: Origins): Promise<Bac
     const from = `${path} in ${origins[`${path}.command`] ?? origins[path] ?? 'sluice.json'}`;
     if (text === undefined) throw withoutCommand(path);
     const fromScript = (script: string) => `${from} (the script "${script}" of package.json)`;
-    const command = await followCommand(project, text, from, fromScript);
+    const command = await followCommand(project, text, from, fromScript, true);
     decisions.push({ name, count, overlap, command });
   }
   return decisions;

@@ -34,15 +34,20 @@ export interface Trail {
   isWatched: boolean;
   /** scripts that Sluice has followed, each with its directory */
   scripts: string[];
+  /** true if the command may run a program that is not for Node.js */
+  anyProgram: boolean;
+  /** options of PM2 in the command, by their names in a file of PM2 */
+  pm2?: Record<string, unknown>;
   /** true if npx or a similar program would download a program that is not installed */
   mayDownload: boolean;
 }
 
-export function newTrail(project: Project, fromScript: Trail['fromScript']): Trail {
+/** @param anyProgram see Trail */
+export function newTrail(project: Project, fromScript: Trail['fromScript'], anyProgram = false): Trail {
   return {
     ...{ project, fromScript, directory: project.app, env: {}, defaults: {}, secrets: [] },
     ...{ steps: [], keep: new Set(), notices: [], development: null, isWatched: true, scripts: [] },
-    mayDownload: false,
+    ...{ mayDownload: false, anyProgram },
   };
 }
 

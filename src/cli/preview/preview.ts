@@ -11,6 +11,7 @@ import type { EnvironmentId } from '../../config/paths.ts';
 import type { Origins } from '../../config/settings-layers.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { packDirectory } from '../upload/pack.ts';
+import { evaluateIn } from './evaluate.ts';
 
 /** Outcome of `sluice check`: the decisions of a deploy before its install and build. */
 export interface Preview {
@@ -63,7 +64,12 @@ export async function preview(
   const ofUpload = checkReceived(received, false);
   const nodes = { own: process.versions.node, list: async () => knownVersions };
   const cores = availableParallelism();
-  const plan = await planDeploy(temporary.path, { nodes, cores, member, environment });
+  const evaluate = evaluateIn(temporary.path, {
+    NODE_ENV: environment,
+    SLUICE_APP: app,
+    SLUICE_ENVIRONMENT: environment,
+  });
+  const plan = await planDeploy(temporary.path, { nodes, cores, member, environment, evaluate });
   const { node, build, description, open, workers, settings, origins } = plan;
   return {
     ...{ directory, files, root },

@@ -113,6 +113,16 @@ test('a command before a background process runs once, before the workers start'
   assert.deepEqual(before, ['node a.js', 'node b.js']);
 });
 
+test('a background process may be a program in another language', async (t) => {
+  const directory = await tree(t, { 'package.json': {}, 'x.py': '', tool: '\0ELF' });
+  const settings = appSettings({ processes: { python: 'cd . && python3 x.py', binary: './tool -x' } });
+  const plans = await completeBackground(directory, settings, await decideStart(directory, settings));
+  assert.deepEqual(
+    plans.map(({ exec }) => exec?.command),
+    ['python3 x.py', './tool -x'],
+  );
+});
+
 test('a background process that cannot run is rejected before the install', async (t) => {
   const check = async (processes: Processes, files: Record<string, unknown> = {}) =>
     decideStart(await tree(t, files), appSettings({ processes }));
@@ -126,9 +136,6 @@ test('a background process that cannot run is rejected before the install', asyn
   });
   await assert.rejects(check({ worker: 'node worker.js' }), missing);
   await assert.rejects(check({ worker: 'node worker.js' }, { 'package.json': {} }), missing);
-  await assert.rejects(check({ worker: 'python3 x' }, { 'package.json': {} }), {
-    code: 'unsupported_start',
-  });
   const dev = { scripts: { build: 'nx build' } };
   await assert.rejects(check({ worker: 'bee work' }, { 'package.json': dev }), {
     code: 'unsupported_start',

@@ -311,51 +311,6 @@ const commands: [start: string, files: Record<string, unknown>, runs: string][] 
     { ...scripts({ serve: 'node server.js' }), ...server },
     'node server.js',
   ],
-  [
-    'pm2-runtime ecosystem.config.js',
-    {
-      'ecosystem.config.js': "module.exports = { apps: [{ name: 'x', script: './server.js', args: '-a' }] }",
-      ...server,
-    },
-    'node server.js -a',
-  ],
-  [
-    'pm2-runtime ecosystem.config.js',
-    {
-      'ecosystem.config.js':
-        "module.exports = { apps: [{ script: 'server.js', args: [\n'--port', 80,\n'a b',\n], cwd: __dirname }] }",
-      ...server,
-    },
-    'node server.js --port 80 "a b"',
-  ],
-  [
-    'pm2-runtime config/ecosystem.config.js',
-    {
-      'config/ecosystem.config.js':
-        "module.exports = { apps: [{ script: 'server.js', node_args: '--trace-warnings', cwd: __dirname }] }",
-      'config/server.js': js,
-    },
-    'in config: node --trace-warnings config/server.js',
-  ],
-  ...[
-    'cwd: process.cwd()',
-    'cwd: path.resolve(__dirname)',
-    'cwd: __dirname /* x */',
-    'args: undefined',
-    "'args': null",
-    'interpreter: process.execPath',
-    'env: { args: 5, cwd: home, NAME: "}" }',
-    'watch: false /* args: one two */',
-    'watch: false // cwd: the directory\n',
-    'watch: ["https://a/*"], args: ``',
-  ].map((setting): [string, Record<string, unknown>, string] => [
-    'pm2-runtime ecosystem.config.js',
-    {
-      'ecosystem.config.js': `module.exports = { apps: [{ script: \`server.js\`, ${setting} }] }`,
-      ...server,
-    },
-    'node server.js',
-  ]),
   ['forever start -c "node --trace-warnings" server.js', server, 'node --trace-warnings server.js'],
   ['nodemon --watch src -e js,ts server.js -x', server, 'node server.js -x'],
   ['nodemon', { ...scripts({}, { main: 'server.js' }), ...server }, 'node server.js'],

@@ -597,8 +597,6 @@ test('an app without anything to run is rejected before the install; the error l
     /\{"start":"node api\/server\.js"\}/,
   );
   await rejects({ 'apps/web/package.json': {} }, /no package\.json/, /\{"root":"apps\/web"\}/);
-  const app = "module.exports = { apps: [{ name: 'a', script: 'work.js' }] }";
-  await rejects({ 'ecosystem.config.js': app }, /ecosystem\.config\.js/, /\{"start":"node work\.js"\}/);
   const desktop = { start: 'electron .', server: 'node server' };
   await assert.rejects(decideStart(await tree(t, { 'package.json': { scripts: desktop } }), appSettings()), {
     code: 'unsupported_start',
@@ -674,37 +672,11 @@ test('a hostile start command is decided in little time', async (t) => {
   }
 });
 
-test('a start is rejected if a file of PM2 computes its values', async (t) => {
-  const computed =
-    "module.exports = { apps: [{ script: 'a.js', args: ['-p', port], cwd: path.join(__dirname, 'x') }] }";
-  const directory = await tree(t, {
-    'package.json': { scripts: { start: 'pm2-runtime ecosystem.config.js' } },
-    'ecosystem.config.js': computed,
-    'a.js': '',
-  });
-  await assert.rejects(decideStart(directory, appSettings()), {
-    code: 'unsupported_start',
-    message: /Sluice does not run ecosystem\.config\.js, so it does not know the values of "args", "cwd"$/,
-    hint: /\{"start": "node a\.js"\} in sluice\.json.* Add the values of "args", "cwd" to the command\.$/,
-  });
-});
-
 test('hostile files of process managers are read in little time', async (t) => {
   const spaces = ' '.repeat(250_000);
   const files: [start: string, files: object][] = [
     ['node a.js', { Procfile: `web:${spaces}` }],
     ['node a.js', { Procfile: `web${spaces}` }],
-    ['pm2 start ecosystem.config.js', { 'ecosystem.config.js': '\n'.repeat(250_000) }],
-    ['pm2 start ecosystem.config.js', { 'ecosystem.config.js': `script${spaces}` }],
-    ['pm2 start ecosystem.config.js', { 'ecosystem.config.js': `script: 'a.js', args${spaces}` }],
-    [
-      'pm2 start ecosystem.config.js',
-      { 'ecosystem.config.js': `script: 'a.js', ${'args:['.repeat(40_000)}` },
-    ],
-    ...['/*', '`', "'env:{' ", 'env:{a', 'env:{', '//', 'cwd:'].map((part): [string, object] => [
-      'pm2 start ecosystem.config.js',
-      { 'ecosystem.config.js': `script: 'a.js', env:{ ${part.repeat(250_000 / part.length)}` },
-    ]),
   ];
   for (const [start, more] of files) {
     const directory = await tree(t, { 'package.json': { scripts: { start } }, 'a.js': '', ...more });

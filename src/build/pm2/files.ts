@@ -1,0 +1,91 @@
+import { join } from 'node:path';
+import type { ReleaseSettings } from '../../config/app-directory.ts';
+import { readJsonSettings } from '../../config/settings-file.ts';
+import { AppError } from '../../errors/app-error.ts';
+import { type FoundCommand, followCommand, followScript } from '../start-command/follow.ts';
+import { productionScripts } from '../start-command/order.ts';
+import { NamesPm2File } from '../start-command/process-managers.ts';
+import { firstFile } from '../start-command/program.ts';
+import { type Project, readProcfile, readProject } from '../start-command/project.ts';
+
+/** Place of the settings for PM2 of an app. */
+export type Pm2Source =
+  | {
+      /** relative to the release */
+      file: string;
+      /** working directory of PM2, relative to the release; '.' for the release itself */
+      directory: string;
+      /** options of a command that names the file */
+      env?: string | undefined;
+      only?: string[] | undefined;
+      /** true if a command names the file */
+      isNamed: boolean;
+    }
+  | {
+      /** options in a command, by their names in a file of PM2 */
+      options: Record<string, unknown>;
+      /** source of the command, such as `"start" in package.json` */
+      from: string;
+    };
+
+/** Files of PM2 that count without a command that names them, the first that exists. */
+const conventionalNames = [
+  ...['js', 'cjs', 'mjs', 'ts', 'json', 'yml', 'yaml'].map((ending) => `ecosystem.config.${ending}`),
+  ...['js', 'json', 'yml', 'yaml'].map((ending) => `ecosystem.${ending}`),
+  ...['config.js', 'json', 'yml', 'yaml'].map((ending) => `process.${ending}`),
+  ...['config.js', 'json', 'yml', 'yaml'].map((ending) => `pm2.${ending}`),
+];
+
+/** Returns where an app has its settings for PM2; undefined if it has none. @throws AppError `invalid_settings` */
+export async function findPm2(root: string, own: ReleaseSettings): Promise<Pm2Source | undefined> {
+  const project = await readProject(root, own, false);
+  const ofCommand = await commandOfPm2(project);
+  if (ofCommand !== undefined && 'file' in ofCommand) return ofCommand;
+  const name = (await firstFile(join(root, project.app), conventionalNames)) ?? (await inManifest(project));
+  if (name === undefined) return ofCommand;
+  return { file: join(project.app, name), directory: project.app, isNamed: false };
+}
+
+/** Follows the commands that start the app to one that runs PM2. */
+async function commandOfPm2(project: Project): Promise<Pm2Source | undefined> {
+  for (const follow of await commandsOf(project)) {
+    try {
+      const { pm2: options = {}, from } = await follow();
+      if (Object.keys(options).length > 0) return { options, from };
+    } catch (error) {
+      if (error instanceof NamesPm2File) {
+        const { file, directory, env, only } = error;
+        return { file, directory, env, only, isNamed: true };
+      }
+      // The plan of the start reports a command that Sluice cannot follow.
+      if (!(error instanceof AppError)) throw error;
+    }
+  }
+  return undefined;
+}
+
+/** Returns the commands that may start an app with PM2, in the order in which they count. */
+async function commandsOf(project: Project): Promise<(() => Promise<FoundCommand>)[]> {
+  const { settings, manifest } = project;
+  const text = (written: string | undefined, from: string) =>
+    written?.includes('pm2') ? [() => followCommand(project, written, from)] : [];
+  if (settings.start !== undefined) return text(settings.start, 'the setting "start"');
+  const scripts = manifest?.scripts ?? {};
+  const usesPm2 = Object.values(scripts).some((script) => script.includes('pm2'));
+  const named = usesPm2 ? ['start', ...productionScripts].filter((name) => scripts[name] !== undefined) : [];
+  return [
+    ...text((await readProcfile(project))?.['web'], '"web" in Procfile'),
+    ...named.map((name) => () => followScript(project, name)),
+  ];
+}
+
+/** Returns package.json if it has settings for PM2. */
+async function inManifest({ root, app }: Project): Promise<string | undefined> {
+  const name = join(app, 'package.json');
+  const manifest = (await readJsonSettings(join(root, name), name, root)) as
+    | Record<string, unknown>
+    | undefined;
+  const hasScript = (value: unknown) => typeof value === 'object' && value !== null && 'script' in value;
+  const isOfPm2 = [manifest?.['apps'], manifest?.['pm2']].some((value) => [value].flat().some(hasScript));
+  return isOfPm2 ? 'package.json' : undefined;
+}

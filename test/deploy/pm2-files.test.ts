@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { hostileFiles } from '../support/hostile-pm2.ts';
+import { Isolated, withoutRoot } from '../support/isolated.ts';
+import type { Files } from '../support/pack.ts';
+import { processesOfHome } from '../support/processes.ts';
+import { startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
+
+const server = `
+  const { PORT, NODE_ENV, COLOR, OWN, SECRET, NODE_APP_INSTANCE } = process.env;
+  require('node:http')
+    .createServer((q, r) => r.end(JSON.stringify({ NODE_ENV, COLOR, OWN, SECRET, argv: process.argv.slice(2) })))
+    .listen(PORT);
+`;
+
+function exporting(app: object): string {
+  return `module.exports = { apps: [${JSON.stringify({ name: 'shop', script: 'server.js', ...app })}] };`;
+}
+
+function withFile(text: string, more: Files = {}): Files {
+  return { 'server.js': server, 'ecosystem.config.js': text, ...more };
+}
+
+test('a file of PM2 is the configuration of an app', async (t) => {
+  const sluice = await startSluice(t, { env: { SECRET_OF_SLUICE: 'x' }, check: true });
+  const answer = async (app: string, environment = 'production') => {
+    const { url } = await sluice.call<{ url: string }>('GET', `/v1/apps/${app}?environment=${environment}`);
+    return (await (await fetch(url)).json()) as Record<string, unknown>;
+  };
+
+  await t.test('in each environment', async () => {
+    const app = {
+      ...{ instances: 2, args: ['-a', 'b c'], env: { COLOR: 'red', PORT: 80 } },
+      ...{ env_production: { OWN: 1 }, env_staging: { COLOR: 'blue' } },
+    };
+    await sluice.deploy('shop', withFile(exporting(app)));
+    const argv = ['-a', 'b c'];
+    assert.deepEqual(await answer('shop'), { NODE_ENV: 'production', COLOR: 'red', OWN: '1', argv });
+    assert.equal((await sluice.status('shop')).workers.length, 2);
+    await sluice.deploy('shop', withFile(exporting(app)), 'staging');
+    assert.deepEqual(await answer('shop', 'staging'), { NODE_ENV: 'staging', COLOR: 'blue', argv });
+  });
+
+  await t.test('with the variables of the app, which take precedence over its own', async () => {
+    await sluice.call('PATCH', '/v1/apps/vars/env', { SECRET: 'open-sesame', COLOR: 'green' });
+    const text = `module.exports = { apps: { script: 'server.js', env: {
+      COLOR: 'red', SECRET: process.env.SECRET, OWN: [process.env.SECRET_OF_SLUICE, process.env.SLUICE_APP].join() } } };`;
+    await sluice.deploy('vars', withFile(text));
+    const { COLOR, SECRET, OWN } = await answer('vars');
+    assert.deepEqual([COLOR, SECRET, OWN], ['green', 'open-sesame', ',vars']);
+  });
+
+  await t.test('also if it needs a package that the install adds', async () => {
+    const text = `const color = require('color'); ${exporting({ instances: 2 }).replace('apps: [{', 'apps: [{ env: { COLOR: color }, ')}`;
+    await sluice.deploy('package', {
+      ...withFile(text),
+      'package.json': { name: 'app', version: '1.0.0', dependencies: { color: 'file:./color' } },
+      'color/package.json': { name: 'color', version: '1.0.0', main: 'index.js' },
+      'color/index.js': `module.exports = 'yellow';`,
+    });
+    assert.equal((await answer('package'))['COLOR'], 'yellow');
+    assert.equal((await sluice.status('package')).workers.length, 2);
+  });
+});
+
+test('a hostile file of PM2 fails the deploy, and leaves no process', async (t) => {
+  const sluice = await startSluice(t, { env: { SECRET_OF_SLUICE: 'x' } });
+  const { staging } = sluice.paths.environment({ app: 'shop', environment: 'production' });
+  const attacks = Object.entries(hostileFiles).filter(([, { isEndless }]) => !isEndless);
+  for (const [title, { file = 'ecosystem.config.js', text, error }] of attacks) {
+    await t.test(title, async () => {
+      const deploy = sluice.deploy('shop', { 'server.js': server, [file]: text });
+      if (error === undefined) await deploy;
+      else await assert.rejects(deploy, { code: 'invalid_pm2_file', message: error });
+      await waitFor(async () => (await processesOfHome(staging)).length === 0, {
+        what: 'the end of all processes',
+      });
+    });
+  }
+});
+
+test('a file of PM2 is evaluated as the user of the app', { skip: withoutRoot }, async (t) => {
+  const { sluice } = await Isolated.start(t);
+  const text = `const { readFileSync, writeFileSync } = require('node:fs');
+    const tried = ['/proc/1/environ', '${sluice.home}/config.json'].map((path) => {
+      try { return readFileSync(path, 'utf8') && 'read'; } catch (error) { return error.code; }
+    });
+    ${exporting({}).replace('apps: [{', 'apps: [{ env: { COLOR: tried.join(), OWN: process.getuid() }, ')}`;
+  await sluice.deploy('shop', withFile(text));
+  const { COLOR, OWN } = JSON.parse(await sluice.get('shop'));
+  assert.deepEqual(COLOR, 'EACCES,EACCES');
+  assert.notEqual(OWN, '0');
+});
