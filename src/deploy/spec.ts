@@ -266,12 +266,15 @@ function backgroundSpecs({ settings, background }: RunPlan, ofWorkers: OfWorkers
 type ProcessSettings = AppSettings['processes'][string];
 
 /** Returns the settings of a background process that are not those of the workers. */
-function supervisionOf(settings: AppSettings, own: ProcessSettings | undefined): Partial<SupervisionSpec> {
+function supervisionOf(settings: AppSettings, own: ProcessSettings | undefined): Partial<BackgroundSpec> {
   if (own === undefined) return {};
   const set = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
   const { killTimeout, shutdownWithMessage, stopSignal, maxMemory, cronRestart, instanceVar, incrementVar } =
     own;
-  const passedOn = { killTimeout, shutdownWithMessage, stopSignal, cronRestart, instanceVar, incrementVar };
+  const { waitReady } = own;
+  const passedOn = {
+    ...{ killTimeout, shutdownWithMessage, stopSignal, cronRestart, instanceVar, incrementVar, waitReady },
+  };
   const given = Object.entries(passedOn).filter(([, value]) => value !== undefined);
   const restarts = restartSpec({ ...settings, ...set });
   return {

@@ -1,5 +1,5 @@
 import type { AppSettings } from '../config/app-settings.ts';
-import type { AppProtocol } from './worker.ts';
+import type { AppMetric, AppProtocol } from './worker.ts';
 
 /** Settings of an app that the runner gets as they are: see docs/settings.md. Times are in ms. */
 type PassedOn = 'health' | 'waitReady' | 'overlap' | 'cron' | TimeSetting;
@@ -95,10 +95,12 @@ export interface RestartSpec
 }
 
 /**
- * A process without a port, beside the workers. Parts of SupervisionSpec that are left out are those of the workers, except
- * `cronRestart`, `incrementVar` and `pmId`.
+ * A process without a port. Parts of SupervisionSpec that are left out are those of the release, except `pmId` and, in a release
+ * with workers, `cronRestart` and `incrementVar`.
  */
 export interface BackgroundSpec extends Partial<SupervisionSpec> {
+  /** see docs/settings.md; that of the release if left out */
+  waitReady?: boolean;
   /** name in the log and in status; never `web` or `cron` */
   name: string;
   count: number;
@@ -214,9 +216,14 @@ export interface WorkerStatus extends ProcessUsage {
   connections: number | null;
   /** number of requests in flight */
   requests: number | null;
+  /** metrics that the app has declared */
+  metrics: AppMetric[];
 }
 
-/** State of a background process. `starting`: its release is not live yet. `stopped`: it has ended with one of `stopExitCodes`. */
+/**
+ * State of a background process. `starting`: its release is not live yet. `stopped`: it has ended with one of `stopExitCodes`, or
+ * has the setting `autorestart: false`.
+ */
 export type BackgroundState = 'starting' | 'running' | 'waiting' | 'crashed' | 'stopping' | 'stopped';
 
 export interface BackgroundStatus extends ProcessUsage {
@@ -230,6 +237,8 @@ export interface BackgroundStatus extends ProcessUsage {
   crash: Crash | null;
   startedAt: string | null;
   restarts: number;
+  /** metrics that the app has declared */
+  metrics: AppMetric[];
 }
 
 export interface CronStatus {
@@ -251,8 +260,9 @@ export interface CronResult {
 }
 
 /**
- * State of the live release. `running`: a worker answers or, without workers, a background process runs. `starting`: none answers yet, or at the moment. `crashed`: all workers
- * die soon after their start. `stopped`: all have ended with one of `stopExitCodes`.
+ * State of the live release. `running`: a worker answers or, without workers, a background process runs. `starting`: none answers yet,
+ * or at the moment. `crashed`: all workers die soon after their start. `stopped`: all have ended with one of `stopExitCodes`, or are
+ * not to start again (`autorestart`).
  */
 export type Liveness = 'running' | 'starting' | 'crashed' | 'stopped';
 

@@ -1,8 +1,8 @@
-import type { GenerationSpec } from './runner.ts';
+import type { GenerationSpec, SupervisionSpec } from './runner.ts';
 
 /** Parts of its release's spec that a worker gets as they are. */
-type PassedOn = 'key' | 'port' | 'codePort' | 'waitReady' | 'stopSignal' | 'maxMemory' | TimeLimit;
-type TimeLimit = 'drainTimeout' | 'killTimeout';
+type PassedOn = 'key' | 'port' | 'codePort' | 'waitReady' | 'maxMemory' | OfEnd;
+type OfEnd = 'stopSignal' | 'shutdownWithMessage' | 'drainTimeout' | 'killTimeout';
 
 /**
  * Options of the bootstrap in each process of an exec worker: JSON in the variable SLUICE_WORKER, which all processes of the worker
@@ -64,9 +64,33 @@ export type ToWorker =
    */
   | { type: 'handOff'; beforeSuccessor: boolean; inboxes: boolean }
   /** send a `request` for each request in flight, then `inFlight` */
-  | { type: 'reportInFlight' };
+  | { type: 'reportInFlight' }
+  | ToBackground;
 
-/** Message of a worker to its runner. */
+/** Message of the runner to a background process, or to a worker. */
+export type ToBackground =
+  /** pass the message `'shutdown'` to the app, which then ends: see `shutdownWithMessage` */
+  { type: 'shutdown' };
+
+/** Options of the bootstrap of a background process: JSON in the variable SLUICE_BACKGROUND, which the bootstrap removes. */
+export interface BackgroundBoot extends Pick<SupervisionSpec, 'stopSignal' | 'shutdownWithMessage'> {
+  /** descriptor of the socket between the process and the runner: one JSON message per line, both ways */
+  channelFd: number;
+  /** see LogSpec */
+  overflow: 'wait' | 'drop';
+}
+
+/** Metric that an app declares with `@pm2/io` or `pmx`. */
+export interface AppMetric {
+  /** at most 64 characters */
+  name: string;
+  /** a text has at most 64 characters */
+  value: string | number | boolean;
+  /** at most 16 characters; empty for none */
+  unit: string;
+}
+
+/** Message of a worker or background process to its runner. */
 export type FromWorker =
   /** `onlyInterrupt`: the app handles SIGINT but not SIGTERM */
   | { type: 'ready'; port: number; protocol: AppProtocol; listens: number; onlyInterrupt: boolean }
@@ -84,6 +108,10 @@ export type FromWorker =
   | { type: 'inFlight'; requests: number; connections: number }
   /** the worker takes more than `maxMemory`; if it takes much more, it retires by itself */
   | { type: 'memoryExceeded'; bytes: number }
+  /** a metric that the app has declared, and that has changed */
+  | ({ type: 'metric' } & AppMetric)
+  /** sent by a background process: the app has called `process.send('ready')` */
+  | { type: 'reported' }
   /** heartbeat; `eventLoopDelayMs` is its delay */
   | { type: 'beat'; eventLoopDelayMs: number; connections: number; requests: number };
 

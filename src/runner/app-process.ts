@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { GenerationSpec } from '../protocol/runner.ts';
+import type { GenerationSpec, SupervisionSpec } from '../protocol/runner.ts';
 import { describeError } from '../system/log/log.ts';
 import { signalProcess } from '../system/process/processes.ts';
 import { spawn } from '../system/process/run.ts';
@@ -59,7 +59,7 @@ export interface ProcessOptions {
   endLeftovers(killTimeout: number): Promise<number>;
   output: Pick<ProcessOutput, 'end' | 'note' | 'processEnded' | 'everything' | 'lastLines' | 'isBlocked'>;
   records: Pick<ProcessRecords, 'noteRetired' | 'noteMembers' | 'remove'>;
-  spec: Pick<GenerationSpec, 'stopSignal' | 'killTimeout'>;
+  spec: Pick<SupervisionSpec, 'stopSignal' | 'shutdownWithMessage' | 'killTimeout'>;
   /** true for the shell of an exec worker */
   isShell?: boolean;
   log(message: string): void;
@@ -168,7 +168,12 @@ export class AppProcess {
     void this.output.processEnded();
   }
 
-  /** Sends the stop signal, once, and SIGKILL to the whole session after `killTimeout`. Fulfilled when the process is gone. */
+  /** Sends the process the message `'shutdown'`. @returns false if the process has no channel */
+  protected postShutdown(): boolean {
+    return false;
+  }
+
+  /** Sends the stop signal or the message, once, and SIGKILL to the whole session after `killTimeout`. Fulfilled when the process is gone. */
   async end(): Promise<void> {
     if (this.alive) this.#stopped ??= this.#stop();
     await this.#stopped;
@@ -177,8 +182,11 @@ export class AppProcess {
 
   async #stop(): Promise<void> {
     const { isShell, spec } = this.#options;
-    const { killTimeout, stopSignal } = spec;
-    const options = { signal: stopSignal ?? 'SIGTERM', isShell, killTimeout, gone: this.exited };
+    const { killTimeout, stopSignal, shutdownWithMessage } = spec;
+    const options = {
+      ...{ signal: stopSignal ?? 'SIGTERM', isShell, killTimeout, gone: this.exited },
+      postShutdown: () => shutdownWithMessage && this.postShutdown(),
+    };
     const why = await endProcess(this.pid, options, this.#signal);
     if (why !== undefined) await this.#logEnd(why);
   }

@@ -26,6 +26,8 @@ interface EndOptions {
   signal: NodeJS.Signals;
   /** true for a shell that runs a command: see `receiverOf` */
   isShell?: boolean | undefined;
+  /** sends the process a message in place of the signal; returns false if it cannot be sent */
+  postShutdown?: (() => boolean) | undefined;
   /** ms until SIGKILL */
   killTimeout: number;
   /** fulfilled when the process is gone */
@@ -33,15 +35,16 @@ interface EndOptions {
 }
 
 /**
- * Ends a process: sends the stop signal to the process, and SIGKILL to its whole session after `killTimeout`.
+ * Ends a process: sends the stop signal or the message to the process, and SIGKILL to its whole session after `killTimeout`.
  * @returns a clause for the log if the process was killed; undefined if it ended in time
  */
 export async function endProcess(
   pid: number,
-  { signal, isShell = false, killTimeout, gone }: EndOptions,
+  { signal, isShell = false, postShutdown = () => false, killTimeout, gone }: EndOptions,
   send = signalProcess,
 ): Promise<string | undefined> {
-  if (!send(receiverOf(pid, signal, isShell), signal)) return undefined;
+  const isPosted = postShutdown();
+  if (!isPosted && !send(receiverOf(pid, signal, isShell), signal)) return undefined;
   let killed = false;
   const timer = setTimeout(() => {
     killed = send(-pid, 'SIGKILL');
@@ -49,7 +52,8 @@ export async function endProcess(
   await gone;
   clearTimeout(timer);
   if (!killed) return undefined;
-  return `was killed: it had not ended ${formatDuration(killTimeout)} after ${signal} ("killTimeout")`;
+  const asked = isPosted ? "the message 'shutdown'" : signal;
+  return `was killed: it had not ended ${formatDuration(killTimeout)} after ${asked} ("killTimeout")`;
 }
 
 /**

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { BackgroundStatus, CronStatus, GenerationSpec, Liveness } from '../protocol/runner.ts';
 import { describeError } from '../system/log/log.ts';
+import type { Allowance } from './allowance.ts';
 import type { EnvironmentContext } from './app-process.ts';
 import { BackgroundProcesses } from './background/background.ts';
 import { waitUntilHealthy } from './background/startup-check.ts';
@@ -14,6 +15,7 @@ import type { Orphans } from './takeover/orphans.ts';
 
 /** Time for background processes to end when their app stops, in ms: those of an earlier runner have no limit on record. */
 const killTimeout = 5000;
+const byCron = 'is due for "cronRestart"';
 /** Pause before schedules that could not be replaced are tried again, in ms. */
 const retryPause = 250;
 
@@ -25,6 +27,8 @@ export interface SupervisorContext extends EnvironmentContext {
 }
 
 interface LiveReleaseOptions extends SupervisorContext {
+  /** limit of all messages from the app's processes to the runner */
+  allowance: Allowance;
   /** returns the path by which a file in the environment's directory is safe to use */
   safePath(path: string): string;
   /** replaces all workers, as "cronRestart" asks for */
@@ -47,7 +51,11 @@ export class LiveRelease {
   constructor(options: LiveReleaseOptions) {
     this.#options = options;
     this.#background = new BackgroundProcesses(options);
-    this.#crons = new Schedule(options);
+    this.#crons = new Schedule({
+      ...options,
+      restart: (process) =>
+        process === undefined ? options.restart() : this.#background.restart(process, byCron),
+    });
   }
 
   /** Replaces the parts of the former live release by those of a generation that is live now. */
@@ -112,6 +120,11 @@ export class LiveRelease {
 
   get isEmpty(): boolean {
     return this.#background.isEmpty;
+  }
+
+  /** Number of descriptors of channels to background processes. */
+  get descriptors(): number {
+    return this.#background.descriptors;
   }
 
   status(): { background: BackgroundStatus[]; cron: CronStatus[] } {

@@ -69,6 +69,7 @@ export class AppSupervisor {
     this.#handoff = new AppHandoff(options.runDirectory, options.log);
     this.#liveRelease = new LiveRelease({
       ...options,
+      allowance: this.#allowance,
       safePath: (path) => this.#safePath(path),
       restart: () => void this.#active?.pool.replaceAll('is restarted because of "cronRestart"'),
     });
@@ -316,14 +317,14 @@ export class AppSupervisor {
     return this.#generations().flatMap(({ workers }) => [...workers]);
   }
 
-  /** Counts the descriptors of the port, the handoff, the workers' channels, and the output of all processes. */
+  /** Counts the descriptors of the port, the handoff, the channels, and the output of all processes. */
   #descriptors(): number {
     const shared = (this.#port === undefined ? 0 : 1) + (this.#handoff.current === undefined ? 0 : 2);
     const directory = this.#logDirectory;
     const outputs = directory === undefined ? 0 : this.#options.outputs.descriptors(directory);
     const ofWorkers = this.#workers().reduce((sum, { members }) => sum + (members?.size ?? 1), 0);
     const inboxes = this.#generations().reduce((sum, generation) => sum + generation.inboxDescriptors, 0);
-    return shared + inboxes + ofWorkers + outputs;
+    return shared + inboxes + ofWorkers + this.#liveRelease.descriptors + outputs;
   }
 
   /** Gives the connection of a process to its exec worker. @returns false if no worker has this secret */

@@ -50,9 +50,15 @@ function openChannel(fd, on) {
     Pipe: /** @type {any} */ (socket)._handle.constructor,
     /** Sends a message, which is lost if the runner is gone. @param {FromWorker} message */
     post(message) {
-      socket.write(`${JSON.stringify(message)}\n`);
+      socket.write(`${asciiJson(message)}\n`);
     },
   };
+}
+
+/** Returns JSON without other characters than those of ASCII. @param {unknown} value */
+function asciiJson(value) {
+  const escaped = (/** @type {string} */ unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return JSON.stringify(value).replaceAll(/[\u0080-\uffff]/g, escaped);
 }
 
 /**
@@ -86,4 +92,4 @@ function readRest(fd) {
   }
 }
 
-module.exports = { offerSend, openChannel, readRest };
+module.exports = { asciiJson, offerSend, openChannel, readRest };

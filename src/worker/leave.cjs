@@ -1,6 +1,7 @@
 'use strict';
 
 const { writeSync } = require('node:fs');
+const { emitShutdown } = require('./stop-signal.cjs');
 
 /** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
@@ -19,19 +20,26 @@ let isEnding = false;
  * @param {() => void} retired called when the worker accepts no new requests: the destination of its connections is needed now
  */
 function leave(worker, retired) {
-  const { drainTimeout, killTimeout } = worker.boot;
+  const { drainTimeout, killTimeout, shutdownWithMessage } = worker.boot;
   const stopSignal = worker.boot.stopSignal ?? 'SIGTERM';
   const end = () => {
     if (isEnding) return;
     isEnding = true;
     // The command of an exec worker would start this process again. With a runner, it may do so.
-    if (worker.isOrphan && worker.commandPid !== undefined) return worker.noteDrained();
+    if (worker.isOrphan && worker.commandPid !== undefined) {
+      worker.noteDrained();
+      // Its runner ends the command by a signal or, because the command gets no message, not at all.
+      if (shutdownWithMessage) emitShutdown();
+      return;
+    }
+    const asked = shutdownWithMessage ? "the message 'shutdown'" : stopSignal;
     const kill = () => {
-      log(`killed: it had not ended ${duration(killTimeout)} after ${stopSignal} ("killTimeout")`);
+      log(`killed: it had not ended ${duration(killTimeout)} after ${asked} ("killTimeout")`);
       process.kill(process.pid, 'SIGKILL');
     };
     setTimeout(kill, killTimeout).unref();
-    process.kill(process.pid, stopSignal);
+    if (shutdownWithMessage) emitShutdown();
+    else process.kill(process.pid, stopSignal);
   };
   const cut = () => {
     if (isEnding) return;

@@ -25,11 +25,14 @@ function becomeMember(boot) {
   /** @type {Worker | undefined} */
   let worker;
   let isReported = false;
+  /** @type {any} last message with metrics before that */
+  let metrics;
   const member = () => {
     if (worker !== undefined) return worker;
     const { Worker } = require('./worker.cjs');
     worker = new Worker(boot);
     if (isReported) worker.hear('ready');
+    worker.hear(metrics);
     join(worker);
     return worker;
   };
@@ -44,11 +47,11 @@ function becomeMember(boot) {
       forked: () => member().noteForks(),
     },
   );
-  if (boot.waitReady)
-    watchReports((message) => {
-      isReported ||= message === 'ready';
-      worker?.hear(message);
-    });
+  watchReports((/** @type {any} */ message) => {
+    if (worker !== undefined) return worker.hear(message);
+    isReported ||= message === 'ready';
+    if (message?.type === 'axm:monitor') metrics = message;
+  });
 }
 
 /** @param {(message: unknown) => void} sent called with each message of the app to its parent process */

@@ -3,9 +3,6 @@
 /**
  * Limits the output that a process prints while its pipe is full, because the disk is slow or there is no reader. Node.js itself
  * would collect the output in memory, and lose it at `process.exit()`.
- *
- * Background processes load this file by `--require`; it also handles their stop signal. Worker threads and forks inherit
- * `--require`: only the process that the runner has started has the variable, and only until here.
  */
 
 /** Limit of the output that waits in memory with the overflow `drop`, in bytes. */
@@ -63,17 +60,6 @@ function dropWhenFull(stream) {
     report();
     return write.apply(stream, /** @type {any} */ (args));
   };
-}
-
-const given = process.env['SLUICE_PRINTING'];
-if (given !== undefined) {
-  delete process.env['SLUICE_PRINTING'];
-  const own = process.execArgv.indexOf(__filename);
-  if (own > 0) process.execArgv.splice(own - 1, 2);
-  limitPrinting(given === 'drop' ? 'drop' : 'wait');
-  const stopSignal = process.env['SLUICE_STOP_SIGNAL'];
-  delete process.env['SLUICE_STOP_SIGNAL'];
-  if (stopSignal === undefined) require('./stop-signal.cjs').translateStopSignal();
 }
 
 module.exports = { limitPrinting };

@@ -1,7 +1,7 @@
 'use strict';
 
 const { connect, Socket } = require('node:net');
-const { readRest } = require('./channel.cjs');
+const { asciiJson, readRest } = require('./channel.cjs');
 const { ipc } = require('./handoff.cjs');
 
 /**
@@ -46,7 +46,7 @@ function connectToRunner(path, on) {
     }),
   );
   /** @param {ToRunner} message */
-  const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
+  const post = (message) => socket.write(`${asciiJson(message)}\n`);
   // Node.js destroys a socket whose write fails, with all unread data: see channel.cjs.
   const { destroy } = socket;
   let isConnected = false;

@@ -44,4 +44,9 @@ function note() {
   } catch {}
 }
 
-module.exports = { translateStopSignal };
+/** Passes the message of a runner that ends a process to the app, as if its parent had sent the message. */
+function emitShutdown() {
+  /** @type {any} */ (process).emit('message', 'shutdown', undefined);
+}
+
+module.exports = { emitShutdown, translateStopSignal };

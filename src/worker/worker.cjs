@@ -6,7 +6,7 @@ const { Handoffs } = require('./handoffs.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
 const { protocolOf, serves, speaksHttp } = require('./protocol.cjs');
-const { translateStopSignal } = require('./stop-signal.cjs');
+const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { Acceptor } from './acceptor.cjs' */
@@ -29,8 +29,9 @@ const { translateStopSignal } = require('./stop-signal.cjs');
  * @property {number} [commandPid] see `commandPid` of Worker
  */
 /**
- * @typedef {typeof import('./acceptor.cjs') & typeof import('./connections.cjs') & typeof import('./drain.cjs') &
- *   typeof import('./health-report.cjs') & typeof import('./leave.cjs') & typeof import('./orphan.cjs')} LateModules
+ * @typedef {typeof import('./acceptor.cjs') & typeof import('./app-metrics.cjs') & typeof import('./connections.cjs') &
+ *   typeof import('./drain.cjs') & typeof import('./health-report.cjs') & typeof import('./leave.cjs') &
+ *   typeof import('./orphan.cjs')} LateModules
  */
 
 /** Interval between checks of a server that does not handle its connections yet, in ms. */
@@ -75,6 +76,9 @@ class Worker {
   #backlog = 0;
   /** true if the app has reported that it is ready: see `waitReady` */
   #hasReported = false;
+  /** @type {InstanceType<typeof import('./app-metrics.cjs').AppMetrics> | undefined} */
+  #metrics;
+  #metricsReportedAt = Number.NEGATIVE_INFINITY;
   /** @type {NodeJS.Timeout | undefined} */
   #announceLater;
   /** true once the app has listened on its port, and the runner knows */
@@ -121,11 +125,25 @@ class Worker {
     this.#announce();
   }
 
-  /** Notes that the app has reported to be ready. @param {unknown} message of the app to its parent process */
+  /** Notes that the app has reported to be ready, or has declared metrics. @param {unknown} message of the app to its parent process */
   hear(message) {
-    if (message !== 'ready') return;
-    this.#hasReported = true;
-    this.#announce();
+    if (message === 'ready') {
+      this.#hasReported = true;
+      this.#announce();
+    } else if (/** @type {any} */ (message)?.type === 'axm:monitor') {
+      this.#metrics ??= new (lazy().AppMetrics)();
+      this.#metrics.hear(message);
+    }
+  }
+
+  /** Reports the metrics of the app that have changed, if the last report is long ago. */
+  #reportMetrics() {
+    const now = performance.now();
+    if (this.#metrics === undefined || now - this.#metricsReportedAt < lazy().reportInterval) return;
+    for (const message of this.#metrics.takeChanged()) {
+      this.#metricsReportedAt = now;
+      this.#post(message);
+    }
   }
 
   /** Lives on without the runner. */
@@ -213,7 +231,10 @@ class Worker {
     const { sendHeartbeats, watchMemory } = lazy();
     const { beatInterval, maxMemory } = this.boot;
     const server = () => /** @type {Server} */ (this.server);
-    sendHeartbeats(beatInterval, server, this.#post);
+    sendHeartbeats(beatInterval, server, (beat) => {
+      this.#post(beat);
+      this.#reportMetrics();
+    });
     if (maxMemory === null) return;
     watchMemory(maxMemory, {
       server,
@@ -249,6 +270,8 @@ class Worker {
         return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
       case 'reportInFlight':
         return this.#reportInFlight();
+      case 'shutdown':
+        return emitShutdown();
     }
   }
 
@@ -524,6 +547,7 @@ function startWorker(boot) {
 function lazy() {
   loaded ??= {
     ...require('./acceptor.cjs'),
+    ...require('./app-metrics.cjs'),
     ...require('./connections.cjs'),
     ...require('./drain.cjs'),
     ...require('./health-report.cjs'),

@@ -53,7 +53,7 @@ for (const stopSignal of ['SIGINT', 'SIGQUIT'] as const) {
     const start = (records: ProcessRecords) =>
       new BackgroundProcesses({
         ...{ key: 'shop', records, outputs, user: () => undefined, log },
-      } as unknown as ProcessContext);
+      } as unknown as ConstructorParameters<typeof BackgroundProcesses>[0]);
     const records = new ProcessRecords(directory);
     const processes = start(records);
     await processes.replace(spec, group as unknown as ProcessContext['group']);

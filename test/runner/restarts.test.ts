@@ -43,3 +43,23 @@ test('a process with one of stopExitCodes is not restarted, and a killed process
   assert.equal(restarts.noteDeath(5000, null), 0);
   assert.equal(restarts.count, 1);
 });
+
+test('without backoff, the pause is the same before each restart, and longer only after a crash', () => {
+  const restarts = new Restarts({ ...spec, delay: 4000, backoff: false });
+  assert.deepEqual(
+    Array.from({ length: 4 }, () => restarts.noteDeath(5000, 0)),
+    [4000, 4000, 4000, 4000],
+  );
+  for (let deaths = 0; deaths < 15; deaths += 1) restarts.noteDeath(10, failed);
+  assert.equal(restarts.noteDeath(10, failed), 15_000);
+  const slow = new Restarts({ ...spec, delay: 60_000, backoff: false, maxRestarts: 1 });
+  assert.equal(slow.noteDeath(10, failed), 60_000);
+});
+
+test('with autorestart: false, a process is not started again however it ends, but a failed start is repeated', () => {
+  const restarts = new Restarts({ ...spec, autorestart: false });
+  assert.equal(restarts.noteDeath(5000, 0), null);
+  assert.equal(restarts.noteDeath(5000, null), null);
+  assert.equal(restarts.describeNext(null), 'it is not started again ("autorestart")');
+  assert.deepEqual([restarts.noteFailedStart(), restarts.noteFailedStart()], [0, 100]);
+});

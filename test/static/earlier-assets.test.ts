@@ -43,7 +43,11 @@ test('files with a hash and without write permissions are sent, and the app answ
 test('processes of a command load the file, and pass it on to their children', () => {
   const variable = { SLUICE_EARLIER_ASSETS: '[]' };
   const start = (env: Record<string, string>) =>
-    startOfCommand({ node: process.execPath, env, stopSignal: null }, 'node app.js', {} as ExecBoot).env;
+    startOfCommand(
+      { node: process.execPath, env, stopSignal: null, shutdownWithMessage: false },
+      'node app.js',
+      {} as ExecBoot,
+    ).env;
   assert.ok(start(variable)['NODE_OPTIONS']?.includes(file));
   assert.ok(start(variable)['SLUICE_NODE_OPTIONS']?.includes(file));
   assert.ok(!start({})['NODE_OPTIONS']?.includes(file));

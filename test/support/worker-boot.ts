@@ -18,6 +18,7 @@ export function workerBoot(
     secret: '',
     killTimeout: 1000,
     stopSignal: null,
+    shutdownWithMessage: false,
     beatInterval: 1000,
     overflow: 'wait',
     ...changes,

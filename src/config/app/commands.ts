@@ -48,7 +48,7 @@ const processName = v.pipe(
   ),
 );
 
-/** Limit of background processes. Each takes two descriptors of the runner, which all apps share. */
+/** Limit of background processes. Each takes three descriptors of the runner, which all apps share. */
 const maxProcesses = 128;
 
 const processCommand = v.pipe(

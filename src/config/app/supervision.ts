@@ -103,6 +103,10 @@ export const ofBackgroundProcess = {
     'Limit of the resident memory of one process; `false` for no limit. Default: that of the app.',
     v.union([memoryOfProcess, v.literal(false)], 'an amount of memory such as "300M", or false'),
   ),
+  waitReady: setting(
+    "In an app without workers, wait until the process calls `process.send('ready')`. Default: as for the app.",
+    v.boolean(),
+  ),
   autorestart: setting('Start the process again when it ends. Default: as for the app.', v.boolean()),
   maxRestarts: setting(
     'Number of times in a row that the process may end within `minUptime`. Default: that of the app.',

@@ -1,4 +1,5 @@
-import { addAbortListener } from 'node:events';
+import { addAbortListener, once } from 'node:events';
+import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { AppError } from '../../errors/app-error.ts';
@@ -8,32 +9,49 @@ import type {
   BackgroundStatus,
   Crash,
   GenerationSpec,
+  SupervisionSpec,
 } from '../../protocol/runner.ts';
+import type { BackgroundBoot } from '../../protocol/worker.ts';
 import { firstOf } from '../../system/concurrency/deadline.ts';
 import { formatBytes, formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
-import { AppProcess, type ProcessContext, startProcess } from '../app-process.ts';
+import type { Allowance } from '../allowance.ts';
+import { type ProcessContext, startProcess } from '../app-process.ts';
 import { describeExit, type Exit } from '../exit.ts';
 import { Restarts } from '../generation/restarts.ts';
+import { instanceVariables } from '../instance-variables.ts';
+import { BackgroundHandle } from './background-handle.ts';
+import { supervisionOf } from './background-spec.ts';
 import * as failures from './startup-failure.ts';
 
-const printing = fileURLToPath(new URL('../../worker/printing.cjs', import.meta.url));
+const bootstrap = fileURLToPath(new URL('../../worker/background.cjs', import.meta.url));
+
+/** Descriptor of the socket between a background process and the runner. */
+const channelFd = 3;
 
 interface BackgroundOptions extends ProcessContext {
   background: BackgroundSpec;
   instance: number;
   /** true if the release is not live yet: until `confirm`, the process does not start again after its end */
   isOnTrial: boolean;
+  /** limit of all messages from the app's processes to the runner */
+  allowance: Allowance;
 }
 
 /** Process without a port. It is started again each time it ends, until `end` is called. */
 export class BackgroundProcess {
   readonly #options: BackgroundOptions;
+  /** that of its release, with the supervision of the process */
+  readonly #spec: GenerationSpec & SupervisionSpec;
   readonly #name: string;
   readonly #restarts: Restarts;
   readonly #stopping = new AbortController();
   readonly #ended: Promise<void>;
-  #running: AppProcess | undefined;
+  #running: BackgroundHandle | undefined;
+  /** true if Sluice has ended the process in order to start it again */
+  #isRestarting = false;
+  /** aborts the wait for the next start, because it is due now */
+  #wake = new AbortController();
   #crash: Crash | null = null;
   #state: BackgroundState = 'waiting';
   #isOnTrial: boolean;
@@ -45,7 +63,8 @@ export class BackgroundProcess {
     this.#options = options;
     this.#isOnTrial = options.isOnTrial;
     this.#name = `${options.background.name}.${options.instance}`;
-    this.#restarts = new Restarts(options.spec.restarts);
+    this.#spec = { ...options.spec, ...supervisionOf(options.spec, options.background) };
+    this.#restarts = new Restarts(this.#spec.restarts);
     this.#ended = this.#live().finally(options.group.retain());
   }
 
@@ -63,9 +82,15 @@ export class BackgroundProcess {
     return this.#failed.promise;
   }
 
-  /** Fulfilled when the process has been started. */
+  /** Fulfilled when the process has been started and, with `waitReady`, the app has called `process.send('ready')`. */
   get ready(): Promise<void> {
     return this.#ready.promise;
+  }
+
+  /** True if the process is ready only when the app says so. A command has no channel for that. */
+  get waitsForReady(): boolean {
+    const { spec, background } = this.#options;
+    return (background.waitReady ?? spec.waitReady) && background.exec === undefined;
   }
 
   /** True if the process runs, or has ended as it should. */
@@ -76,7 +101,7 @@ export class BackgroundProcess {
   /** True if the process runs, and does not end again and again before `minUptime`. */
   get isUp(): boolean {
     if (this.#state !== 'running' || this.#running === undefined) return false;
-    const { minUptime } = this.#options.spec.restarts;
+    const { minUptime } = this.#spec.restarts;
     return !this.#restarts.isCrashing || Date.now() - this.#running.startedAt.getTime() >= minUptime;
   }
 
@@ -94,6 +119,16 @@ export class BackgroundProcess {
     this.#confirmed.resolve();
   }
 
+  /** Number of descriptors of its channel that the runner has open. */
+  get descriptors(): number {
+    return this.#running?.hasChannel ? 1 : 0;
+  }
+
+  /** Name of the process, without its instance. */
+  get kind(): string {
+    return this.#options.background.name;
+  }
+
   /** Ends the process, and waits until it is gone. */
   async end(): Promise<void> {
     this.#stopping.abort();
@@ -103,7 +138,7 @@ export class BackgroundProcess {
 
   /** Measures the process. Ends it if it takes too much memory: two at a time, as for workers, are not allowed here. */
   tick(now: number): void {
-    const { maxMemory } = this.#options.spec;
+    const { maxMemory } = this.#spec;
     const running = this.#running;
     if (running === undefined) return;
     running.figures.read(now);
@@ -111,7 +146,19 @@ export class BackgroundProcess {
     if (maxMemory === null || memoryBytes === null || memoryBytes <= maxMemory || this.#state !== 'running')
       return;
     const limit = `${formatBytes(maxMemory)} ("maxMemory")`;
-    running.log(`takes ${formatBytes(memoryBytes)} of memory, more than ${limit}, and is restarted`);
+    this.#restart(running, `takes ${formatBytes(memoryBytes)} of memory, more than ${limit}`);
+  }
+
+  /** Restarts the process, or starts it if it has ended for good. */
+  restart(why: string): void {
+    const running = this.#running;
+    if (running !== undefined && this.#state === 'running') this.#restart(running, why);
+    this.#wake.abort();
+  }
+
+  #restart(running: BackgroundHandle, why: string): void {
+    running.log(`${why}, and is restarted`);
+    this.#isRestarting = true;
     this.#state = 'stopping';
     void running.end();
   }
@@ -130,6 +177,7 @@ export class BackgroundProcess {
       restarts: this.#restarts.count,
       cpuPercent: running?.figures.cpuPercent ?? null,
       memoryBytes: running?.figures.memoryBytes ?? null,
+      metrics: running?.metrics.list() ?? [],
     };
   }
 
@@ -137,11 +185,20 @@ export class BackgroundProcess {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       const delay = await this.#runOnce();
-      if (signal.aborted || delay === null) break;
-      this.#state = this.#restarts.isCrashing ? 'crashed' : 'waiting';
-      await sleep(delay, undefined, { signal, ref: false }).catch(() => undefined);
+      if (signal.aborted || (delay === null && this.#spec.cronRestart === null)) break;
+      if (delay === null) this.#state = 'stopped';
+      else this.#state = this.#restarts.isCrashing ? 'crashed' : 'waiting';
+      await this.#waitForStart(delay);
     }
     this.#state = 'stopped';
+  }
+
+  /** @param delay in ms; null to wait for `restart` */
+  async #waitForStart(delay: number | null): Promise<void> {
+    this.#wake = new AbortController();
+    const signal = AbortSignal.any([this.#stopping.signal, this.#wake.signal]);
+    const wait = delay === null ? once(signal, 'abort') : sleep(delay, undefined, { signal, ref: false });
+    await wait.catch(() => undefined);
   }
 
   /** Starts the process and waits for its end. @returns ms until the next start; null for none */
@@ -153,7 +210,8 @@ export class BackgroundProcess {
       const start = performance.now();
       this.#running = running;
       this.#state = this.#isOnTrial ? 'starting' : 'running';
-      this.#ready.resolve();
+      if (this.waitsForReady) this.#ready.resolve(running.reported);
+      else this.#ready.resolve();
       using _ = addAbortListener(signal, () => void running.end());
       const exit = await running.exited;
       const lived = performance.now() - start;
@@ -170,7 +228,7 @@ export class BackgroundProcess {
       const why = sharedMasker(this.#options.spec.log.secrets).maskText((error as Error).message);
       this.#options.log(`${this.#name} was not started: ${why}`);
       if (this.#isOnTrial) await this.#fail(async () => failures.notStarted(this.#name, why));
-      return this.#restarts.noteDeath(0, null);
+      return this.#restarts.noteFailedStart();
     }
   }
 
@@ -180,7 +238,12 @@ export class BackgroundProcess {
     await firstOf([this.#confirmed.promise], [this.#stopping.signal]);
   }
 
-  #noteDeath(running: AppProcess, exit: Exit, lived: number): number | null {
+  #noteDeath(running: BackgroundHandle, exit: Exit, lived: number): number | null {
+    if (this.#isRestarting) {
+      this.#isRestarting = false;
+      this.#restarts.replaced();
+      return 0;
+    }
     const delay = this.#restarts.noteDeath(lived, exit.code);
     const how = `${describeExit(exit)} after ${formatDuration(lived)}`;
     const output = running.output.lastLines();
@@ -189,25 +252,33 @@ export class BackgroundProcess {
     return delay;
   }
 
-  async #start(): Promise<AppProcess> {
-    const { spec, background, instance } = this.#options;
-    const { stopSignal } = spec;
+  async #start(): Promise<BackgroundHandle> {
+    const { background, instance } = this.#options;
+    const { stopSignal, shutdownWithMessage, log, env } = this.#spec;
     const { exec, nodeArgs, script, args } = background;
-    const process = await startProcess(this.#options, this.#name, async () => ({
+    const boot: BackgroundBoot = { channelFd, overflow: log.overflow, stopSignal, shutdownWithMessage };
+    const start =
+      exec === undefined
+        ? {
+            args: ['--require', bootstrap, ...nodeArgs, script, ...args],
+            env: { SLUICE_BACKGROUND: JSON.stringify(boot) },
+            stdio: ['pipe' as const],
+          }
+        : { program: '/bin/sh', args: ['-c', exec] };
+    const process = await startProcess({ ...this.#options, spec: this.#spec }, this.#name, async () => ({
       kind: 'background',
-      ...(exec === undefined
-        ? { args: ['--require', printing, ...nodeArgs, script, ...args] }
-        : { program: '/bin/sh', args: ['-c', exec] }),
+      ...start,
       env: {
         ...background.env,
-        NODE_APP_INSTANCE: String(instance),
+        ...start.env,
+        ...instanceVariables(this.#spec, instance, { ...env, ...background.env }),
         SLUICE_PROCESS: background.name,
-        SLUICE_PRINTING: spec.log.overflow,
-        ...(stopSignal !== null && { SLUICE_STOP_SIGNAL: stopSignal }),
       },
       workingDirectory: background.workingDirectory,
       record: { ...(exec !== undefined && { exec: true }), ...(stopSignal !== null && { stopSignal }) },
     }));
-    return new AppProcess({ ...process, name: this.#name, isShell: exec !== undefined });
+    const channel = exec === undefined ? (process.child.stdio[channelFd] as Duplex) : undefined;
+    const isShell = exec !== undefined;
+    return new BackgroundHandle({ ...this.#options, ...process, name: this.#name, isShell, channel });
   }
 }

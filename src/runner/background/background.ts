@@ -3,6 +3,7 @@ import type { BackgroundSpec, BackgroundStatus, GenerationSpec, Liveness } from 
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { Lock } from '../../system/concurrency/slots.ts';
 import { processStartTime } from '../../system/process/processes.ts';
+import type { Allowance } from '../allowance.ts';
 import type { EnvironmentContext } from '../app-process.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../exit.ts';
@@ -10,18 +11,23 @@ import type { Generation } from '../generation/generation.ts';
 import type { ProcessRecord } from '../takeover/process-records.ts';
 import { BackgroundProcess } from './background-process.ts';
 
+interface Options extends EnvironmentContext {
+  /** limit of all messages from the app's processes to the runner */
+  allowance: Allowance;
+}
+
 /**
  * Background processes of one environment: those of the live release, those of former releases that have not ended, and those on
  * trial, of a release without workers that is not live yet.
  */
 export class BackgroundProcesses {
-  readonly #options: EnvironmentContext;
+  readonly #options: Options;
   readonly #turns = new Lock();
   readonly #processes = new Set<BackgroundProcess>();
   /** release of the latest call: an earlier call that waits has nothing left to do */
   #latest: GenerationSpec | undefined;
 
-  constructor(options: EnvironmentContext) {
+  constructor(options: Options) {
     this.#options = options;
   }
 
@@ -99,6 +105,11 @@ export class BackgroundProcesses {
     return this.#processes.size === 0;
   }
 
+  /** Number of descriptors of channels that the runner has open. */
+  get descriptors(): number {
+    return [...this.#processes].reduce((sum, { descriptors }) => sum + descriptors, 0);
+  }
+
   tick(now: number): void {
     for (const process of this.#processes) process.tick(now);
   }
@@ -110,6 +121,11 @@ export class BackgroundProcesses {
     const states = new Set(processes.map((process) => process.status().state));
     if (states.has('crashed')) return 'crashed';
     return states.size === 1 && states.has('stopped') ? 'stopped' : 'starting';
+  }
+
+  /** Restarts all processes with a name, also those that have ended for good. */
+  restart(name: string, why: string): void {
+    for (const process of this.#processes) if (process.kind === name) process.restart(why);
   }
 
   status(): BackgroundStatus[] {

@@ -44,7 +44,9 @@ async function waitUntilReady(
     if (deadline.signal.aborted)
       throw new AppError(
         'boot_timeout',
-        `${process.name} was not started within ${formatDuration(bootTimeout)}`,
+        process.waitsForReady
+          ? `${process.name} did not call process.send('ready') within ${formatDuration(bootTimeout)} ("waitReady")`
+          : `${process.name} was not started within ${formatDuration(bootTimeout)}`,
       );
   }
 }

@@ -179,6 +179,7 @@ export class Generation {
         eventLoopDelayMs: beat?.eventLoopDelayMs ?? null,
         connections: beat?.connections ?? null,
         requests: beat?.requests ?? null,
+        metrics: worker.metrics.list(),
       };
     });
   }

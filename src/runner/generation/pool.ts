@@ -350,7 +350,7 @@ export class WorkerPool {
       } catch (error) {
         if (!isActive()) break;
         // Without a process, no death sets the delay.
-        if (error instanceof NotStarted) slot.delay = slot.restarts.noteDeath(0, null) ?? 0;
+        if (error instanceof NotStarted) slot.delay = slot.restarts.noteFailedStart();
         // Its death has been logged already.
         else if (error instanceof AppError && error.code === 'boot_exited') continue;
         log(`worker ${slot.instance} was not started: ${(error as Error).message}`);

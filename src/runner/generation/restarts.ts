@@ -34,21 +34,33 @@ export class Restarts {
   /**
    * Counts a death.
    * @param lived uptime in ms; 0 if the process was never up
-   * @param code exit status; null after a signal, or if the process could not be started
+   * @param code exit status; null after a signal
    * @returns ms until the next start; null if the process is not started again
    */
   noteDeath(lived: number, code: number | null): number | null {
-    if (this.isFinal(code)) return null;
+    if (!this.#spec.autorestart || this.isFinal(code)) return null;
+    return this.#delayAfter(lived);
+  }
+
+  /** Counts an attempt that has started no process. @returns ms until the next attempt */
+  noteFailedStart(): number {
+    return this.#delayAfter(0);
+  }
+
+  #delayAfter(lived: number): number {
+    const { delay, backoff } = this.#spec;
     this.#inRow = lived >= steadyTime ? 1 : this.#inRow + 1;
     this.#early = lived >= this.#spec.minUptime ? 0 : this.#early + 1;
     this.#count += 1;
+    if (!backoff) return this.isCrashing ? Math.max(ceiling, delay) : delay;
     if (this.isCrashing) return ceiling;
-    return backoffDelay(this.#inRow - 1, { initial: this.#spec.delay, factor, ceiling });
+    return backoffDelay(this.#inRow - 1, { initial: delay, factor, ceiling });
   }
 
-  /** Returns true if the process is not started again after this exit status. */
+  /** Returns true if the process is not started again after this exit status, and has not failed. */
   isFinal(code: number | null): boolean {
-    return code !== null && this.#spec.stopExitCodes.includes(code);
+    const { autorestart, stopExitCodes } = this.#spec;
+    return code !== null && (stopExitCodes.includes(code) || (!autorestart && code === 0));
   }
 
   /** Counts a restart without a death: another process has replaced this one. */
@@ -58,7 +70,8 @@ export class Restarts {
 
   /** Returns a clause about the next start. @param delay as returned by `noteDeath` */
   describeNext(delay: number | null): string {
-    if (delay === null) return 'it is not started again ("stopExitCodes")';
+    if (delay === null)
+      return `it is not started again ("${this.#spec.autorestart ? 'stopExitCodes' : 'autorestart'}")`;
     const when = `it is started again ${delay === 0 ? 'at once' : `in ${formatDuration(delay)}`}`;
     return this.isCrashing ? `crashed: ${when}` : when;
   }

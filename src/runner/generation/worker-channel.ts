@@ -91,6 +91,11 @@ const isPort: Check = (value) => isCount(value) && value !== 0 && (value as numb
 /** Checks the method or path of a request. Only printable characters pass, because the text goes into a log line. */
 const isText: Check = (value) => typeof value === 'string' && /^[!-~]*$/.test(value);
 
+/** Checks a text of an app that people will read. @param length in characters */
+const isPrintable = (length: number): Check => {
+  return (value) => typeof value === 'string' && value.length <= length && !/\p{Cc}/u.test(value);
+};
+
 /** Fields of each message, with a function that checks the field. */
 const fields: Record<FromWorker['type'], Record<string, Check>> = {
   ready: {
@@ -103,6 +108,12 @@ const fields: Record<FromWorker['type'], Record<string, Check>> = {
   inFlight: { requests: isCount, connections: isCount },
   memoryExceeded: { bytes: isCount },
   beat: { eventLoopDelayMs: Number.isFinite, connections: Number.isFinite, requests: Number.isFinite },
+  metric: {
+    name: isPrintable(64),
+    value: (value) => typeof value === 'boolean' || Number.isFinite(value) || isPrintable(64)(value),
+    unit: isPrintable(16),
+  },
+  reported: {},
   besides: { port: isPort },
   forked: {},
   opened: {},

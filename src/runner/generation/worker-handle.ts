@@ -9,6 +9,7 @@ import { AppProcess, type ProcessOptions } from '../app-process.ts';
 import type { Clock } from '../clock.ts';
 import type { Exit } from '../exit.ts';
 import type { Handoff } from '../handoff.ts';
+import { Metrics } from '../metrics.ts';
 import { Members, mostMembers } from './members.ts';
 import { WorkerChannel } from './worker-channel.ts';
 
@@ -60,6 +61,7 @@ export class WorkerHandle extends AppProcess {
   otherPort: number | undefined;
   /** last heartbeat; undefined before the worker listens */
   beat: Beat | undefined;
+  readonly metrics = new Metrics();
   /** attended time since the last heartbeat, in ms: see tickRegularly */
   silentFor = 0;
   readonly #options: WorkerOptions;
@@ -142,6 +144,9 @@ export class WorkerHandle extends AppProcess {
         this.state = 'drained';
         this.#drained.resolve();
         break;
+      case 'metric':
+        this.metrics.note(message);
+        break;
       case 'request':
         if (this.#named.length < maxNamedRequests) this.#named.push(`${message.method} ${message.path}`);
         break;
@@ -159,6 +164,13 @@ export class WorkerHandle extends AppProcess {
     // The worker has retired by itself.
     void this.retire(false);
     this.#options.listener.memoryExceeded(this);
+  }
+
+  protected override postShutdown(): boolean {
+    // A command without a Node.js process that listens gets the signal.
+    if (this.members?.size === 0) return false;
+    this.#channel.post({ type: 'shutdown' });
+    return true;
   }
 
   protected override noteExit(exit: Exit): void {

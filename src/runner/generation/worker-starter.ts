@@ -12,6 +12,7 @@ import type { Allowance } from '../allowance.ts';
 import { type ProcessContext, type StartOptions, startProcess } from '../app-process.ts';
 import { systemClock } from '../clock.ts';
 import type { Handoff, Inboxes } from '../handoff.ts';
+import { instanceVariables } from '../instance-variables.ts';
 import { type ListeningPort, socketCopies } from '../ports/listening-port.ts';
 import { sendHandles } from '../takeover/send-handle.ts';
 import { TreeFigures } from '../tree-figures.ts';
@@ -107,8 +108,12 @@ async function spawnWorker(
   signal: AbortSignal,
 ): Promise<WorkerHandle> {
   const { spec, generation, besideOrphans, orphanSocket } = options;
-  const { key, port, codePort, waitReady, drainTimeout, killTimeout, stopSignal, maxMemory } = spec;
-  const passedOn = { key, port, codePort, waitReady, drainTimeout, killTimeout, stopSignal, maxMemory };
+  const { key, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory } = spec;
+  const { stopSignal, shutdownWithMessage } = spec;
+  const passedOn = {
+    ...{ key, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory },
+    ...{ stopSignal, shutdownWithMessage },
+  };
   const started = await startProcess(options, `web.${instance}`, async () => {
     const handoff = await options.handoff();
     signal.throwIfAborted();
@@ -131,7 +136,7 @@ async function spawnWorker(
     return {
       ...start,
       kind: 'worker',
-      env: { ...start.env, NODE_APP_INSTANCE: String(instance) },
+      env: { ...start.env, ...instanceVariables(spec, instance, spec.env) },
       workingDirectory: spec.workingDirectory,
       record: { secret, drainTimeout, killTimeout, ...start.record },
       handoff,
@@ -182,9 +187,11 @@ function affinityOf(slot: number, { all }: Inboxes): AffinityBoot {
   return { slot, take, give: take.map((fd) => fd + all.length) };
 }
 
+type CommandSpec = Pick<GenerationSpec, 'node' | 'env' | 'stopSignal' | 'shutdownWithMessage'>;
+
 /** All processes of the command inherit the bootstrap and its options. The runner measures their memory. */
 export function startOfCommand(
-  { node, env, stopSignal }: Pick<GenerationSpec, 'node' | 'env' | 'stopSignal'>,
+  { node, env, stopSignal, shutdownWithMessage }: CommandSpec,
   command: string,
   boot: ExecBoot,
 ): Start {
@@ -200,7 +207,11 @@ export function startOfCommand(
       SLUICE_NODE_OPTIONS: require,
       SLUICE_WORKER: JSON.stringify({ ...boot, maxMemory: null }),
     },
-    record: { exec: true, ...(stopSignal && { stopSignal }) },
+    record: {
+      exec: true,
+      ...(stopSignal && { stopSignal }),
+      ...(shutdownWithMessage && { shutdownWithMessage }),
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import type { CronSpec, CronStatus, GenerationSpec } from '../../protocol/runner
 import { nodeCron } from '../../system/process/footprint.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
+import { supervisionOf } from '../background/background-spec.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import type { Identity } from '../users/identity.ts';
@@ -20,8 +21,8 @@ interface ScheduleOptions {
   user(): Identity | undefined;
   /** returns the path by which a file in the environment's directory is safe to use */
   safePath(path: string): string;
-  /** called when all workers must be replaced: see `cronRestart` */
-  restart(): void;
+  /** called when all workers must be replaced, or the background processes with a name restarted: see `cronRestart` */
+  restart(process?: string): void;
   log(message: string): void;
 }
 
@@ -37,7 +38,7 @@ interface Entry {
 export class Schedule {
   readonly #options: ScheduleOptions;
   #tasks: { cron: CronSpec; task: ScheduledTask }[] = [];
-  #restart: ScheduledTask | undefined;
+  #restarts: ScheduledTask[] = [];
   /** runs under way, with the names of their entries; a run of an earlier release counts */
   readonly #runs = new Map<Promise<void>, string>();
   #results: CronResults | undefined;
@@ -56,7 +57,12 @@ export class Schedule {
       const task = schedule(cron, () => this.#begin({ spec, cron, group }));
       return { cron, task };
     });
-    if (spec.cronRestart !== null) this.#restart = schedule(spec.cronRestart, () => this.#options.restart());
+    const { restart } = this.#options;
+    if (spec.cronRestart !== null) this.#restarts.push(schedule(spec.cronRestart, () => restart()));
+    for (const background of spec.background) {
+      const { cronRestart } = supervisionOf(spec, background);
+      if (cronRestart !== null) this.#restarts.push(schedule(cronRestart, () => restart(background.name)));
+    }
   }
 
   #openResults(spec: GenerationSpec): CronResults {
@@ -88,8 +94,8 @@ export class Schedule {
   #clear(): void {
     for (const { task } of this.#tasks) void task.destroy();
     this.#tasks = [];
-    void this.#restart?.destroy();
-    this.#restart = undefined;
+    for (const task of this.#restarts) void task.destroy();
+    this.#restarts = [];
   }
 
   async #begin(entry: Entry): Promise<void> {

@@ -61,7 +61,8 @@ async function endOrphan(
     if (endedAt === undefined && record !== undefined && orphans.isDrained(record)) {
       // The processes of an exec worker do not end by themselves: its command would start them again.
       endedAt = now;
-      signalProcess(receiverOf(pid, stopSignal, true), stopSignal);
+      // With the setting, they pass the message to themselves.
+      if (!worker.shutdownWithMessage) signalProcess(receiverOf(pid, stopSignal, true), stopSignal);
     }
     const why =
       endedAt === undefined

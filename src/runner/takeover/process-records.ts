@@ -18,6 +18,8 @@ export interface ProcessRecord {
   mark?: string;
   /** signal that ends a background process or an exec worker; SIGTERM if left out */
   stopSignal?: NodeJS.Signals;
+  /** true if the processes of an exec worker get the message `'shutdown'` in place of the signal */
+  shutdownWithMessage?: true;
   /** secret by which a worker identifies itself to the next runner */
   secret?: string;
   /** limits of a worker in ms: see GenerationSpec */
