@@ -94,6 +94,7 @@ export const errorStatus = {
   invalid_pm2_list: 422,
   pm2_not_found: 404,
   pm2_failed: 502,
+  takeover_failed: 409,
 
   // Sluice itself
   already_running: 409,

@@ -1,7 +1,9 @@
-import { readFile, realpath } from 'node:fs/promises';
+import { chown, readFile, realpath, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { filesInDump } from '../edge/nginx-dump.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { listPids, titleOf } from '../system/process/processes.ts';
+import { writeFileAtomic } from '../system/fs/files.ts';
+import { listPids, parentOf, titleOf } from '../system/process/processes.ts';
 import { ProgramFailed, run, usualPath } from '../system/process/run.ts';
 import { replaceProxies } from './proxies.ts';
 
@@ -12,6 +14,9 @@ export interface FileChange {
   before: string;
   after: string;
 }
+
+/** Pause between two looks at nginx's processes, in ms. */
+const pollInterval = 50;
 
 /** nginx of this machine. */
 export class Nginx {
@@ -38,6 +43,52 @@ export class Nginx {
     const paths = await Promise.all(filesInDump(dump).map((path) => realpath(path)));
     const texts = [...new Set(paths)].map(async (path) => [path, await readFile(path, 'utf8')] as const);
     return new Map(await Promise.all(texts));
+  }
+
+  /**
+   * Replaces files, checks the configuration, loads it, and waits until the workers that ran before have ended: then no request of
+   * theirs is in flight. Restores the files if nginx refuses them.
+   * @param limit of the wait, in ms
+   * @returns the number of former workers that still run, such as those with WebSockets
+   * @throws AppError `nginx_failed`
+   */
+  async apply(changes: readonly FileChange[], limit: number): Promise<number> {
+    const former = await this.#workers();
+    try {
+      for (const { path, after } of changes) await replaceFile(path, after);
+      await this.#run('-t');
+      await this.#run('-s', 'reload');
+      return await this.#untilEnded(former, limit);
+    } catch (error) {
+      for (const { path, before } of changes) await replaceFile(path, before);
+      await this.#run('-s', 'reload').catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #untilEnded(former: readonly number[], limit: number): Promise<number> {
+    const deadline = performance.now() + limit;
+    for (;;) {
+      const titles = former
+        .map((pid) => titleOf(pid) ?? '')
+        .filter((title) => title.startsWith('nginx: worker'));
+      if (titles.length === 0) return 0;
+      if (performance.now() <= deadline) {
+        await sleep(pollInterval);
+        continue;
+      }
+      if (titles.every((title) => title.includes('shutting down'))) return titles.length;
+      throw new AppError('nginx_failed', 'nginx did not load its new configuration', {
+        hint: 'See the error log of nginx. The former configuration is in place again.',
+      });
+    }
+  }
+
+  /** Returns the pids of the workers, also of those that are about to end. */
+  async #workers(): Promise<number[]> {
+    const master = await this.masterPid();
+    const pids = master === undefined ? [] : await listPids();
+    return pids.filter((pid) => parentOf(pid) === master && (titleOf(pid) ?? '').startsWith('nginx: worker'));
   }
 
   /** Returns the pid of the master process; undefined if nginx does not run. */
@@ -81,4 +132,11 @@ export function changesFor(
     after: replaceProxies(before, ports, to),
   }));
   return changes.filter(({ before, after }) => before !== after);
+}
+
+/** Replaces the text of a file in one step. The file keeps its owner and its rights. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  const { mode, uid, gid } = await stat(path);
+  await writeFileAtomic(path, text, mode & 0o777);
+  if (process.getuid?.() === 0) await chown(path, uid, gid);
 }

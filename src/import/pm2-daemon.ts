@@ -90,8 +90,17 @@ export function listProcesses(pm2: Pm2): Promise<string> {
   return runPm2(pm2, ['jlist']);
 }
 
+/** Stops or starts processes, or deletes them from PM2's list. @throws AppError `pm2_failed` */
+export async function changeProcesses(
+  pm2: Pm2,
+  change: 'stop' | 'start' | 'delete',
+  ids: readonly number[],
+): Promise<void> {
+  if (ids.length > 0) await runPm2(pm2, [change, ...ids.map(String)]);
+}
+
 /** Runs a command of PM2 as its user. @throws AppError `pm2_failed`, `pm2_not_found` */
-export async function runPm2({ user, home, path }: Pm2, args: string[]): Promise<string> {
+async function runPm2({ user, home, path }: Pm2, args: string[]): Promise<string> {
   const program = path
     .split(delimiter)
     .map((each) => join(each, 'pm2'))

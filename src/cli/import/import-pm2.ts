@@ -1,4 +1,6 @@
-import { homedir, userInfo } from 'node:os';
+import { mkdtempDisposable, open } from 'node:fs/promises';
+import { homedir, tmpdir, userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 import type { AppStatus } from '../../apps/status.ts';
 import { defaultEnvironment, type EnvironmentId } from '../../config/paths.ts';
@@ -13,6 +15,7 @@ import { trafficOf } from '../../import/traffic.ts';
 import { readAppText } from '../../system/fs/read-file.ts';
 import { listListeners } from '../../system/net/listeners.ts';
 import { parentOf } from '../../system/process/processes.ts';
+import { takeRights } from '../../system/process/user.ts';
 import { appPath, type CommonOptions, call, wholeNumber } from '../command.ts';
 import { argumentFrom, UsageError } from '../failure.ts';
 import { createView, type DeployView, followDeploy } from '../follow-deploy.ts';
@@ -20,6 +23,7 @@ import { noteText, paint, print, printJson, printRemark } from '../output.ts';
 import { type CheckoutCommit, commitOf } from '../upload/checkout.ts';
 import { packDirectory } from '../upload/pack.ts';
 import { planJson, planText, type ShownApp } from './plan-text.ts';
+import { changesText, nginxChanges, type Takeover, takeOver, undoTakeover } from './take-over.ts';
 
 export interface ImportOptions extends CommonOptions {
   dryRun?: true;
@@ -27,26 +31,66 @@ export interface ImportOptions extends CommonOptions {
   user?: string;
   dump?: string;
   code: boolean;
+  apply?: true;
+  delete?: true;
+  undo?: string;
   port?: string;
   nginxConfig?: string;
 }
 
-/** Shows the apps of PM2, and creates an app for each that is not live in Sluice yet. */
+/** Shows the apps of PM2, creates apps from them, and takes over their traffic, as far as the options ask for it. */
 export async function importPm2(options: ImportOptions): Promise<void> {
   checkOptions(options);
+  const { json, dryRun, apply } = options;
+  const say = (text: string) => (json ? undefined : print(text));
+  const nginx = new Nginx(options.nginxConfig);
+  if (options.undo !== undefined) {
+    await undoTakeover(options.undo, nginx, say);
+    if (json) printJson({ app: options.undo, undone: true });
+    return;
+  }
   const pm2 = options.dump === undefined ? await findPm2(options.user) : undefined;
+  const { shown, leftOut } = await planAll(options, pm2, nginx);
+  say(shown.map(planText).join('\n\n') || 'PM2 has no apps to import');
+  if (leftOut.length > 0)
+    say(`\nleft out:\n${leftOut.map(({ name, reason }) => `  ${name}: ${reason}`).join('\n')}`);
+  const takeovers: Takeover[] = [];
+  for (const each of dryRun ? [] : shown) {
+    say(`\n${paint('bold', each.planned.name)}`);
+    if (!each.isLive) await createApp(each, options, pm2);
+    if (pm2 === undefined || !options.code) continue;
+    const isDelete = options.delete === true;
+    if (apply) takeovers.push(await takeOver(each, { pm2, nginx, say, isDelete }));
+    else say(await nextStep(each, nginx));
+  }
+  if (apply && pm2 !== undefined) say(await remainder(pm2));
+  if (json) printJson({ apps: shown.map(planJson), leftOut, takeovers });
+}
+
+/** @throws UsageError for options that exclude each other */
+function checkOptions({ dump, apply, undo, code, dryRun, app, port, delete: isDelete }: ImportOptions): void {
+  if (dump !== undefined && apply) throw new UsageError('--apply needs PM2 itself: leave out --dump');
+  if (apply && !code) throw new UsageError('--apply needs the code: leave out --no-code');
+  if (isDelete && !apply) throw new UsageError('--delete is for --apply');
+  if (undo !== undefined && (apply || dryRun)) throw new UsageError('--undo excludes --apply and --dry-run');
+  if (port !== undefined && app?.length !== 1) throw new UsageError('--port needs one app: --app NAME');
+}
+
+/** Plans all apps, and finds the way of their traffic. */
+async function planAll(options: ImportOptions, pm2: Pm2 | undefined, nginx: Nginx) {
   const { apps, modules } = appsOf(await readList(options, pm2));
   assertFound(options.app ?? [], apps);
   const ports = await portsOf(apps, pm2, options);
-  const homes = [homedir(), userInfo().homedir, ...(pm2 ? [pm2.user.home] : [])];
-  const { apps: planned, leftOut } = await planImport(apps, { ports, homes, only: options.app });
-  const nginx = new Nginx(options.nginxConfig);
   const files = await nginx.files().catch((error: unknown) => {
     if (!(error instanceof AppError)) throw error;
     printRemark(`note: the configuration of nginx is not read: ${error.message}`);
     return undefined;
   });
   const statuses = await statusesOf(options);
+  const homes = [homedir(), userInfo().homedir, ...(pm2 ? [pm2.user.home] : [])];
+  // The user of PM2 names the directories, and may name those of others.
+  using _ = pm2 && takeRights(pm2.user);
+  const { apps: planned, leftOut } = await planImport(apps, { ports, homes, only: options.app });
   const shown: ShownApp[] = [];
   for (const each of planned) {
     const isLive = statuses.some(({ name, environment, release }) => {
@@ -54,21 +98,28 @@ export async function importPm2(options: ImportOptions): Promise<void> {
     });
     shown.push({ planned: each, commit: await commitIn(each), isLive, traffic: trafficOf(each, files) });
   }
-  const left = [...leftOut, ...modules.map((name) => ({ name, reason: 'is a module of PM2' }))];
-  if (options.json && options.dryRun) return printJson({ apps: shown.map(planJson), leftOut: left });
-  if (!options.json) {
-    print(shown.map(planText).join('\n\n') || 'PM2 has no apps to import');
-    if (left.length > 0)
-      print(`\nleft out:\n${left.map(({ name, reason }) => `  ${name}: ${reason}`).join('\n')}`);
-  }
-  if (options.dryRun) return;
-  for (const each of shown) if (!each.isLive) await createApp(each, options);
-  if (options.json) printJson({ apps: shown.map(planJson), leftOut: left });
+  return { shown, leftOut: [...leftOut, ...modules.map((name) => ({ name, reason: 'is a module of PM2' }))] };
 }
 
-/** @throws UsageError for options that exclude each other */
-function checkOptions({ app, port }: ImportOptions): void {
-  if (port !== undefined && app?.length !== 1) throw new UsageError('--port needs one app: --app NAME');
+/** Describes what `--apply` would do. */
+async function nextStep({ planned, traffic }: ShownApp, nginx: Nginx): Promise<string> {
+  const { web, background } = planned;
+  const apply = `sluice import pm2 --app ${(web ?? background[0])?.name} --apply`;
+  const twice =
+    background.length === 0 ? '' : ' Until then, its background processes run in PM2 and in Sluice.';
+  const changes = traffic.by === 'nginx' ? `${changesText(await nginxChanges(planned, nginx))}\n` : '';
+  return `${changes}PM2 still serves the app.${twice} To take over its traffic: ${apply}`;
+}
+
+/** Returns what remains to be done in PM2, which would start stopped apps again when the machine starts. */
+async function remainder(pm2: Pm2): Promise<string> {
+  const { apps } = appsOf(parseProcessList(await listProcesses(pm2), '`pm2 jlist`'));
+  const isEmpty = apps.every(({ isOnline }) => !isOnline);
+  const steps = isEmpty
+    ? 'No app runs in PM2 any more. Let PM2 forget them and not start with the machine: `pm2 save --force`, `pm2 unstartup`'
+    : 'Save the list of PM2, so that it does not start these apps with the machine: `pm2 save`';
+  const logs = [...new Set(apps.flatMap(({ logs }) => logs.map((path) => dirname(path))))];
+  return `\n${steps} (as ${pm2.user.name}).\nThe logs of PM2 remain in ${logs.join(', ') || `${pm2.home}/logs`}.`;
 }
 
 async function readList({ dump }: ImportOptions, pm2: Pm2 | undefined) {
@@ -90,7 +141,9 @@ function assertFound(names: readonly string[], apps: readonly Pm2App[]): void {
 
 /** Returns the ports of all apps. A file does not say them, so only the variable PORT counts there. */
 async function portsOf(apps: readonly Pm2App[], pm2: Pm2 | undefined, { port, app }: ImportOptions) {
-  const listeners = (pm2 && (await listListeners())) ?? [];
+  const all = (pm2 && (await listListeners())) ?? [];
+  // The user of PM2 writes the list, and may name processes of others.
+  const listeners = all.filter(({ uid }) => uid === pm2?.user.uid);
   const found = findPorts(apps, { listeners, daemon: pm2?.daemon, parentOf });
   const isNamed = (each: Pm2App) => port !== undefined && app?.includes(each.name);
   for (const each of apps) {
@@ -126,11 +179,10 @@ async function commitIn({ project }: PlannedApp): Promise<CheckoutCommit | undef
 }
 
 /** Creates an app: its variables, and then its first release. */
-async function createApp({ planned, commit }: ShownApp, { json, code }: ImportOptions): Promise<void> {
+async function createApp({ planned, commit }: ShownApp, { json, code }: ImportOptions, pm2: Pm2 | undefined) {
   const { name, variables, project } = planned;
   const id: EnvironmentId = { app: name, environment: defaultEnvironment };
   const view = json ? silentView : createView();
-  if (!json) print(`\n${paint('bold', name)}`);
   if (Object.keys(variables).length > 0) {
     const query = { restart: 'false' };
     await call('PATCH', appPath(id, '/env'), { query, json: variables });
@@ -142,8 +194,15 @@ async function createApp({ planned, commit }: ShownApp, { json, code }: ImportOp
     );
   if (!code) return;
   const added = settings === undefined ? {} : { 'sluice.json': settings };
-  const { stream } = await packDirectory(project.root, view.note, added);
-  await followDeploy(id, view, 'deploy', '/releases', { query: { ...commit }, body: stream });
+  await using directory = await mkdtempDisposable(join(tmpdir(), 'sluice-import-'));
+  await using file = await open(join(directory.path, 'app.tar.gz'), 'wx+', 0o600);
+  {
+    using _ = pm2 && takeRights(pm2.user);
+    const { stream } = await packDirectory(project.root, view.note, added);
+    for await (const chunk of stream) await file.writeFile(chunk as Buffer);
+  }
+  const body = file.createReadStream({ start: 0, autoClose: false });
+  await followDeploy(id, view, 'deploy', '/releases', { query: { ...commit }, body });
 }
 
 /** Returns the text of a sluice.json with the settings of an app; undefined if it needs none. */

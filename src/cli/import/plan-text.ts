@@ -50,7 +50,7 @@ function rowsOf({ planned, commit, isLive, traffic }: ShownApp): [string, string
             .filter((text) => text !== undefined)
             .join(', '),
     ],
-    ['in Sluice', isLive ? 'is live already: the import changes nothing' : undefined],
+    ['in Sluice', isLive ? 'is live already: an import moves only its traffic' : undefined],
     ['traffic', describeTraffic(traffic)],
   ];
   return rows.flatMap(([name, text]) => (text === undefined || text === '' ? [] : [[name, text]]));

@@ -31,6 +31,26 @@ export function asOwner<T>(directory: string, work: () => T): T {
   return asUser(statSync(directory), work);
 }
 
+/**
+ * Gives the whole process the rights of a user until the result is disposed of, if the process is root: what the process reads in
+ * that time is what the user may read. Only for a program that does nothing else meanwhile.
+ */
+export function takeRights({ name, uid, gid }: Pick<PasswdEntry, 'name' | 'uid' | 'gid'>): Disposable {
+  const rights = new DisposableStack();
+  if (process.geteuid?.() !== 0 || uid === 0) return rights;
+  const groups = process.getgroups?.() ?? [];
+  rights.defer(() => {
+    process.seteuid?.(0);
+    process.setegid?.(0);
+    process.setgroups?.(groups);
+  });
+  // The types of Node.js lack this function.
+  (process as { initgroups?(user: string, group: number): void }).initgroups?.(name, gid);
+  process.setegid?.(gid);
+  process.seteuid?.(uid);
+  return rights;
+}
+
 /** Runs `work` with the rights of a user; see `asOwner`. */
 export function asUser<T>({ uid, gid }: { uid: number; gid: number }, work: () => T): T {
   if (process.geteuid?.() !== 0 || uid === 0) return work();
