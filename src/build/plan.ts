@@ -9,6 +9,7 @@ import { md4Notice } from './md4.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
 import { type Pm2Circumstances, type Pm2Reading, readPm2 } from './pm2/read.ts';
+import { type ProcfileSettings, procfileSettings } from './procfile.ts';
 import { unreadSettingsNotices } from './start-command/notices.ts';
 import { noFacts } from './start-command/project.ts';
 import {
@@ -81,10 +82,12 @@ const oneForSite: WorkerCount = {
 export async function planDeploy(directory: string, circumstances: Circumstances): Promise<DeployPlan> {
   const { nodes, cores, member = '', environment } = circumstances;
   await checkEncryptedFiles(directory);
+  let procfile: ProcfileSettings = { layers: [], notices: [] };
   let pm2: Pm2Reading = { layers: [], notices: [] };
   const layers = async (own: ReleaseSettings) => {
+    procfile = await procfileSettings(directory, own.directory);
     pm2 = await readPm2(directory, own, circumstances);
-    return pm2.layers;
+    return [...procfile.layers, ...pm2.layers];
   };
   const { settings, ...original } = await releaseSettings(directory, member, { environment, layers });
   const { origins } = original;
@@ -108,6 +111,7 @@ export async function planDeploy(directory: string, circumstances: Circumstances
   checkAffinity(settings, isExec, workers.count);
   const notices = [
     ...node.notices,
+    ...procfile.notices,
     ...start.notices,
     ...(build?.userOfMd4 ? [md4Notice(build.userOfMd4)] : []),
     ...(now?.notices ?? []),

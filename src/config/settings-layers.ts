@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { listSome } from '../system/text/format.ts';
 import { invalidSettings } from './settings-file.ts';
 
 /** Settings of one source, in the vocabulary of sluice.json. */
@@ -102,6 +103,19 @@ function originsOf(branch: Branch, prefix: string, { fields = {}, each }: Parts)
     const isOne = each !== undefined && inside.every(([, source]) => source === first?.[1]);
     return isOne && first !== undefined ? [[path, first[1]]] : inside;
   });
+}
+
+/** Settings about the files, which have no effect on a release. */
+const ofFiles = new Set(['$schema', 'environments']);
+
+/** Limit of the settings that a description names for each source. */
+const maxNamed = 20;
+
+/** Describes the sources of settings for people: `workers from sluice.json; hooks.preSwitch from Procfile`; '' without settings. */
+export function describeOrigins(origins: Origins): string {
+  const paths = Object.keys(origins).filter((path) => !ofFiles.has(path.split('.', 1)[0] ?? ''));
+  const bySource = Map.groupBy(paths, (path) => origins[path] ?? '');
+  return [...bySource].map(([source, names]) => `${listSome(names, maxNamed)} from ${source}`).join('; ');
 }
 
 /**

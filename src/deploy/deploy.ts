@@ -13,6 +13,7 @@ import { namedVariables } from '../build/named-variables.ts';
 import type { NodeChoice } from '../build/node-version/choose.ts';
 import { type DeployPlan, planDeploy } from '../build/plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
+import { describeOrigins } from '../config/settings-layers.ts';
 import type { BootResult, Notice } from '../protocol/runner.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseNode, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
@@ -129,6 +130,8 @@ async function planTree(deployment: Deployment, member: string, isInstalled: boo
     runsIn: environment.paths.release(number).directory,
     ...{ member, isInstalled },
   });
+  const origins = describeOrigins(plan.origins);
+  if (origins !== '') log(`settings: ${origins}`);
   for (const notice of plan.notices) deployment.notice(notice);
   return plan;
 }

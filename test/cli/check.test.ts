@@ -23,6 +23,11 @@ const apps: Record<string, Files> = {
     '.nvmrc': '26',
   },
   procfile: { 'web.js': answering('hello')['server.js'], Procfile: 'web: node web.js\nmail: node mail.js\n' },
+  processes: {
+    ...{ 'web.js': answering('hello')['server.js'], 'mail.js': 'setInterval(() => undefined, 1000)' },
+    Procfile: 'web: node web.js\nMail_1: node mail.js\nrelease: echo released\n',
+    'sluice.json': { workers: 1, processes: { 'mail-1': { count: 2 } } },
+  },
   built: {
     'source.js': answering('hello')['server.js'],
     'package.json': {
@@ -123,6 +128,7 @@ test('check shows what is decided, and fails as the deploy would', async (t) => 
     `${directory}, 3 files
 
 Node.js    ${process.versions.node} (the app asks for no version)
+settings   workers, health.path from sluice.json
 packages   builds with npm 11.19.1 (no lockfile)
 app        starts with dist/main.js ("start" in package.json)
 later      The build must write dist/main.js.
@@ -166,7 +172,11 @@ test('init writes settings with comments that change no decision, and replaces n
     'package.json': { name: 'shop', scripts: { start: 'node server.js' }, devDependencies: { knex: '3' } },
   });
   await mkdir(join(directory, 'uploads'));
-  const before = (await cli(['check', directory])).stdout.split('\n').slice(1);
+  const decisions = async () => {
+    const { stdout } = await cli(['check', directory]);
+    return stdout.split('\n').filter((line, at) => at > 0 && !line.startsWith('settings '));
+  };
+  const before = await decisions();
   const { code, stdout } = await cli(['init'], { cwd: directory });
   assert.deepEqual([code, stdout], [0, `wrote ${directory}/sluice.json: all settings have comments\n`]);
   const text = await readFile(join(directory, 'sluice.json'), 'utf8');
@@ -176,7 +186,7 @@ test('init writes settings with comments that change no decision, and replaces n
   );
   assert.match(text, /\/\/ "hooks": \{"preSwitch": "npx knex migrate:latest"\},/);
   assert.match(text, /\/\/ "shared": \["uploads"\],/);
-  assert.deepEqual((await cli(['check', directory])).stdout.split('\n').slice(1), before);
+  assert.deepEqual(await decisions(), before);
   const uncommented = text.replaceAll(/^ {2}\/\/ (?=")/gm, '  ');
   await writeFile(join(directory, 'sluice.json'), uncommented);
   assert.equal((await cli(['check', directory])).code, 0, 'each setting in a comment is valid');

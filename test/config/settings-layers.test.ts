@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
-import { mergeLayers, parseLayers, type SettingsLayer } from '../../src/config/settings-layers.ts';
+import {
+  describeOrigins,
+  mergeLayers,
+  parseLayers,
+  type SettingsLayer,
+} from '../../src/config/settings-layers.ts';
 
 /** Layers by source, the one with precedence first. */
 function layersOf(values: Record<string, SettingsLayer['value']>): SettingsLayer[] {
@@ -70,6 +75,18 @@ for (const [promise, { layers, value, origins }] of Object.entries(merged)) {
     assert.deepEqual({ value: result.value, origins: result.origins }, { value, origins });
   });
 }
+
+test('origins are described by source', () => {
+  const layers = layersOf({
+    'sluice.json': { $schema: 'x', workers: 2, environments: {}, processes: { mail: { count: 2 } } },
+    Procfile: { hooks: { preSwitch: 'x' }, processes: { mail: 'node mail.js', jobs: 'node jobs.js' } },
+  });
+  assert.equal(
+    describeOrigins(mergeLayers(layers).origins),
+    'workers, processes.mail.count from sluice.json; processes.mail.command, processes.jobs, hooks.preSwitch from Procfile',
+  );
+  assert.equal(describeOrigins({}), '');
+});
 
 test('each fault is listed under the source of its setting', () => {
   const layers = layersOf({

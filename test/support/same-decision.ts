@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { knownVersions } from '../../src/build/node-version/known.ts';
 import { type Preview, preview } from '../../src/cli/preview/preview.ts';
 import type { EnvironmentId, EnvironmentPaths } from '../../src/config/paths.ts';
+import { describeOrigins } from '../../src/config/settings-layers.ts';
 import type { StepFailure } from '../../src/deploy/events.ts';
 import { AppError, type ErrorBody } from '../../src/errors/app-error.ts';
 import type { Notice } from '../../src/protocol/runner.ts';
@@ -90,6 +91,10 @@ function assertSame(preview: Preview, { record, log }: Exclude<Decided, { error:
   if (isOpen(preview, 'settings')) return;
   assertSameStart(preview, record, log);
   assert.deepEqual(record.run?.settings, preview.settings);
+  assert.deepEqual(record.run?.origins, preview.origins);
+  const origins = describeOrigins(preview.origins);
+  const shown = log.filter((line) => line.startsWith('settings: '));
+  assert.deepEqual(shown, origins === '' ? [] : [`settings: ${origins}`]);
   assertSameNotices(preview, record);
 }
 

@@ -1,7 +1,7 @@
 import { reservedNames } from '../../config/app/variables.ts';
-import { isName } from '../../config/paths.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { counted } from '../../system/text/format.ts';
+import { processNames } from '../process-names.ts';
 import { type Command, commandOf } from './command.ts';
 import { invalidFile } from './evaluation.ts';
 import { numberOf, type Pm2App, readApp, sizeOf, timeOf } from './options.ts';
@@ -297,7 +297,7 @@ const withoutOption: Record<string, unknown> = {
 /** Returns the setting `processes`. */
 function processesOf(background: Entry[], web: Entry | undefined, release: Release): Record<string, unknown> {
   if (background.length === 0) return {};
-  const names = uniqueNames(background.map(({ name }) => name));
+  const names = processNames(background.map(({ name }) => name));
   const ofWeb = web === undefined ? {} : supervisionOf(web.app);
   const entries = background.map(({ app, command, env, port }, at) => {
     const own = supervisionOf(app);
@@ -319,23 +319,6 @@ function processesOf(background: Entry[], web: Entry | undefined, release: Relea
 function countOf(instances: number | 'max', cores: number): number {
   if (instances === 'max') return cores;
   return instances > 0 ? instances : Math.max(1, cores + instances);
-}
-
-/** Returns valid and different names of processes. */
-function uniqueNames(names: string[]): string[] {
-  const taken = new Set(['web', 'cron']);
-  return names.map((name) => {
-    const valid = name
-      .toLowerCase()
-      .replaceAll(/[^a-z0-9]+/g, '-')
-      .replace(/^[^a-z]+|-+$/g, '')
-      .slice(0, 36);
-    const base = isName(valid) ? valid : 'process';
-    let unique = base;
-    for (let number = 2; taken.has(unique); number += 1) unique = `${base}-${number}`;
-    taken.add(unique);
-    return unique;
-  });
 }
 
 interface Found {

@@ -18,10 +18,10 @@ import { isLibraryOf } from './library.ts';
 import { listens } from './listens.ts';
 import { membersAround, membersHint } from './members.ts';
 import { checkTarget, firstFile, resolveFile } from './program.ts';
-import { type Project, readProcfile, readProject, relativeTo, staysInside } from './project.ts';
+import { type Project, procfileName, readProcfile, readProject, relativeTo, staysInside } from './project.ts';
 import { servesByName, servingScripts } from './serving-script.ts';
 import { startsNothing } from './shell.ts';
-import { noteOtherProcesses } from './wrappers.ts';
+import { notStarted } from './wrappers.ts';
 
 /** Start that a rule has found. Before the build, its file may not exist yet. */
 export interface Candidate {
@@ -124,12 +124,10 @@ export async function findCandidates(project: Project): Promise<Candidate[]> {
 
 /** Returns the starts that a Procfile and other sources of settings name, the one with precedence first. */
 async function namedStarts(project: Project): Promise<(NamedStart & { notices?: Notice[] })[]> {
-  const processes = await readProcfile(project);
-  const web = processes?.['web'];
-  const ofProcfile =
-    processes === undefined || web === undefined
-      ? []
-      : [{ text: web, from: '"web" in Procfile', notices: otherProcesses(processes) }];
+  const { web, ...others } = (await readProcfile(project)) ?? {};
+  // The Procfile of the app is a source of its settings, which have the other processes.
+  const notices = isFirst(project) ? [] : notStarted(others, 'web', join(project.app, procfileName));
+  const ofProcfile = web === undefined ? [] : [{ text: web, from: '"web" in Procfile', notices }];
   return [...ofProcfile, ...project.facts.starts.filter(({ isNamed }) => isNamed !== true)];
 }
 
@@ -258,12 +256,6 @@ export async function plainSite(project: Project): Promise<Candidate[]> {
 
 function ofSite({ app }: Project, site: StaticSite): Candidate {
   return { rule: site.from, command: null, files: [], site, directory: app, notices: [] };
-}
-
-function otherProcesses(processes: Record<string, string>): Notice[] {
-  const notices: Notice[] = [];
-  noteOtherProcesses({ notices }, processes, 'web');
-  return notices;
 }
 
 async function ofFramework(project: Project, framework: Framework, because: string): Promise<Candidate> {

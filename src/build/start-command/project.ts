@@ -163,10 +163,13 @@ export async function readEnvFile(
   }
 }
 
+/** Name of the file that lists the processes of an app, and of the source of its settings. */
+export const procfileName = 'Procfile';
+
 /** Returns the commands of a Procfile by process name; undefined if there is none. */
 export async function readProcfile(
-  project: Project,
-  path = join(project.app, 'Procfile'),
+  project: Pick<Project, 'root' | 'app'>,
+  path = join(project.app, procfileName),
 ): Promise<Record<string, string> | undefined> {
   const text = await readText(project, path);
   if (text === undefined) return undefined;

@@ -1,14 +1,13 @@
 import { dirname, join } from 'node:path';
 import type { OriginalSettings, StartFacts } from '../../config/app-directory.ts';
 import type { AppSettings } from '../../config/app-settings.ts';
-import type { Origins } from '../../config/settings-layers.ts';
 import { isWorkspace } from '../../config/workspaces.ts';
-import { AppError } from '../../errors/app-error.ts';
 import type { ExecCommand, Notice } from '../../protocol/runner.ts';
 import type { BackgroundPlan, ProgramPlan, RunPlan } from '../../releases/release.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { describeSite, placeStaticSite } from '../static-site/place.ts';
-import { type FoundCommand, followCommand } from './follow.ts';
+import { type BackgroundDecision, decideBackground } from './background.ts';
+import type { FoundCommand } from './follow.ts';
 import { frameworkOf, hasWhatItNeeds } from './frameworks.ts';
 import { nothingToRun } from './nothing-to-run.ts';
 import { type Candidate, findCandidates, plainSite } from './order.ts';
@@ -30,10 +29,6 @@ export interface StartDecision {
   notices: Notice[];
 }
 
-interface BackgroundDecision extends Pick<BackgroundPlan, 'name' | 'count' | 'overlap'> {
-  command: FoundCommand;
-}
-
 /** Start of an app. */
 export interface StartPlan extends Pick<RunPlan, 'before' | 'exec' | 'static' | keyof ProgramPlan> {
   /** for the log, with the rule that found the start and its reason */
@@ -52,9 +47,8 @@ export async function decideStart(
 ): Promise<StartDecision> {
   const facts = { ...noFacts, ...given };
   const project = { ...(await readProject(directory, settings, false)), facts };
-  const background = await decideBackground(project, origins);
-  for (const { command } of background) await checkTarget(project, command);
   const candidates = await findCandidates(project);
+  const { background, notices } = await decideBackground(project, origins, candidates[0]);
   const [first] = candidates;
   if (first === undefined && !(await mayWriteStart(project))) throw await nothingFound(project, candidates);
   if (first?.command) await checkTarget(project, first.command);
@@ -69,11 +63,16 @@ export async function decideStart(
     background,
     builds: [...new Set(commands.flatMap(({ builds }) => builds))],
     keep: [...new Set(possible.flatMap(({ keep }) => keep))],
-    notices: [
+    notices: different([
       ...(first === undefined ? [] : noticesOf(first)),
       ...background.flatMap(({ command }) => command.notices),
-    ],
+      ...notices,
+    ]),
   };
+}
+
+function different(notices: Notice[]): Notice[] {
+  return [...new Map(notices.map((notice) => [notice.message, notice])).values()];
 }
 
 /**
@@ -273,26 +272,6 @@ function portNotices({ env: { PORT: port }, from }: FoundCommand): Notice[] {
       hint: 'Remove PORT from the command.',
     },
   ];
-}
-
-function withoutCommand(path: string): AppError {
-  return new AppError('invalid_settings', `${path} has no command`, {
-    hint: `Add "command" to ${path} in sluice.json.`,
-  });
-}
-
-/** Follows the commands of background processes. @throws AppError `unsupported_start` */
-async function decideBackground(project: Project, origins: Origins): Promise<BackgroundDecision[]> {
-  const decisions: BackgroundDecision[] = [];
-  for (const [name, { command: text, count, overlap }] of Object.entries(project.settings.processes)) {
-    const path = `processes.${name}`;
-    const from = `${path} in ${origins[`${path}.command`] ?? origins[path] ?? 'sluice.json'}`;
-    if (text === undefined) throw withoutCommand(path);
-    const fromScript = (script: string) => `${from} (the script "${script}" of package.json)`;
-    const command = await followCommand(project, text, from, fromScript, true);
-    decisions.push({ name, count, overlap, command });
-  }
-  return decisions;
 }
 
 /**

@@ -11,6 +11,20 @@ export interface CommandSource {
   from: string;
 }
 
+/** Processes that a command such as `nf start` starts. */
+export interface StartedProcesses {
+  /** path of the Procfile, relative to the release */
+  file: string;
+  /** directory of the command, relative to the release */
+  directory: string;
+  /** names of all its processes, in their order */
+  names: string[];
+  /** name of the process that the command comes to */
+  chosen: string;
+  /** commands that start single processes, by name */
+  commands: Record<string, string>;
+}
+
 /** Facts that Sluice has gathered while it followed a command through scripts and the programs that Sluice sees through. */
 export interface Trail {
   project: Project;
@@ -38,6 +52,8 @@ export interface Trail {
   anyProgram: boolean;
   /** options of PM2 in the command, by their names in a file of PM2 */
   pm2?: Record<string, unknown>;
+  /** processes of a Procfile that the command starts; undefined for another command */
+  procfile?: StartedProcesses;
   /** true if npx or a similar program would download a program that is not installed */
   mayDownload: boolean;
 }

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
+import type { Notice } from '../../protocol/runner.ts';
 import type { Word } from '../../releases/words.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { NeedsShell, type Options, takeOptions, valuesOf } from './options.ts';
-import { readProcfile } from './project.ts';
+import { procfileName, readProcfile } from './project.ts';
+import { quote } from './quote.ts';
 import {
   addEnvFiles,
   addNotice,
@@ -161,7 +163,7 @@ async function shell(words: Word[], trail: Trail, source: CommandSource): Promis
   return { text };
 }
 
-/** Foreman starts all processes of a Procfile. Sluice starts `web`. */
+/** Foreman starts all processes of a Procfile: `web` starts the app, and the others run in the background. */
 async function foreman(words: Word[], trail: Trail, source: CommandSource): Promise<Behind> {
   const withValue = '-j --procfile -f -e --env -p --port -x --proxy -F --procfile';
   const before = takeOptions(words, withValue);
@@ -169,40 +171,54 @@ async function foreman(words: Word[], trail: Trail, source: CommandSource): Prom
   if (subcommand !== 'start') throw unsupportedStart(source, 'Sluice knows only the subcommand "start"');
   const after = takeOptions(rest, withValue);
   const given = (...names: string[]) => valuesOf(after, ...names)?.[0] ?? valuesOf(before, ...names)?.[0];
-  const name = given('-j', '--procfile', '-f') ?? 'Procfile';
-  const files = (given('-e', '--env') ?? '.env').split(',');
-  const processes = await readProcfile(trail.project, join(trail.directory, name));
+  const name = given('-j', '--procfile', '-f') ?? procfileName;
+  const files = given('-e', '--env') ?? '.env';
+  const file = join(trail.directory, name);
+  const processes = await readProcfile(trail.project, file);
   if (processes === undefined) throw unsupportedStart(source, `there is no file ${name}`);
-  const [named = 'web'] = plain(after.rest).map((word) => word.split('=', 1)[0] ?? '');
-  const chosen = Object.hasOwn(processes, named) ? named : Object.keys(processes)[0];
+  const named = plain(after.rest).flatMap((word) =>
+    word.split(',').map((each) => each.split('=', 1)[0] ?? ''),
+  );
+  const names = named.filter((each) => Object.hasOwn(processes, each));
+  const all = Object.keys(processes).filter((each) => each !== 'release');
+  const started = names.length > 0 ? names : all;
+  const chosen = started.includes('web') ? 'web' : (started[0] ?? Object.keys(processes)[0]);
   if (chosen === undefined) throw unsupportedStart(source, `${name} has no processes`);
-  await addEnvFiles(trail, 'Foreman', files, true);
-  noteOtherProcesses(trail, processes, chosen, name);
+  await addEnvFiles(trail, 'Foreman', files.split(','), true);
+  const commands = started.map(
+    (each) => [each, `nf start -j ${quote(name)} -e ${quote(files)} ${each}`] as const,
+  );
+  trail.procfile = {
+    file,
+    directory: trail.directory,
+    names: all,
+    chosen,
+    commands: Object.fromEntries(commands),
+  };
+  const { release } = processes;
+  if (release !== undefined && file !== join(trail.project.app, procfileName)) {
+    for (const notice of notStarted({ release }, chosen, name)) addNotice(trail, notice);
+  }
   seesThrough(trail, 'Foreman');
   return { text: processes[chosen] ?? '', from: `"${chosen}" in ${name}` };
 }
 
-/** Adds a notice about the processes of a Procfile that Sluice does not start. */
-export function noteOtherProcesses(
-  trail: Pick<Trail, 'notices'>,
-  processes: Record<string, string>,
-  chosen: string,
-  file = 'Procfile',
-): void {
-  const others = Object.keys(processes).filter((name) => name !== chosen);
-  if (others.length === 0) return;
-  const background = others.filter((name) => name !== 'release');
+/** Returns a notice about the processes of a Procfile that Sluice does not start. @param chosen process that it starts */
+export function notStarted(processes: Record<string, string>, chosen: string, file: string): Notice[] {
+  const names = Object.keys(processes);
+  if (names.length === 0) return [];
+  const { release, ...background } = processes;
   const settings = {
-    ...(others.includes('release') && { hooks: { preSwitch: processes['release'] } }),
-    ...(background.length > 0 && {
-      processes: Object.fromEntries(background.map((name) => [name, processes[name]])),
-    }),
+    ...(release !== undefined && { hooks: { preSwitch: release } }),
+    ...(Object.keys(background).length > 0 && { processes: background }),
   };
-  addNotice(trail, {
-    code: 'process_not_started',
-    message: `Sluice starts "${chosen}" of ${file}, and not ${others.map((name) => `"${name}"`).join(', ')}`,
-    hint: `To run them, write ${JSON.stringify(settings)} in sluice.json.`,
-  });
+  return [
+    {
+      code: 'process_not_started',
+      message: `Sluice starts "${chosen}" of ${file}, and not ${names.map((name) => `"${name}"`).join(', ')}`,
+      hint: `To run them, write ${JSON.stringify(settings)} in sluice.json.`,
+    },
+  ];
 }
 
 /** Returns words without variables. @throws NeedsShell */

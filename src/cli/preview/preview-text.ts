@@ -1,3 +1,4 @@
+import { describeOrigins } from '../../config/settings-layers.ts';
 import { counted, formatDuration } from '../../system/text/format.ts';
 import { noteText, paint } from '../output.ts';
 import type { Preview } from './preview.ts';
@@ -20,6 +21,7 @@ export function previewRows({
   open,
   workers,
   settings,
+  origins,
 }: Preview): [name: string, text: string][] {
   const { directory, health, bootTimeout, hooks, shared, processes, cron } = settings;
   const { path, status, body } = health;
@@ -27,6 +29,7 @@ export function previewRows({
   const rows: [name: string, text: string][] = [
     ['directory', [root, directory].filter((part) => part !== '').join('/')],
     ['Node.js', `${node.version} (${node.reason})`],
+    ['settings', describeOrigins(origins)],
     ['packages', install ?? ''],
     ['app', start],
     ['later', open.map(({ reason }) => reason).join(' ')],

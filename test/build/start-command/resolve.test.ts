@@ -132,15 +132,13 @@ exports.start = function (port) {
     assert.deepEqual(await found(`${compiled}${call}`, loads, { 'lib/server.js': serves }), ofMain);
 });
 
-test('the process "web" of a Procfile starts the app, and a notice has the settings for the others', async (t) => {
+test('the process "web" of a Procfile starts the app', async (t) => {
   const Procfile = 'web: npm start\nrelease: node migrate.js\njobs: node jobs.js\n';
   const files = { Procfile, 'package.json': { scripts: { start: 'node server.js' } }, 'server.js': '' };
   const plan = await resolve(t, files);
   const { script, notices } = plan;
   assert.deepEqual([script, ruleOf(plan)], ['server.js', '"web" in Procfile']);
-  assert.deepEqual(codes(notices), ['process_not_started']);
-  const settings = { hooks: { preSwitch: 'node migrate.js' }, processes: { jobs: 'node jobs.js' } };
-  assert.equal(notices[0]?.hint, `To run them, write ${JSON.stringify(settings)} in sluice.json.`);
+  assert.deepEqual(notices, []);
 });
 
 /** Apps of frameworks without a start for production: dependencies, scripts, and a file that the build writes. */
