@@ -286,17 +286,23 @@ function supervisionOf(settings: AppSettings, own: ProcessSettings | undefined):
 
 function backgroundSpec(
   { name, count, overlap, script, exec, defaults = {}, directory: at, ...plan }: BackgroundPlan,
-  ofProcess: Record<string, string> = {},
+  ofProcess: Record<string, string | null> = {},
   { directory, env: shared, own, path }: OfWorkers,
 ): BackgroundSpec {
-  const set = Object.entries(ofProcess)
-    .filter(([variable]) => own[variable] === undefined)
-    .map(([variable, value]) => [variable, variable === 'PATH' ? path(value) : value] as const);
+  const written = Object.entries(ofProcess).filter(([variable]) => own[variable] === undefined);
+  const removed = written.flatMap(([variable, value]) => (value === null ? [variable] : []));
+  const set = written.flatMap(([variable, value]): [string, string][] =>
+    value === null ? [] : [[variable, variable === 'PATH' ? path(value) : value]],
+  );
   const missing = Object.entries(defaults).filter(([variable]) => shared[variable] === undefined);
   const before = Object.fromEntries([...missing, ...set]);
-  const all = withVariables({ ...shared, ...before }, plan.env);
+  const kept = Object.entries(shared).filter(([variable]) => !removed.includes(variable));
+  const all = withVariables({ ...Object.fromEntries(kept), ...before }, plan.env);
   const names = [...Object.keys(before), ...Object.keys(plan.env)];
-  const env = Object.fromEntries(names.map((key) => [key, all[key] ?? '']));
+  const env = {
+    ...Object.fromEntries(removed.map((variable) => [variable, null])),
+    ...Object.fromEntries(names.map((key) => [key, all[key] ?? ''])),
+  };
   return {
     ...{ name, count, overlap, env },
     ...(at && { workingDirectory: at }),

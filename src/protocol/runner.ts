@@ -110,8 +110,8 @@ export interface BackgroundSpec extends Partial<SupervisionSpec> {
   args: string[];
   /** shell command to run in place of `script`; left out for a file */
   exec?: string;
-  /** variables of its command, besides those of the app */
-  env: Record<string, string>;
+  /** variables of its command, besides those of the app; null for a variable of the app that the process does not get */
+  env: Record<string, string | null>;
   /** working directory, relative to the release; left out for the release itself */
   workingDirectory?: string;
   /** true if new processes may start while those of the former release still run */

@@ -8,7 +8,7 @@ import type { SupervisionSpec } from '../protocol/runner.ts';
 export function instanceVariables(
   { instanceVar, incrementVar, pmId }: Pick<SupervisionSpec, 'instanceVar' | 'incrementVar' | 'pmId'>,
   instance: number,
-  env: Record<string, string>,
+  env: Record<string, string | undefined>,
 ): Record<string, string> {
   return {
     ...(pmId !== null && { pm_id: String(pmId + instance), unique_id: randomUUID() }),

@@ -64,7 +64,8 @@ test('a background process has settings of its own, and variables', () => {
   ]);
   assert.deepEqual(of({ env: { 'A-B': '1' } }).length, 1);
   assert.deepEqual(of({ env: { SLUICE_JOB: '1' } }).length, 1);
-  assert.deepEqual(of({ env: { A: null } }).length, 1);
+  assert.deepEqual(of({ env: { A: null } }), []);
+  assert.deepEqual(of({ env: { A: [] } }).length, 1);
   assert.deepEqual(of({ env: { A: 'x'.repeat(200_000) } }).length, 1);
 });
 

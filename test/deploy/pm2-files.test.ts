@@ -51,6 +51,23 @@ test('a file of PM2 is the configuration of an app', async (t) => {
     assert.deepEqual([COLOR, SECRET, OWN], ['green', 'open-sesame', ',vars']);
   });
 
+  await t.test('and its other apps are background processes, with their own variables', async () => {
+    const code = `console.log('worker', process.env.COLOR, process.env.OWN, process.env.NODE_ENV); setInterval(() => {}, 1000);`;
+    const apps = [
+      { name: 'shop', script: 'server.js', env: { PORT: 80, COLOR: 'red', NODE_ENV: 'x' } },
+      { name: 'Worker 1', script: 'worker.js', env: { OWN: 'mine' } },
+      { name: 'shell', script: 'loop.sh', args: 'a "b c"' },
+    ];
+    await sluice.deploy('several', {
+      ...withFile(`module.exports = ${JSON.stringify({ apps })}`),
+      'worker.js': code,
+      'loop.sh': 'echo "shell $0 $1 $2"; sleep 600',
+    });
+    const log = async () => (await sluice.request('/v1/apps/several/logs')).text();
+    for (const line of ['worker undefined mine production', 'shell loop.sh a b c'])
+      await waitFor(async () => (await log()).includes(line), { what: line });
+  });
+
   await t.test('also if it needs a package that the install adds', async () => {
     const text = `const color = require('color'); ${exporting({ instances: 2 }).replace('apps: [{', 'apps: [{ env: { COLOR: color }, ')}`;
     await sluice.deploy('package', {

@@ -78,7 +78,7 @@ test('a background process has settings of its own, and those of the app otherwi
     processes: {
       mail: {
         command: 'node mail.js',
-        env: { LEVEL: 3, TOKEN: 'public', PORT: 9100, QUIET: true },
+        env: { LEVEL: 3, TOKEN: 'public', PORT: 9100, QUIET: true, COLOR: null },
         ...{ killTimeout: '9s', maxMemory: false, autorestart: false, restartDelay: '1s' },
         ...{ stopSignal: 'SIGTERM', shutdownWithMessage: true, instanceVar: 'NR', incrementVar: 'PORT' },
         ...{ cronRestart: '@daily', stopExitCodes: [3], restartBackoff: false, minUptime: '4s' },
@@ -96,7 +96,7 @@ test('a background process has settings of its own, and those of the app otherwi
     {
       ...{ name, count, overlap, args, nodeArgs, script: join(spec.directory, 'mail.js') },
       // The value of `sluice env set` takes precedence.
-      env: { LEVEL: '3', PORT: '9100', QUIET: 'true' },
+      env: { COLOR: null, LEVEL: '3', PORT: '9100', QUIET: 'true' },
       ...{ killTimeout: 9000, maxMemory: null, shutdownWithMessage: true, stopSignal: 'SIGTERM' },
       ...{ instanceVar: 'NR', incrementVar: 'PORT', cronRestart: { schedule: '@daily', timezone: null } },
       restarts: {

@@ -75,7 +75,10 @@ export async function pm2Settings(
   if (entries.length === 0) throw invalid(noApps(selection));
   const web = await webOf(entries, release);
   const background = entries.filter((entry) => entry !== web);
-  const processes = processesOf(background, web, release);
+  const processes = processesOf(background, web, {
+    cores: release.cores,
+    environment: selection.environment,
+  });
   const ofWeb = web === undefined ? { workers: 0 } : await settingsOfWeb(web, release);
   const value = { ...ofWeb, stopSignal: 'SIGINT', pm2Variables: true, ...processes };
   return { value, notices: noticesOf(selection, { entries, web, background, others }) };
@@ -295,15 +298,27 @@ const withoutOption: Record<string, unknown> = {
 };
 
 /** Returns the setting `processes`. */
-function processesOf(background: Entry[], web: Entry | undefined, release: Release): Record<string, unknown> {
+function processesOf(
+  background: Entry[],
+  web: Entry | undefined,
+  { cores, environment }: { cores: number; environment: string },
+): Record<string, unknown> {
   if (background.length === 0) return {};
   const names = processNames(background.map(({ name }) => name));
   const ofWeb = web === undefined ? {} : supervisionOf(web.app);
   const entries = background.map(({ app, command, env, port }, at) => {
     const own = supervisionOf(app);
     const reset = Object.keys(ofWeb).filter((name) => own[name] === undefined && name in withoutOption);
-    const count = app.options['autostart'] === false ? 0 : countOf(instancesOf(app), release.cores);
-    const variables = { ...env, ...(port !== undefined && { PORT: String(port) }) };
+    const count = app.options['autostart'] === false ? 0 : countOf(instancesOf(app), cores);
+    const ofOthers = Object.keys(web?.env ?? {}).map((name) => [
+      name,
+      name === 'NODE_ENV' ? environment : null,
+    ]);
+    const variables = {
+      ...Object.fromEntries(ofOthers),
+      ...env,
+      ...(port !== undefined && { PORT: String(port) }),
+    };
     const settings = {
       command: command.text,
       ...(count !== 1 && { count }),

@@ -5,7 +5,7 @@ import { managers } from './managers.ts';
 import { monorepoTools } from './monorepo-tools.ts';
 import { type NodeCommand, parseNode, parseRuntime, runtimes } from './node-arguments.ts';
 import { NeedsShell } from './options.ts';
-import { processManagers, watchers } from './process-managers.ts';
+import { isPm2Chore, processManagers, watchers } from './process-managers.ts';
 import {
   developmentCommands,
   isIn,
@@ -18,7 +18,7 @@ import { manifestFor, type Project } from './project.ts';
 import { withWords } from './quote.ts';
 import { scriptRunners } from './script-runners.ts';
 import { servingScript } from './serving-script.ts';
-import { commandsOf, parseCommandLine } from './shell.ts';
+import { type CommandLine, commandsOf, parseCommandLine } from './shell.ts';
 import { divideSteps, takeStep } from './steps.ts';
 import { addNotice, type CommandSource, newTrail, type Trail, unsupportedStart } from './trail.ts';
 import { inDirectoryOfFiles } from './working-directory.ts';
@@ -96,8 +96,8 @@ async function follow(source: CommandSource, trail: Trail, depth: number): Promi
   if (depth > maxDepth) throw unsupportedStart(source, `it leads through more than ${maxDepth} commands`);
   const line = parseCommandLine(source.text, trail.project.cache.lines);
   if (line.fault !== null) throw unsupportedStart(source, line.fault);
-  for (const command of line.before) await takeStep(command, source, trail);
-  const { last } = line;
+  const { before: steps, last } = withoutChores(line);
+  for (const command of steps) await takeStep(command, source, trail);
   const inShell = (reason: string): Found => ({
     ...source,
     target: { kind: 'shell', reason },
@@ -132,6 +132,14 @@ async function follow(source: CommandSource, trail: Trail, depth: number): Promi
     Object.assign(trail, before, { development, isWatched });
     return inShell(error.message);
   }
+}
+
+/** Returns a line without commands that only tend the processes of PM2, such as `pm2 delete all` before, and `pm2 logs` after a start. */
+function withoutChores(line: CommandLine): Pick<CommandLine, 'before' | 'last'> {
+  const commands = commandsOf(line);
+  const others = commands.filter(({ text }) => !isPm2Chore(text));
+  const last = others.pop();
+  return last === undefined || others.length + 1 === commands.length ? line : { before: others, last };
 }
 
 /** Limits of one level, and the command of the level for a shell. */

@@ -72,6 +72,15 @@ const pm2Switches: Record<string, [name: string, value: boolean]> = {
 /** Subcommands of PM2 that start apps. */
 const pm2Starts = ['start', 'startOrRestart', 'startOrReload', 'startOrGracefulReload', 'reload', 'restart'];
 
+/** Commands of PM2 that start nothing. */
+const pm2Chore =
+  /^(?:(?:npx|bunx|yarn|pnpm)\s+(?:exec\s+)?)?pm2\s+(?:-\S+\s+)*(?:del|delete|stop|kill|save|dump|flush|logs?|monit|ls|list|status|ps|jlist|ping|startup|unstartup|reset|describe|show|info|set|install|update|link|plus)\b/;
+
+/** Returns true for a command of PM2 that starts nothing, such as `pm2 delete all` or `pm2 logs`. */
+export function isPm2Chore(text: string): boolean {
+  return pm2Chore.test(text);
+}
+
 /** Names of files of PM2. */
 const pm2File = /\.config\.[cm]?[jt]s$|\.(?:json5?|ya?ml)$/;
 
@@ -112,7 +121,6 @@ async function pm2(words: Word[], trail: Trail, source: CommandSource): Promise<
   const [first, ...others] = plain(operands);
   const [target, ...following] = pm2Starts.includes(first ?? '') ? others : plain(operands);
   if (target === undefined) throw unsupportedStart(source, 'it names no file');
-  seesThrough(trail, 'PM2');
   if (pm2File.test(target)) {
     const file = join(trail.directory, target);
     const start = trail.project.facts.starts.find((each) => each.file === file);
@@ -120,6 +128,7 @@ async function pm2(words: Word[], trail: Trail, source: CommandSource): Promise<
     trail.directory = trail.project.app;
     return { text: start.text, from: target };
   }
+  seesThrough(trail, 'PM2');
   trail.pm2 = optionsOf(values);
   const cwd = values.get('--cwd')?.[0];
   if (cwd !== undefined) changeDirectory(trail, cwd, source);

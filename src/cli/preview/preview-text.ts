@@ -39,11 +39,15 @@ export function previewRows({
       `GET ${path} must answer ${status.join(', ')}${body === undefined ? '' : ` with "${body}"`} within ${formatDuration(bootTimeout)}`,
     ],
     ['hooks', listed(Object.keys(hooks).filter((name) => name !== 'timeout'))],
-    ['processes', listed(Object.keys(processes))],
+    ['processes', listed(Object.entries(processes).map(processText))],
     ['cron', listed(cron.map(({ name, schedule }) => `${name} (${schedule})`))],
     ['shared', listed(shared)],
   ];
   return rows.filter(([, text]) => text !== '');
+}
+
+function processText([name, { command = '', count }]: [string, Preview['settings']['processes'][string]]) {
+  return `${name} (${count === 1 ? '' : `${count} × `}${command})`;
 }
 
 function workersText(setting: Preview['settings']['workers'], count: number): string {

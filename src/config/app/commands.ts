@@ -12,7 +12,7 @@ import {
 } from '../field-types.ts';
 import { isName } from '../paths.ts';
 import { ofBackgroundProcess } from './supervision.ts';
-import { variables } from './variables.ts';
+import { ofProcess } from './variables.ts';
 
 /** Command of one line that Sluice runs without a shell. */
 export function command(example: string) {
@@ -66,8 +66,8 @@ const background = group({
   count: setting('Number of processes; 0 for none.', count(0, 64), 1),
   overlap: setting('Start new processes at a switch before the old ones have ended.', v.boolean(), false),
   env: setting(
-    'Variables of the process. Variables of `sluice env set` take precedence over them.',
-    variables,
+    'Variables of the process; `null` for a variable of `env` that the process does not get. Variables of `sluice env set` take precedence over them.',
+    ofProcess,
     {},
   ),
   ...ofBackgroundProcess,

@@ -22,8 +22,8 @@ const value = v.pipe(
 );
 
 /** Returns a check of each variable. Its faults never quote a value, which may be a secret. */
-function checkEach(faultOf: (name: string, value: string) => string | undefined) {
-  return v.rawCheck<Record<string, string>>(({ dataset, addIssue }) => {
+function checkEach<Value extends string | null>(faultOf: (name: string, value: Value) => string | undefined) {
+  return v.rawCheck<Record<string, Value>>(({ dataset, addIssue }) => {
     if (!dataset.typed) return;
     for (const [key, text] of Object.entries(dataset.value)) {
       const message = faultOf(key, text);
@@ -33,22 +33,32 @@ function checkEach(faultOf: (name: string, value: string) => string | undefined)
   });
 }
 
+const atMost = `at most ${mostVariables} variables`;
+
+function faultOfValue(_: string, text: string | null): string | undefined {
+  const isInvalid = text?.includes('\0') || Buffer.byteLength(text ?? '') > longest;
+  return isInvalid ? 'the value has a NUL character, or more than 100 KiB' : undefined;
+}
+
 /** Variables that are not secret, by name. Parsed to texts. */
 export const variables = v.pipe(
   v.record(name, value),
-  v.check((all) => Object.keys(all).length <= mostVariables, `at most ${mostVariables} variables`),
-  checkEach((_, text) =>
-    text.includes('\0') || Buffer.byteLength(text) > longest
-      ? 'the value has a NUL character, or more than 100 KiB'
-      : undefined,
-  ),
+  v.check((all) => Object.keys(all).length <= mostVariables, atMost),
+  checkEach<string>(faultOfValue),
+);
+
+/** Variables of a background process: null for one that the process does not get. */
+export const ofProcess = v.pipe(
+  v.record(name, v.nullable(value)),
+  v.check((all) => Object.keys(all).length <= mostVariables, atMost),
+  checkEach<string | null>(faultOfValue),
 );
 
 export const env = setting(
   'Variables that are not secret: `{"LOG_LEVEL": "info"}`. They are part of a release. Variables of `sluice env set` take precedence over them. See docs/start.md.',
   v.pipe(
     variables,
-    checkEach((name) => (reservedNames.has(name) ? setBySluice : undefined)),
+    checkEach<string>((name) => (reservedNames.has(name) ? setBySluice : undefined)),
   ),
   {},
 );
@@ -60,8 +70,8 @@ const secretName = /passw|passphrase|(?:^|_)pass(?:_|$)|pwd|secret|token|key|cre
 const withPassword = /^[a-z][a-z\d+.-]*:\/\/[^/\s:@]*:[^/\s@]+@/i;
 
 /** Returns the values of variables that are secret by their name, or contain a password. */
-export function secretsAmong(variables: Record<string, string> = {}): string[] {
-  return Object.entries(variables)
-    .filter(([name, value]) => secretName.test(name) || withPassword.test(value))
-    .map(([, value]) => value);
+export function secretsAmong(variables: Record<string, string | null> = {}): string[] {
+  return Object.entries(variables).flatMap(([name, value]) =>
+    value !== null && (secretName.test(name) || withPassword.test(value)) ? [value] : [],
+  );
 }

@@ -256,6 +256,7 @@ export class BackgroundProcess {
     const { background, instance } = this.#options;
     const { stopSignal, shutdownWithMessage, log, env } = this.#spec;
     const { exec, nodeArgs, script, args } = background;
+    const own = withoutRemoved(background.env);
     const boot: BackgroundBoot = { channelFd, overflow: log.overflow, stopSignal, shutdownWithMessage };
     const start =
       exec === undefined
@@ -269,9 +270,9 @@ export class BackgroundProcess {
       kind: 'background',
       ...start,
       env: {
-        ...background.env,
+        ...own,
         ...start.env,
-        ...instanceVariables(this.#spec, instance, { ...env, ...background.env }),
+        ...instanceVariables(this.#spec, instance, { ...env, ...own }),
         SLUICE_PROCESS: background.name,
       },
       workingDirectory: background.workingDirectory,
@@ -281,4 +282,9 @@ export class BackgroundProcess {
     const isShell = exec !== undefined;
     return new BackgroundHandle({ ...this.#options, ...process, name: this.#name, isShell, channel });
   }
+}
+
+/** Returns variables as `spawn` takes them, which leaves out those that are undefined. */
+function withoutRemoved(env: Record<string, string | null>): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value ?? undefined]));
 }

@@ -334,7 +334,8 @@ suite('several apps in a file of PM2', () => {
       off: '0 × node work.js',
     });
     const { processes } = plan.settings;
-    assert.deepEqual(processes['mail']?.env, { B: '3' });
+    // Variables of another app are not those of this one.
+    assert.deepEqual(processes['mail']?.env, { A: null, B: '3' });
     assert.deepEqual([processes['mail']?.killTimeout, processes['mail']?.maxMemory], [5000, false]);
     assert.equal(processes['mail']?.autorestart, false);
     assert.equal(processes['all']?.killTimeout, 1000);
@@ -380,6 +381,13 @@ suite('the file of PM2', () => {
     ],
     'the file of a Procfile': [
       { Procfile: 'web: pm2-runtime shop.config.js', 'shop.config.js': exportsOf(app) },
+      ['shop.config.js'],
+    ],
+    'the file of a command between others of PM2': [
+      {
+        ...start('pm2 delete all || true; npx pm2 start shop.config.js --env prod && pm2 save && pm2 logs'),
+        'shop.config.js': exportsOf(app),
+      },
       ['shop.config.js'],
     ],
     'the options of a command': [
