@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import type { WebSocket } from 'ws';
 import type { ClientMessage, RunMessage, ServerMessage } from '../../api/run-session.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { localTerminal, rawInput, terminalSize } from './local-terminal.ts';
+import { localTerminal, rawTerminal, terminalSize } from './local-terminal.ts';
 
 /** Bytes of input that may wait for the command: see docs/api.md. */
 const window = 256 * 1024;
@@ -95,7 +95,7 @@ export async function runAttached(
   });
 
   if (terminal !== undefined) {
-    ending.use(rawInput());
+    ending.use(await rawTerminal());
     const resized = () => send({ resize: terminalSize() });
     process.stdout.on('resize', resized);
     ending.defer(() => process.stdout.off('resize', resized));

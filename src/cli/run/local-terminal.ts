@@ -1,3 +1,5 @@
+import { run } from '../../system/process/run.ts';
+
 /** Size and type of the terminal of this process, for a command on the server. */
 export interface LocalTerminal {
   rows: number;
@@ -17,8 +19,17 @@ export function terminalSize(): { rows: number; columns: number } {
   return { rows: process.stdout.rows || 24, columns: process.stdout.columns || 80 };
 }
 
-/** Passes on each key without a meaning of its own, until the result is disposed of: also Ctrl-C, Ctrl-D and Ctrl-Z. */
-export function rawInput(): Disposable {
-  process.stdin.setRawMode(true);
-  return { [Symbol.dispose]: () => void process.stdin.setRawMode(false) };
+/**
+ * Passes on each key without a meaning of its own, also Ctrl-C, Ctrl-D and Ctrl-Z, and shows output unchanged, until the result is
+ * disposed of. Node.js restores the terminal at any exit of this process.
+ */
+export async function rawTerminal(): Promise<Disposable> {
+  const { stdin } = process;
+  stdin.setRawMode(true);
+  using entered = new DisposableStack();
+  entered.defer(() => void stdin.setRawMode(false));
+  // Node.js leaves the conversion of line ends on, and the terminal of the server has made it already. A machine without stty
+  // shows carriage returns twice, which only full-screen programs notice.
+  await run('stty', ['-opost'], { stdio: ['inherit', 'pipe', 'pipe'] }).catch(() => undefined);
+  return entered.move();
 }

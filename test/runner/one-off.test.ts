@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync, readdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { test } from 'node:test';
+import { AppError } from '../../src/errors/app-error.ts';
+import { CallClient } from '../../src/protocol/peer.ts';
+import type { OneOffProgress, OneOffSpec, RunnerCalls } from '../../src/protocol/runner.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
+import { apps, TestRunner } from '../support/runner.ts';
+import { thorough } from '../support/tiers.ts';
+import { waitFor } from '../support/wait.ts';
+
+const limits = { key: 'shop', memory: null, processes: 512, cpuWeight: 100 };
+
+function command(runner: TestRunner, script: string, changes: Partial<OneOffSpec> = {}): OneOffSpec {
+  return {
+    ...{ key: 'shop', release: 1, directory: apps, command: script, by: 'test', node: process.execPath },
+    argv: ['/bin/sh', '-c', script],
+    env: { PATH: process.env['PATH'] ?? '' },
+    ...{ terminal: null, detached: false, log: runner.spec('plain.cjs').log },
+    ...changes,
+  };
+}
+
+/** Opens a connection of its own, as the server does for each command. */
+async function open(runner: TestRunner): Promise<CallClient<RunnerCalls>> {
+  const socket = connect(runner.paths.runnerSocket);
+  await once(socket, 'connect');
+  return new CallClient<RunnerCalls>(socket, () => new AppError('runner_unavailable', 'gone'));
+}
+
+async function run(runner: TestRunner, spec: OneOffSpec) {
+  const client = await open(runner);
+  let output = '';
+  let id = '';
+  const onProgress = (message: OneOffProgress) => {
+    if ('id' in message) id = message.id;
+    else output += Buffer.from(message.data, 'base64').toString();
+  };
+  const result = client.call('run', { command: spec, limits }, { onProgress });
+  return { client, result, output: () => output, id: () => id };
+}
+
+const gone = (pid: number) =>
+  waitFor(() => processStartTime(pid) === undefined, { what: `the end of process ${pid}` });
+
+for (const count of [30, 1000]) {
+  test(`${count} short commands leave no descriptor, process, record or file${thorough(count > 30)}`, async (t) => {
+    const runner = await TestRunner.start(t);
+    const descriptors = () => readdirSync(`/proc/${runner.process.pid}/fd`).length;
+    const short = async (terminal: OneOffSpec['terminal']) => {
+      const { client, result, output } = await run(
+        runner,
+        command(runner, 'sleep 1000 & echo $!', { terminal }),
+      );
+      assert.equal((await result).code, 0);
+      client.close();
+      return Number(output());
+    };
+    await short(null);
+    await short({ rows: 24, columns: 80 });
+    const before = await settled(descriptors);
+    let left = count;
+    const pids: number[] = [];
+    const several = async () => {
+      while (left-- > 0) pids.push(await short(left % 2 === 0 ? null : { rows: 24, columns: 80 }));
+    };
+    await Promise.all(Array.from({ length: 4 }, several));
+    assert.equal(pids.length, count);
+    for (const pid of pids) assert.equal(processStartTime(pid), undefined);
+    await waitFor(() => descriptors() <= before, { what: `${before} descriptors` });
+    assert.deepEqual(await runner.client.call('oneOffs', {}), []);
+    assert.deepEqual(
+      readdirSync(runner.paths.outputs).filter((name) => !name.startsWith('keeper')),
+      [],
+    );
+    const records = readdirSync(runner.paths.processes).filter((name) => name.endsWith('.json'));
+    for (const name of records) assert.ok(!pids.includes(Number.parseInt(name, 10)), name);
+  });
+}
+
+/** Returns a number when it has stopped to fall. */
+async function settled(read: () => number): Promise<number> {
+  let last = Number.POSITIVE_INFINITY;
+  await waitFor(
+    () => {
+      const now = read();
+      const isSame = now >= last;
+      last = now;
+      return isSame;
+    },
+    { interval: 200 },
+  );
+  return last;
+}
+
+test('the next runner ends the commands of a killed runner, also detached ones', async (t) => {
+  const runner = await TestRunner.start(t);
+  const attached = await run(runner, command(runner, 'echo $$; exec sleep 1000'));
+  await waitFor(() => attached.output().includes('\n'));
+  const terminal = await run(
+    runner,
+    command(runner, 'echo $$; exec sleep 1000', { terminal: { rows: 24, columns: 80 } }),
+  );
+  await waitFor(() => terminal.output().includes('\n'));
+  for (const { result } of [attached, terminal]) result.catch(() => undefined);
+  await runner.kill();
+  // The kernel hangs up a terminal whose other side is gone.
+  await gone(Number(terminal.output()));
+  await runner.launch();
+  await gone(Number(attached.output()));
+});
+
+test('a command whose caller reads slowly waits, and loses no output', async (t) => {
+  const runner = await TestRunner.start(t);
+  const slow = await run(runner, command(runner, 'head -c 20000000 /dev/zero | tr "\\0" x; echo; echo end'));
+  await waitFor(() => slow.output().length > 0);
+  slow.client.pause();
+  const read = slow.output().length;
+  // Other calls are answered meanwhile, and the command waits.
+  assert.equal((await runner.client.call('oneOffs', {})).length, 1);
+  assert.ok(read < 20_000_000);
+  slow.client.resume();
+  assert.equal((await slow.result).code, 0);
+  assert.equal(slow.output().length, 20_000_005);
+});
+
+test('the output of an ended command arrives although its caller reads much later (thorough)', async (t) => {
+  const runner = await TestRunner.start(t);
+  const slow = await run(runner, command(runner, 'echo $$; head -c 60000 /dev/zero'));
+  slow.client.pause();
+  await waitFor(async () => (await runner.client.call('oneOffs', {})).length === 1);
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  slow.client.resume();
+  await slow.result;
+  assert.ok(slow.output().length > 60_000);
+});
+
+test('the runner refuses other signals, sizes, environments and second commands', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { client, id } = await run(runner, command(runner, 'exec sleep 1000'));
+  await waitFor(() => id() !== '');
+  const refused = { code: 'bad_request' };
+  await assert.rejects(client.call('signal', { signal: 'SIGSTOP' as 'SIGINT' }), refused);
+  await assert.rejects(client.call('run', { command: command(runner, 'x'), limits }), refused);
+  await assert.rejects(runner.client.call('input', { data: '' }), refused);
+  for (const rows of [0, -1, 1.5, 100_000, '24;x' as unknown as number]) {
+    const { result } = await run(runner, command(runner, 'x', { terminal: { rows, columns: 80 } }));
+    await assert.rejects(result, refused, String(rows));
+  }
+  for (const key of ['../shop', 'shop@../x', '']) {
+    const { result } = await run(runner, command(runner, 'x', { key }));
+    await assert.rejects(result, { code: 'user_refused' });
+  }
+  const others = await Promise.all(
+    Array.from({ length: 31 }, () => run(runner, command(runner, 'exec sleep 1000'))),
+  );
+  await waitFor(() => others.every((each) => each.id() !== ''));
+  const { result } = await run(runner, command(runner, 'x'));
+  await assert.rejects(result, { code: 'too_many_commands' });
+  assert.equal(await runner.client.call('endOneOffs', { key: 'shop', id: id() }), 1);
+  assert.equal(await runner.client.call('endOneOffs', { key: 'shop' }), 31);
+  assert.ok(existsSync(runner.paths.processes));
+});
