@@ -189,6 +189,29 @@ test('while another app installs a Node.js, a deploy on an installed one ends, a
   assert.deepEqual((await readdir(tools)).sort(), ['node@20.2.0', 'node@22.2.0']);
 });
 
+test('a deploy keeps the Node.js of a one-off command that runs', async (t) => {
+  const { server, deploy, tools, age, path } = await start(t);
+  await deploy(asking('20'), 'blog');
+  await mkdir(dirname(path('22.1.0')), { recursive: true });
+  await writeFile(path('22.1.0'), '');
+  const running = {
+    id: '1',
+    key: 'shop',
+    release: 1,
+    command: 'x',
+    by: 'ann',
+    detached: false,
+    startedAt: '',
+  };
+  server.runner.running.push({ ...running, node: path('22.1.0') });
+  for (const kept of [['node@20.2.0', 'node@22.1.0'], ['node@20.2.0']]) {
+    await age('22.1.0');
+    await deploy(asking('20'), 'blog');
+    assert.deepEqual((await readdir(tools)).sort(), kept);
+    server.runner.running.pop();
+  }
+});
+
 test('a deploy that needs a version waits for its removal, and installs it again', async (t) => {
   const { server, deploy, tools } = await start(t);
   await deploy(asking('22.1.0'));

@@ -5,6 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { WebSocket } from 'ws';
 import { answering, answeringOnceThereIs } from '../support/apps.ts';
 import { Checkout } from '../support/git.ts';
 import { machineWithNginx } from '../support/nginx.ts';
@@ -58,4 +59,21 @@ test('a large push goes live through nginx, with its progress as it happens', as
   assert.equal(pushed.code, 0, pushed.output);
   assert.match(pushed.output, /-- receive\n[\s\S]*\nlive: /);
   assert.equal(await sluice.get('pushed'), 'pushed');
+});
+
+test('a one-off command has its input, output and exit status through nginx', async () => {
+  await sluice.deploy('tool', answering('one'));
+  const socket = new WebSocket(`wss://127.0.0.1:${machine.https}/v1/apps/tool/run`, {
+    ...{ servername: name, rejectUnauthorized: false },
+    headers: { host: name, authorization: `Bearer ${sluice.token}` },
+  });
+  const got: string[] = [];
+  socket.on('message', (data: Buffer, isBinary) => {
+    got.push(isBinary ? data.subarray(1).toString() : data.toString());
+    if (got.at(-1)?.includes('ready')) socket.send(Buffer.from('hello\n'));
+  });
+  await once(socket, 'open');
+  socket.send(JSON.stringify({ run: { command: 'echo ready; read -r x; echo "got $x"; exit 3' } }));
+  await once(socket, 'close');
+  assert.match(got.join(''), /ready[\s\S]*got hello[\s\S]*"status":3/);
 });
