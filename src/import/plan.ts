@@ -1,4 +1,6 @@
 import { parseEnv } from 'node:util';
+import { quote } from '../build/start-command/quote.ts';
+import { AppError } from '../errors/app-error.ts';
 import { readAppTextIfAny } from '../system/fs/read-file.ts';
 import { validName } from './app-name.ts';
 import { appVariables } from './foreign-variables.ts';
@@ -15,6 +17,8 @@ export interface PlannedApp {
   background: Pm2App[];
   /** port that PM2's app listens on; undefined if it does not listen, or if its port is unknown */
   port: Pm2Port | undefined;
+  /** settings of what PM2 runs */
+  running: Settings;
   /** settings that no file in the repository has, for its sluice.json; undefined if there are none */
   settings: Settings | undefined;
   variables: Record<string, string>;
@@ -35,6 +39,8 @@ interface PlanFacts {
   only: readonly string[] | undefined;
 }
 
+/** Limit of a file of PM2, in bytes. */
+const maxSettingsFile = 1024 ** 2;
 /** Limit of a file with variables, in bytes. */
 const maxEnvFile = 64 * 1024;
 
@@ -65,8 +71,14 @@ export async function planImport(
       const others = index === 0 ? background : [];
       const first = (web ?? others[0]) as Pm2App;
       const name = validName(first.name, taken);
-      taken.add(name);
-      planned.push(await planApp(name, projects.get(first) as Project, web, others, webs.length));
+      try {
+        planned.push(await planApp(name, projects.get(first) as Project, web, others, webs.length));
+        taken.add(name);
+      } catch (error) {
+        if (!(error instanceof AppError)) throw error;
+        const reason = `${error.message}: ${error.hint}`;
+        leftOut.push(...[...(web ? [web] : []), ...others].map((app) => ({ name: app.name, reason })));
+      }
     }
   }
   return { apps: planned, leftOut };
@@ -90,24 +102,38 @@ export async function planImport(
     webs: number,
   ): Promise<PlannedApp> {
     const all = [...(web ? [web] : []), ...background];
-    // A file of PM2 has the settings of all apps, so it cannot be that of one app among several that listen.
-    const hasFile = project.settingsFile !== undefined && webs < 2;
+    const running = await settingsOf(project, web, background);
     return {
       name,
       project,
       web,
       background,
       port: web && ports.get(web),
-      settings: settingsFor(project, web, background, hasFile),
+      running,
+      settings: await settingsFor(project, web, background, { isAlone: webs < 2, running }),
       variables: await variablesOf(project, all),
       notes: notesOf(project, all),
     };
   }
 }
 
-function settingsFor(project: Project, web: Pm2App | undefined, background: Pm2App[], hasFile: boolean) {
-  if (project.hasSettings) return undefined;
-  const settings = hasFile ? settingsBesideFile(project, web) : settingsOf(project, web, background);
+/** Returns the settings that no file in the repository has; undefined if there are none. */
+async function settingsFor(
+  project: Project,
+  web: Pm2App | undefined,
+  background: readonly Pm2App[],
+  { isAlone, running }: { isAlone: boolean; running: Settings },
+): Promise<Settings | undefined> {
+  const { directory, settingsFile, hasSettings } = project;
+  if (hasSettings) return undefined;
+  const text =
+    settingsFile === undefined ? '' : await readAppTextIfAny(directory, settingsFile, maxSettingsFile);
+  const names = [...(web ? [web] : []), ...background].map(({ name }) => name);
+  // The file may be for other apps than those that run.
+  if (settingsFile === undefined || !names.every((name) => text?.includes(name) && !/[, ]/.test(name)))
+    return running;
+  const only = isAlone ? {} : { start: `pm2 start ${settingsFile} --only ${quote(names.join(','))}` };
+  const settings = { ...settingsBesideFile(project, web), ...only };
   return Object.keys(settings).length === 0 ? undefined : settings;
 }
 

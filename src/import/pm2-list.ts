@@ -68,6 +68,7 @@ const entry = v.pipe(
     cron_restart: lenient(label),
     instance_var: lenient(label),
     increment_var: lenient(label),
+    source_map_support: lenient(v.boolean()),
     node_version: lenient(v.pipe(v.string(), v.regex(/^\d+\.\d+\.\d+$/))),
     pmx_module: lenient(v.boolean()),
     watch: lenient(v.union([v.boolean(), v.array(v.unknown())])),

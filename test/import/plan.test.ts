@@ -148,7 +148,7 @@ test('options of a process become settings that Sluice accepts', async (t) => {
 
 test('a file of PM2 in the project keeps its settings, and a sluice.json all', async (t) => {
   const files = { 'package.json': '{"engines":{"node":"20"}}', 'server.js': '', '.env': 'A=1\nB=2\n' };
-  const ecosystem = await project(t, { ...files, 'ecosystem.config.js': '' });
+  const ecosystem = await project(t, { ...files, 'ecosystem.config.js': 'module.exports = { name: "one" }' });
   const own = await project(t, { ...files, 'sluice.json': '{}' });
   const { apps } = await plan([listed('one', ecosystem, { env: { B: '3' } }), listed('two', own)]);
   assert.deepEqual(
@@ -160,6 +160,26 @@ test('a file of PM2 in the project keeps its settings, and a sluice.json all', a
   );
   // PM2's value is that of the process; dotenv does not replace it.
   assert.deepEqual(apps[0]?.variables, { A: '1', B: '3' });
+});
+
+test('of a file of PM2 with two apps that listen, each app reads its own part', async (t) => {
+  const file = 'module.exports = { apps: [{ name: "api" }, { name: "web" }, { name: "jobs" }] };';
+  const directory = await project(t, {
+    'package.json': '{"engines":{"node":"20"}}',
+    'ecosystem.config.js': file,
+  });
+  const list = ['api', 'web', 'jobs'].map((name, index) => listed(name, directory, { pid: 11 + index }));
+  const { apps } = await plan(list, [listener(4000, 11), listener(4001, 12)]);
+  assert.deepEqual(
+    apps.map(({ settings }) => settings),
+    [
+      { start: 'pm2 start ecosystem.config.js --only api,jobs' },
+      { start: 'pm2 start ecosystem.config.js --only web' },
+    ],
+  );
+  // The file is for other apps.
+  const { apps: others } = await plan([listed('other', directory)]);
+  assert.equal(others[0]?.settings?.['workers'], 0);
 });
 
 test('two apps of one repository that listen become two apps', async (t) => {
@@ -190,12 +210,43 @@ test('two apps of one repository that listen become two apps', async (t) => {
   assert.equal(apps[1]?.settings?.['start'], 'npm start');
 });
 
+test('an app in another directory of the repository becomes a process there', async (t) => {
+  const repository = await project(t, {
+    ...{ '.git/HEAD': '', 'api/package.json': '{}', 'api/server.js': '' },
+    ...{ 'jobs/package.json': '{}', 'jobs/server.js': '' },
+  });
+  const { apps } = await plan(
+    [
+      listed('jobs', join(repository, 'jobs'), { pid: 12 }),
+      listed('api', join(repository, 'api'), { pid: 11 }),
+    ],
+    [listener(4000, 11)],
+  );
+  assert.equal(apps.length, 1);
+  assert.equal(apps[0]?.settings?.['directory'], 'api');
+  assert.deepEqual(apps[0]?.settings?.['processes'], { jobs: { command: 'cd ../jobs && node server.js' } });
+});
+
+test('an app whose script is outside of its repository is left out, with the reason', async (t) => {
+  const directory = await project(t, { 'package.json': '{}', 'server.js': '' });
+  const { apps, leftOut } = await plan([
+    listed('odd', directory, { exec_interpreter: 'python3', pm_exec_path: '/usr/lib/node_modules/x/y.js' }),
+    listed('fine', directory),
+  ]);
+  assert.deepEqual(apps, []);
+  assert.deepEqual(
+    leftOut.map(({ name }) => name),
+    ['odd', 'fine'],
+  );
+  assert.match(leftOut[0]?.reason ?? '', /outside of the release/);
+});
+
 test('apps without a port become an app without workers', async (t) => {
   const directory = await project(t, { 'package.json': '{}', 'server.js': '' });
   const { apps } = await plan([listed('bot', directory, { pid: 40 })]);
   assert.equal(apps[0]?.web, undefined);
   assert.equal(apps[0]?.settings?.['workers'], 0);
-  assert.deepEqual(apps[0]?.settings?.['processes'], { bot: 'node server.js' });
+  assert.deepEqual(apps[0]?.settings?.['processes'], { bot: { command: 'node server.js' } });
 });
 
 test('the port of an app is that of its process, of a child, or of the daemon', () => {

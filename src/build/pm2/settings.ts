@@ -19,6 +19,8 @@ export interface Selection {
   only?: string[] | undefined;
   /** variables of the app */
   variables?: Record<string, string> | undefined;
+  /** name of the app that serves requests, or null for none; undefined if only the file can say it */
+  web?: string | null | undefined;
 }
 
 /** Settings of a file of PM2, in the words of sluice.json. */
@@ -73,7 +75,10 @@ export async function pm2Settings(
     });
   }
   if (entries.length === 0) throw invalid(noApps(selection));
-  const web = await webOf(entries, release);
+  const web =
+    selection.web === undefined
+      ? await webOf(entries, release)
+      : entries.find(({ name }) => name === selection.web);
   const background = entries.filter((entry) => entry !== web);
   const processes = processesOf(background, web, {
     cores: release.cores,

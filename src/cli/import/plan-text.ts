@@ -1,6 +1,6 @@
 import { environmentName } from '../../config/paths.ts';
 import type { PlannedApp } from '../../import/plan.ts';
-import { commandOf } from '../../import/settings.ts';
+import { commandsIn } from '../../import/settings.ts';
 import { describeTraffic, type Traffic } from '../../import/traffic.ts';
 import { counted, listSome } from '../../system/text/format.ts';
 import { paint } from '../output.ts';
@@ -17,10 +17,10 @@ export interface ShownApp {
 
 /** Returns the rows of an app for people: a name and a text each. */
 function rowsOf({ planned, commit, isLive, traffic }: ShownApp): [string, string][] {
-  const { project, web, background, port, settings, variables } = planned;
+  const { project, web, background, port, running, settings, variables } = planned;
+  const { start, processes } = commandsIn(running);
   const all = [...(web ? [web] : []), ...background];
   const names = Object.keys(variables).sort();
-  const processes = background.map((app) => `${app.name}: ${commandOf(project, app)} (${app.instances})`);
   const rows: [string, string | undefined][] = [
     [
       'from PM2',
@@ -31,9 +31,14 @@ function rowsOf({ planned, commit, isLive, traffic }: ShownApp): [string, string
         )
         .join(', '),
     ],
-    ['runs', web && commandOf(project, web)],
+    ['runs', start],
     ['workers', web && String(web.instances)],
-    ['processes', processes.join(', ')],
+    [
+      'processes',
+      Object.entries(processes)
+        .map(([name, command]) => `${name}: ${command}`)
+        .join(', '),
+    ],
     ['Node.js', web?.node_version ?? background[0]?.node_version],
     ['port', port && `${port.port} on ${port.hosts.join(' and ')}, by PM2`],
     [
@@ -77,10 +82,9 @@ function commitText({ commit, branch, changedFiles }: CheckoutCommit): string {
 
 /** Returns the plan of one app as data, without the values of variables. */
 export function planJson({ planned, commit, isLive, traffic }: ShownApp) {
-  const { name, project, web, background, port, settings, variables, notes } = planned;
+  const { name, project, web, background, port, running, settings, variables, notes } = planned;
   const describe = (app: NonNullable<typeof web>) => ({
     name: app.name,
-    command: commandOf(project, app),
     instances: app.instances,
     mode: app.isCluster ? 'cluster' : 'fork',
     logs: app.logs,
@@ -95,6 +99,7 @@ export function planJson({ planned, commit, isLive, traffic }: ShownApp) {
     directory: project.directory,
     commit: commit ?? null,
     variables: Object.keys(variables).sort(),
+    running,
     settings: settings ?? null,
     settingsFile: project.settingsFile ?? null,
     isLive,
