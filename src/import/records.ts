@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -22,9 +22,9 @@ const recordSchema = v.strictObject({
 /** Record of a takeover, from which the traffic of an app can return to PM2. */
 export type TakeoverRecord = v.InferOutput<typeof recordSchema>;
 
-/** Directory of the user of this process alone: the home of Sluice belongs to its server, which root does not trust. */
+/** Directory of the user of this process: the home of Sluice belongs to its server, which root does not trust. */
 function directory(): string {
-  return join(userInfo().homedir, '.config/sluice/import');
+  return join(process.env['XDG_CONFIG_HOME'] || join(userInfo().homedir, '.config'), 'sluice/import');
 }
 
 const pathOf = (app: string) => join(directory(), `${app}.json`);
@@ -38,10 +38,13 @@ export async function saveRecord(app: string, record: TakeoverRecord): Promise<s
 
 /** @throws AppError `takeover_failed` if there is no record */
 export async function loadRecord(app: string): Promise<TakeoverRecord> {
-  const value = await readJson(pathOf(app));
-  if (value !== undefined) return parseSettings(recordSchema, value, pathOf(app));
+  const path = pathOf(app);
+  const value = await readJson(path);
+  // Files of nginx get the texts of the record, so no other user may have written it.
+  if (value !== undefined && (await stat(path)).uid === process.geteuid?.())
+    return parseSettings(recordSchema, value, path);
   throw new AppError('takeover_failed', `there is no record of a takeover of ${app}`, {
-    hint: `\`sluice import pm2 --apply\` writes ${pathOf(app)}. Run --undo as the same user.`,
+    hint: `\`sluice import pm2 --apply\` writes ${path}. Run --undo as the same user.`,
   });
 }
 

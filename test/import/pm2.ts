@@ -162,7 +162,10 @@ class Clients {
   }
 }
 
-const env = (sluice: Sluice, pm2: Pm2) => ({ ...pm2.env, SLUICE_HOME: sluice.home });
+const env = (sluice: Sluice, pm2: Pm2) => ({
+  ...pm2.env,
+  ...{ SLUICE_HOME: sluice.home, XDG_CONFIG_HOME: sluice.home },
+});
 const sum = (values: number[]) => values.reduce((all, value) => all + value, 0);
 
 test('behind nginx, two apps move from PM2 and back without a lost request', async (t) => {

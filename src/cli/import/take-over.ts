@@ -19,8 +19,10 @@ import type { ShownApp } from './plan-text.ts';
 
 /** Time for requests of nginx's former workers to end, in ms. */
 const drainLimit = 60_000;
-/** Time for PM2 to give up its port, in ms. */
-const portLimit = 60_000;
+/** Time for the program `pm2` to stop processes, in ms, without the time that the processes take. */
+const stopLimit = 10_000;
+/** Time that PM2 gives a process by default, in ms, and the number of processes that PM2 stops at a time. */
+const [usualKillTimeout, stoppedAtOnce] = [1600, 2];
 /** Time for an app of PM2 to listen after its start, in ms. */
 const startLimit = 60_000;
 
@@ -106,7 +108,7 @@ async function takeOverPort(
   const refusals = observeRefusals({ host, port });
   let stopped: Promise<void> | undefined;
   try {
-    await movePort(name, { port, host, within: portLimit }, () => {
+    await movePort(name, { port, host, within: timeToStop(web) }, () => {
       stopped = changeProcesses(pm2, 'stop', ids);
       // The port is moved as soon as PM2 has closed it; an error of PM2 is reported below.
       stopped.catch(() => undefined);
@@ -125,6 +127,12 @@ async function takeOverPort(
   await stopped;
   say(`${name} has port ${port}: connections were refused for ${formatDuration(refusedMs)}`);
   return refusedMs;
+}
+
+/** Returns the longest time in which PM2 stops an app, in ms. */
+function timeToStop(app: PlannedApp['web']): number {
+  const rounds = Math.ceil((app?.instances ?? 1) / stoppedAtOnce);
+  return Math.min(600_000, stopLimit + rounds * Math.max(0, app?.kill_timeout ?? usualKillTimeout));
 }
 
 /** Moves an app to another port. @param waiting called when its workers are ready and wait for the port */
