@@ -10,6 +10,7 @@
 
 const { openChannel } = require('./channel.cjs');
 const { AppMetrics, reportInterval } = require('./app-metrics.cjs');
+const { replacePm2 } = require('./pm2-module.cjs');
 const { limitPrinting } = require('./printing.cjs');
 const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
 
@@ -18,6 +19,7 @@ const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
 /** @param {BackgroundBoot} boot */
 function startBackground({ channelFd, overflow, stopSignal, shutdownWithMessage }) {
   limitPrinting(overflow);
+  replacePm2();
   if (stopSignal === null) translateStopSignal();
   const metrics = new AppMetrics();
   let isReporting = false;

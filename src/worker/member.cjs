@@ -2,6 +2,7 @@
 
 const { offerSend } = require('./channel.cjs');
 const { interceptListen } = require('./listen.cjs');
+const { replacePm2 } = require('./pm2-module.cjs');
 const { limitPrinting } = require('./printing.cjs');
 
 /** @import { ExecBoot, MemberGreeting, ToMember, ToWorker } from '../protocol/worker.ts' */
@@ -22,6 +23,7 @@ function becomeMember(boot) {
   // Worker threads inherit the variable, too.
   if (!require('node:worker_threads').isMainThread) return;
   limitPrinting(boot.overflow);
+  replacePm2();
   /** @type {Worker | undefined} */
   let worker;
   let isReported = false;

@@ -5,6 +5,7 @@ const { openChannel } = require('./channel.cjs');
 const { Handoffs } = require('./handoffs.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
+const { replacePm2 } = require('./pm2-module.cjs');
 const { protocolOf, serves, speaksHttp } = require('./protocol.cjs');
 const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
 
@@ -520,6 +521,7 @@ class Worker {
  */
 function startWorker(boot) {
   limitPrinting(boot.overflow);
+  replacePm2();
   const worker = new Worker(boot);
   const { post, Pipe } = openChannel(boot.channelFd, {
     message: (message) => worker.receive(message),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type {
@@ -13,6 +13,7 @@ import { appLog } from '../support/app-log.ts';
 import { appFile } from '../support/exec.ts';
 import { fetchText } from '../support/http.ts';
 import { apps, TestRunner } from '../support/runner.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -351,6 +352,39 @@ test('cronRestart restarts a background process, and starts one that has ended f
   await app.stop();
   assert.deepEqual((await app.status().catch(() => undefined))?.background ?? [], []);
 });
+
+for (const kind of ['a CommonJS module', 'an ES module']) {
+  test(`an app that loads the package pm2 from ${kind} gets a module that knows this process, and no daemon`, async (t) => {
+    const app = await Pm2App.start(t);
+    const directory = await temporaryDirectory(t);
+    await mkdir(join(directory, 'node_modules/pm2'), { recursive: true });
+    const inPackage = (name: string) => join(directory, 'node_modules/pm2', name);
+    await writeFile(inPackage('package.json'), '{"name": "pm2", "version": "7.0.4", "main": "index.js"}');
+    await writeFile(inPackage('index.js'), "console.log('the package was loaded'); process.exit(1);");
+    const isModule = kind === 'an ES module';
+    const script = join(directory, isModule ? 'app.mjs' : 'app.cjs');
+    const load = isModule ? "import pm2 from 'pm2';" : "const pm2 = require('pm2');";
+    await writeFile(script, `${load}\n${useOfPm2}`);
+    await app.runner.release({ ...app.background({ script }), directory });
+    await app.line(/^listed 1 true false$/);
+    await app.line(/^sluice: pm2\.restart\(\) does nothing: Sluice runs this app, not PM2$/);
+    await app.line(/^refused pm2\.restart\(\) does nothing/);
+  });
+}
+
+/** Code that uses functions of the package as apps do, also without a callback. */
+const useOfPm2 = `
+  pm2.connect(true, (error) => {
+    if (error) process.exit(2);
+    pm2.list((error, list) => {
+      console.log('listed', list.length, list[0].pid === process.pid, pm2.then !== undefined);
+      pm2.sendDataToProcessId({ id: 0, type: 'process:msg', data: {}, topic: 'x' });
+      pm2.restart('shop', (error) => console.log('refused', error.message));
+      pm2.disconnect();
+    });
+  });
+  setInterval(() => undefined, 1000);
+`;
 
 test('with --enable-source-maps, the stack of an error names the source', async (t) => {
   const app = await Pm2App.start(t);
