@@ -18,6 +18,7 @@ export function describeApp(app: AppStatus): string {
     domainsTable(app.domains),
     workersTable(app),
     backgroundTable(app),
+    metricsTable(app),
     oneOffsTable(app),
     cronTable(app),
   ];
@@ -126,6 +127,22 @@ function backgroundTable({ background }: AppStatus): string {
     bytes(process.memoryBytes),
   ]);
   return table('PROCESS PID STATE RELEASE UP RESTARTS CPU MEMORY', rows);
+}
+
+/** Lists the metrics that the app has declared, for each process. */
+function metricsTable({ workers, background }: AppStatus): string {
+  const processes = [
+    ...workers.map(({ instance, metrics }) => ({ process: `web.${instance}`, metrics })),
+    ...background.map(({ name, instance, metrics }) => ({ process: `${name}.${instance}`, metrics })),
+  ];
+  const rows = processes.flatMap(({ process, metrics }) =>
+    metrics.map(({ name, value, unit }) => [
+      process,
+      printableLine(name, false),
+      printableLine(`${value} ${unit}`.trim(), false),
+    ]),
+  );
+  return table('PROCESS METRIC VALUE', rows);
 }
 
 function oneOffsTable({ oneOffs }: AppStatus): string {
