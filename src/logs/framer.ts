@@ -57,8 +57,8 @@ export class Framer {
   /** Returns the last records, at the end of the stream. */
   end(now: Date): string {
     if (!this.hasPending && !this.#inParts) return '';
-    const lines = this.#take(this.#pending.length);
-    return this.#records(lines.endsWith('\n') ? lines : `${lines}\n`, now);
+    const last = this.#take(this.#pending.length);
+    return last.endsWith('\n') ? this.#records(last, now) : this.#format(this.#masked.maskLast(last), now);
   }
 
   #take(length: number): string {
@@ -69,9 +69,13 @@ export class Framer {
 
   /** @param lines whole lines, with their line ends */
   #records(lines: string, now: Date): string {
+    return this.#format(this.#masked.mask(lines, this.#pending).slice(0, -1), now);
+  }
+
+  /** @param masked lines, without the last line end */
+  #format(masked: string, now: Date): string {
     this.#inParts = false;
     const prefix = linePrefix(now, this.#origin, this.#stream);
-    const masked = this.#masked.mask(lines, this.#pending).slice(0, -1);
     // Most text has no carriage return, and a search is much cheaper than a replacement.
     const clean = masked.includes('\r') ? masked.replaceAll('\r\n', '\n').replace(/\r$/, '') : masked;
     return `${prefix}${clean.replaceAll('\n', `\n${prefix}`)}\n`;

@@ -72,6 +72,20 @@ test('a value that continues in the next line is masked in both lines, even if t
   assert.equal(Buffer.from(textOf(second), 'latin1').toString(), 'key: ••••••\n••••••\n');
 });
 
+test('the beginning of a value is masked if the process ends amid its write, and short beginnings are not', () => {
+  const masker = new Masker(['abcdef-tr0ub4dor', 'tr0ub4dor-and-more']);
+  const ended = (...writes: string[]) => {
+    const framer = new Framer(origin, 'out', masker);
+    const records = writes.map((text) => framer.push(text, new Date()) + framer.part(new Date()));
+    return Buffer.from(textOf(records.join('') + framer.end(new Date())), 'latin1').toString();
+  };
+  assert.equal(ended('key: ', 'tr0ub4dor-an'), 'key: ••••••\n');
+  assert.equal(ended('key: tr0ub4'), 'key: ••••••\n');
+  assert.equal(ended('key: tr0ub'), 'key: tr0ub\n');
+  // This value is whole, although another one begins in it.
+  assert.match(ended('key: abcdef-tr0ub4dor'), /^key: •+\n$/);
+});
+
 test('base64 that is broken over lines is masked wherever the process pauses in it', () => {
   const secret = Array.from({ length: 100 }, (_, index) =>
     String.fromCharCode(0x41 + ((index * 7) % 26)),

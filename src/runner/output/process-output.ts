@@ -240,7 +240,7 @@ export class Tail {
    * line that names the module out of the last lines.
    */
   lines(limit = most.lines): string[] {
-    const masked = this.#masker.mask(this.#bytes.toString('latin1'));
+    const masked = this.#masker.maskUnfinished(this.#masker.mask(this.#bytes.toString('latin1')));
     const lines = Buffer.from(masked, 'latin1').toString().trimEnd().split('\n');
     // The first line may have lost its beginning.
     if (this.#bytes.length >= most.bytes) lines.shift();

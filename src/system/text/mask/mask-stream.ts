@@ -36,6 +36,12 @@ export class MaskStream {
     this.#before = Buffer.from(lastOf(this.#before, text), 'latin1').toString('latin1');
     return masked;
   }
+
+  /** Masks the last piece, with an unfinished value at its end. */
+  maskLast(text: string): string {
+    const before = this.#before;
+    return this.#masker.maskUnfinished(this.mask(text), before);
+  }
 }
 
 /** Longest line that is shown as a whole, in bytes. */
@@ -60,7 +66,9 @@ export class MaskedText {
 
   /** Returns the buffered text, at the end of the stream. */
   end(): string {
-    return this.#show(this.#pending.length);
+    const last = this.#stream.maskLast(this.#pending);
+    this.#pending = '';
+    return Buffer.from(last, 'latin1').toString();
   }
 
   #show(length: number): string {

@@ -102,6 +102,15 @@ export class Masker {
   }
 
   /**
+   * Masks an unfinished secret of six characters or more at the end of a masked text that nothing follows: its process may have
+   * ended amid a write.
+   */
+  maskUnfinished(text: string, before = ''): string {
+    const open = text.endsWith('\n') ? text.length : this.openFrom(text, before);
+    return text.length - open < minLength ? text : text.slice(0, open) + maskAsBytes;
+  }
+
+  /**
    * Adds the ranges of `text` that are a secret once all escapes are decoded.
    * @param length of the text, in bytes
    * @param origin of indexes in `text`, if its escapes were decoded before
