@@ -18,6 +18,8 @@ import { findUserOfMd4 } from './md4.ts';
 export interface BuildPlan {
   /** directory of the install, relative to the tree; '' for the tree */
   at: string;
+  /** that directory, for a further package of a release */
+  place?: string;
   /** package.json of this directory */
   manifest: Manifest;
   /** members of the workspace; null without a workspace */
@@ -58,6 +60,45 @@ export async function planBuild(
   return { at, manifest, members, installs, scripts, packageManager, userOfMd4 };
 }
 
+/**
+ * Returns the work for packages of a release beside the one of `main`, such as `server` and `client` in a repository that is no
+ * workspace.
+ * @param directories of the packages, relative to the tree
+ */
+export async function planPackages(
+  tree: string,
+  settings: Pick<AppSettings, 'build' | 'directory'>,
+  main: BuildPlan | undefined,
+  directories: string[],
+): Promise<BuildPlan[]> {
+  const plans: BuildPlan[] = [];
+  for (const directory of directories) {
+    const at = await packageAbove(tree, posix.relative('.', directory));
+    const isOfMain = at === (settings.directory ?? '') || at === main?.at;
+    if (
+      at === undefined ||
+      isOfMain ||
+      main?.members?.some((member) => posix.join(main.at, member.directory) === at)
+    )
+      continue;
+    const build = {
+      ...settings.build,
+      command: settings.build.command === false ? (false as const) : undefined,
+    };
+    const plan = await planBuild(tree, { build, directory: at });
+    if (plan !== undefined && !plans.some((other) => other.at === plan.at))
+      plans.push({ ...plan, place: plan.at });
+  }
+  return plans;
+}
+
+/** Returns the directory of the package of a directory, relative to the tree; undefined if the package is the whole tree. */
+async function packageAbove(tree: string, directory: string): Promise<string | undefined> {
+  for (let at = directory; at !== '' && at !== '.'; at = posix.dirname(at))
+    if ((await readManifest(tree, at)) !== undefined) return at;
+  return undefined;
+}
+
 async function needsInstall(directory: string, manifest: Manifest): Promise<boolean> {
   return (
     namesOfDependencies(manifest).length > 0 ||
@@ -69,10 +110,11 @@ async function needsInstall(directory: string, manifest: Manifest): Promise<bool
 
 /** Describes the package manager of a build, for people: `installs with npm 11.19.1 (package-lock.json)`. */
 export async function describeInstall(
-  { installs, packageManager: { manager, version, lockfile } }: BuildPlan,
+  { place, installs, packageManager: { manager, version, lockfile } }: BuildPlan,
   nodeVersion: string,
 ): Promise<string> {
   const program = manager.replace(/-.*/, '');
   const exact = await versionForNode(manager, version, nodeVersion);
-  return `${installs ? 'installs' : 'builds'} with ${program} ${exact} (${lockfile?.name ?? 'no lockfile'})`;
+  const where = place === undefined ? '' : ` in ${place}`;
+  return `${installs ? 'installs' : 'builds'} with ${program} ${exact} (${lockfile?.name ?? 'no lockfile'})${where}`;
 }

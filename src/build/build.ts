@@ -32,10 +32,16 @@ export type { BuildContext, CommandContext } from './context.ts';
 export async function build(context: BuildContext): Promise<Built> {
   await using _ = await hideRepositoryAbove(context.directory, context.isolated);
   await runHook(context, 'preBuild', undefined);
-  const installed = await install(context);
+  const installed = await install(context, await planBuild(context.directory, context.settings, context.app));
   const planned = { ...context, ...(await context.planAgain?.()) };
-  const manager = installed?.manager;
-  if (installed !== undefined) await runScripts(planned, installed);
+  const packages: Installed[] = [];
+  for (const plan of planned.packages ?? []) packages.push(await install(context, plan));
+  const manager = installed?.manager ?? packages[0]?.manager;
+  // A plan after the install may have the scripts of another member.
+  const { directory, settings, app } = planned;
+  const again = context.planAgain && (await planBuild(directory, settings, app));
+  if (installed !== undefined) await runScripts(planned, { ...installed, ...(again && { plan: again }) });
+  for (const each of packages) await runScripts(planned, each);
   await runCommands(planned, manager);
   await runHook(planned, 'postBuild', manager);
   if (installed !== undefined) await removeDev(planned, installed);
@@ -103,15 +109,17 @@ interface Installed {
   runner: CommandRunner;
 }
 
-/** Installs a tree, if it has dependencies; undefined if there is nothing to install and to build. */
-async function install(context: BuildContext): Promise<Installed | undefined> {
-  const { directory: tree, settings } = context;
-  const plan = await planBuild(tree, settings, context.app);
+/** Installs a package, if it has dependencies. Without a plan, there is nothing to install and to build. */
+async function install<Plan extends BuildPlan | undefined>(
+  context: BuildContext,
+  plan: Plan,
+): Promise<Plan extends undefined ? undefined : Installed>;
+async function install(context: BuildContext, plan: BuildPlan | undefined): Promise<Installed | undefined> {
   if (plan === undefined) return undefined;
   const { installs } = plan;
   context.step(installs ? 'install' : 'build');
   context.log(await describeInstall(plan, context.nodeVersion));
-  const runner = new CommandRunner(context, settings.build.timeout);
+  const runner = new CommandRunner(context, context.settings.build.timeout);
   const manager = await prepareManager(context, plan, runner);
   if (installs) {
     const output = await runInstall(context, manager, manager.install);
@@ -120,10 +128,9 @@ async function install(context: BuildContext): Promise<Installed | undefined> {
   return { plan, manager, runner };
 }
 
-/** Runs the scripts of the build. A plan after the install may have those of another member. */
+/** Runs the scripts of the build. */
 async function runScripts(context: BuildContext, { plan, manager }: Installed): Promise<void> {
-  const { directory, settings, app } = context;
-  const { scripts = [] } = (context.planAgain ? await planBuild(directory, settings, app) : plan) ?? {};
+  const { scripts } = plan;
   if (scripts.length > 0 && plan.installs) context.step('build');
   for (const { name, member } of scripts) await manager.run('build', [...manager.script, name], member);
 }

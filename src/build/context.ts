@@ -1,5 +1,6 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
+import type { BuildPlan } from './build-plan.ts';
 import type { StartDecision } from './start-command/start-plan.ts';
 
 /** Steps of a build, in order. A build announces each step that has work to do. */
@@ -44,8 +45,10 @@ export interface BuildContext extends CommandContext {
   node: string;
   /** version of that Node.js */
   nodeVersion: string;
+  /** further packages of the tree to install and to build; undefined for none */
+  packages?: BuildPlan[];
   /** returns the settings and the start anew when the packages are installed, if only the install can show them */
-  planAgain?: () => Promise<Pick<BuildContext, 'settings' | 'start' | 'app'>>;
+  planAgain?: () => Promise<Pick<BuildContext, 'settings' | 'start' | 'app' | 'packages'>>;
   step(step: BuildStep): void;
   notice(notice: Notice): void;
 }

@@ -3,12 +3,12 @@ import { type ReleaseSettings, releaseSettings, type SettingsChoice } from '../c
 import type { Origins } from '../config/settings-layers.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { RunPlan } from '../releases/release.ts';
-import { type BuildPlan, planBuild } from './build-plan.ts';
+import { type BuildPlan, planBuild, planPackages } from './build-plan.ts';
 import { checkEncryptedFiles } from './encrypted-files.ts';
 import { md4Notice } from './md4.ts';
 import { type AvailableNodes, chooseNode, type NodeChoice } from './node-version/choose.ts';
 import { readNodeRequests } from './node-version/requests.ts';
-import { type Pm2Circumstances, type Pm2Reading, readPm2 } from './pm2/read.ts';
+import { noPm2, type Pm2Circumstances, type Pm2Reading, readPm2 } from './pm2/read.ts';
 import { type ProcfileSettings, procfileSettings } from './procfile.ts';
 import { unreadSettingsNotices } from './start-command/notices.ts';
 import { noFacts } from './start-command/project.ts';
@@ -45,6 +45,8 @@ export interface DeployPlan {
   site: StaticSite | undefined;
   /** undefined if there is nothing to install and to build, and if the hook `preBuild` may change that */
   build: BuildPlan | undefined;
+  /** further packages of the release to install and to build */
+  packages: BuildPlan[];
   /** start for people, such as `starts with server.js (the file server.js)` */
   description: string;
   /** decisions that only the build can complete */
@@ -83,7 +85,7 @@ export async function planDeploy(directory: string, circumstances: Circumstances
   const { nodes, cores, member = '', environment } = circumstances;
   await checkEncryptedFiles(directory);
   let procfile: ProcfileSettings = { layers: [], notices: [] };
-  let pm2: Pm2Reading = { layers: [], notices: [] };
+  let pm2 = noPm2;
   const layers = async (own: ReleaseSettings) => {
     procfile = await procfileSettings(directory, own.directory);
     pm2 = await readPm2(directory, own, circumstances);
@@ -94,12 +96,18 @@ export async function planDeploy(directory: string, circumstances: Circumstances
   if (pm2.missing !== undefined)
     return await planUntilInstall(directory, { settings, origins }, pm2.missing, nodes);
   const app = join(directory, settings.directory);
-  const start = await decideStart(directory, settings, original);
+  const named = await planPackages(directory, settings, undefined, pm2.directories);
+  const buildsPackages = named.some(({ scripts, installs }) => scripts.length > 0 || installs);
+  const start = await decideStart(directory, settings, { ...original, buildsPackages });
   const node = await chooseNode(await readNodeRequests(directory, settings), nodes);
   const startsIn = startDirectory(start, settings);
   const { preBuild } = settings.hooks;
   const build = preBuild === undefined ? await planBuild(directory, settings, startsIn) : undefined;
-  const now = isBuilt(settings, start, build) ? await startNow(directory, settings, start) : undefined;
+  const packages = await planPackages(directory, settings, build, pm2.directories);
+  const now =
+    isBuilt(settings, start, build) && packages.length === 0
+      ? await startNow(directory, settings, start)
+      : undefined;
   const { site, command } = start.candidates[0] ?? {};
   const isExec = now === undefined ? command?.target.kind === 'shell' : now.exec !== undefined;
   const ofFirst = isExec ? oneInExecMode : site && oneForSite;
@@ -115,14 +123,17 @@ export async function planDeploy(directory: string, circumstances: Circumstances
     ...start.notices,
     ...(build?.userOfMd4 ? [md4Notice(build.userOfMd4)] : []),
     ...(now?.notices ?? []),
-    ...(build?.packageManager.notices ?? []),
+    ...[build, ...packages].flatMap((each) => each?.packageManager.notices ?? []),
     ...pm2.notices,
     ...(await unreadFilesNotices(app)),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
   const description = now?.description ?? (await describeDecision(directory, start));
   const open = now === undefined ? await openDecisions(directory, settings, start) : [];
-  return { settings, origins, start, startsIn, site, build, description, open, node, workers, notices };
+  return {
+    ...{ settings, origins, start, startsIn, site, build, packages },
+    ...{ description, open, node, workers, notices },
+  };
 }
 
 /** Start of which nothing is known before the install. */
@@ -145,7 +156,7 @@ async function planUntilInstall(
   if (settings.hooks.preBuild === undefined && !build?.installs) throw error;
   const reason = `${file} needs the package ${module}, so the install decides the settings and the start.`;
   return {
-    ...{ settings, origins, site: undefined, build, node },
+    ...{ settings, origins, site: undefined, build, packages: [], node },
     start: unknownStart,
     startsIn: settings.directory,
     description: `starts as ${file} says`,

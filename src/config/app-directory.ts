@@ -29,6 +29,8 @@ export interface StartFacts {
   environment: string;
   /** the one with precedence first */
   starts: NamedStart[];
+  /** true if the install or the build writes files in further packages of the release */
+  buildsPackages?: boolean;
 }
 
 /** Settings of an app in its release, and where they come from. */

@@ -183,11 +183,11 @@ async function buildTree(
   let plan = planned;
   const planAgain = async () => {
     plan = { ...(await planTree(deployment, member, true)), node };
-    return { settings: plan.settings, start: plan.start, app: plan.startsIn };
+    return { settings: plan.settings, start: plan.start, app: plan.startsIn, packages: plan.packages };
   };
   const isOpen = planned.open.some(({ decision }) => decision === 'settings');
   const built = await build({
-    ...(isOpen && { planAgain }),
+    ...(isOpen ? { planAgain } : { packages: planned.packages }),
     directory: tree,
     settings,
     app: startsIn,

@@ -68,6 +68,19 @@ test('a file of PM2 is the configuration of an app', async (t) => {
       await waitFor(async () => (await log()).includes(line), { what: line });
   });
 
+  await t.test('and packages of its apps are installed and built', async () => {
+    const manifest = { name: 'web', version: '1.0.0', dependencies: { color: 'file:./color' } };
+    const build = { build: `node -e "require('fs').writeFileSync('built.js', 'module.exports = 1')"` };
+    await sluice.deploy('packages', {
+      'ecosystem.config.js': exporting({ cwd: 'web', env: { PORT: 80 } }),
+      'web/server.js': `require('./built'); process.env.OWN = require('color'); ${server}`,
+      'web/package.json': { ...manifest, scripts: build },
+      'web/color/package.json': { name: 'color', version: '1.0.0', main: 'index.js' },
+      'web/color/index.js': `module.exports = 'yellow';`,
+    });
+    assert.equal((await answer('packages'))['OWN'], 'yellow');
+  });
+
   await t.test('also if it needs a package that the install adds', async () => {
     const text = `const color = require('color'); ${exporting({ instances: 2 }).replace('apps: [{', 'apps: [{ env: { COLOR: color }, ')}`;
     await sluice.deploy('package', {

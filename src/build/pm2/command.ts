@@ -9,8 +9,10 @@ export interface Command {
   text: string;
   /** version of Node.js that the app asks for */
   node?: string;
-  /** sentences about paths that are not those of the file */
+  /** phrases about paths that are not those of the file */
   moved: string[];
+  /** directory of the app, or of its file */
+  directory: string;
 }
 
 /** Programs for files that do not name an interpreter, by extension, as PM2 chooses them. */
@@ -41,11 +43,12 @@ export async function commandOf(
   const inDirectory = (text: string) =>
     directory.path === '.' ? text : `cd ${quote(directory.path)} && ${text}`;
   // PM2 passes such a script to a shell.
-  if (script.includes(' ')) return { text: inDirectory(inRelease(script, release)), moved };
+  const at = { directory: directory.path };
+  if (script.includes(' ')) return { text: inDirectory(inRelease(script, release)), moved, ...at };
   const args = wordsOf(options['args']).map((word) => inRelease(word, release));
   const words = (list: string[]) => list.map(quote).join(' ');
   const program = await programOf(script);
-  if (program !== undefined) return { text: inDirectory(words([program, ...args])), moved };
+  if (program !== undefined) return { text: inDirectory(words([program, ...args])), moved, ...at };
   const file = await fileOf(script, cwd);
   if (file.moved !== undefined) moved.push(file.moved);
   const path = posix.relative(directory.path, file.path) || '.';
@@ -55,7 +58,8 @@ export async function commandOf(
     name === undefined
       ? [path.includes('/') ? path : `./${path}`]
       : [name, ...ofNode, ...nodeArgs(options), path];
-  return { text: inDirectory(words([...before, ...args])), ...(node && { node }), moved };
+  const text = inDirectory(words([...before, ...args]));
+  return { text, ...(node && { node }), moved, directory: posix.dirname(file.path) };
 
   /** Returns the name of a program that is no file of the app, such as `npm`; of a package, or of the system. */
   async function programOf(written: string): Promise<string | undefined> {

@@ -33,11 +33,14 @@ export interface Pm2Circumstances {
 export interface Pm2Reading {
   layers: StartLayer[];
   notices: Notice[];
+  /** directories of the apps in a file, relative to the release */
+  directories: string[];
   /** package that the file loads and that is not installed yet: only the install can show the settings */
   missing?: { file: string; module: string; error: AppError };
 }
 
-const none: Pm2Reading = { layers: [], notices: [] };
+/** Settings for PM2 of an app that has none. */
+export const noPm2: Pm2Reading = { layers: [], notices: [], directories: [] };
 
 /**
  * Reads the settings of an app for PM2.
@@ -50,10 +53,10 @@ export async function readPm2(
   circumstances: Pm2Circumstances,
 ): Promise<Pm2Reading> {
   const source = await findPm2(root, own);
-  if (source === undefined) return none;
+  if (source === undefined) return noPm2;
   if ('options' in source) {
     const value = settingsOfOptions(source.options);
-    return { layers: [{ source: source.from, value }], notices: [] };
+    return { ...noPm2, layers: [{ source: source.from, value }] };
   }
   try {
     return await readFile(root, own, source, circumstances);
@@ -66,7 +69,7 @@ export async function readPm2(
     )
       throw error;
     const message = `Sluice does not use ${source.file}: ${error.message}`;
-    return { layers: [], notices: [{ code: 'file_not_read', message, hint: error.hint ?? '' }] };
+    return { ...noPm2, notices: [{ code: 'file_not_read', message, hint: error.hint ?? '' }] };
   }
 }
 
@@ -79,27 +82,28 @@ async function readFile(
   const { environment = defaultEnvironment, isInstalled = false } = circumstances;
   const { evaluate: run, variables, runsIn = root, cores } = circumstances;
   if (run === undefined) throw new Error(`${file} cannot be evaluated here`);
-  if ((await kindIn(root, file)) !== 'file') return none;
+  if ((await kindIn(root, file)) !== 'file') return noPm2;
   const name = posix.relative(directory, file);
   const evaluated = { file: name, directory: relativeTo(directory), env: env ?? environment };
   const result = await evaluate(evaluated, run);
   if ('missing' in result) {
     if (isInstalled || /^[./]/.test(result.missing)) throw result.error;
-    return { ...none, missing: { file: name, module: result.missing, error: result.error } };
+    return { ...noPm2, missing: { file: name, module: result.missing, error: result.error } };
   }
   if (!isNamed && !hasApps(result.value)) {
     const hint = 'Sluice reads apps with a "script", as PM2 does.';
-    return { layers: [], notices: [{ code: 'file_not_read', message: `${name} has no apps for PM2`, hint }] };
+    return { ...noPm2, notices: [{ code: 'file_not_read', message: `${name} has no apps for PM2`, hint }] };
   }
   const project = await readProject(root, own, isInstalled);
   const release = releaseOf(project, { directory, runsIn, cores });
-  const { value, notices } = await pm2Settings(
+  const { value, notices, directories } = await pm2Settings(
     result.value,
     { file: name, environment, env, only, variables },
     release,
   );
   const source = name === 'package.json' ? '"pm2" in package.json' : name;
-  return { layers: [{ source, value, file, isNamed }], notices };
+  const layers = [{ source, value, file, isNamed }];
+  return { layers, notices, directories: directories.map((at) => join(project.app, at)) };
 }
 
 function releaseOf(

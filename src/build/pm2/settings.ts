@@ -27,6 +27,8 @@ export interface Selection {
 export interface Pm2Settings {
   value: Record<string, unknown>;
   notices: Notice[];
+  /** directories of the apps */
+  directories: string[];
 }
 
 /** App with what Sluice makes of it. */
@@ -86,7 +88,8 @@ export async function pm2Settings(
   });
   const ofWeb = web === undefined ? { workers: 0 } : await settingsOfWeb(web, release);
   const value = { ...ofWeb, stopSignal: 'SIGINT', pm2Variables: true, ...processes };
-  return { value, notices: noticesOf(selection, { entries, web, background, others }) };
+  const notices = noticesOf(selection, { entries, web, background, others });
+  return { value, notices, directories: [...new Set(entries.map(({ command }) => command.directory))] };
 }
 
 /** Returns true if a value has an app with a script. */

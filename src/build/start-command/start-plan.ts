@@ -46,7 +46,8 @@ export async function decideStart(
   { origins = {}, ...given }: Partial<Pick<OriginalSettings, 'origins' | keyof StartFacts>> = {},
 ): Promise<StartDecision> {
   const facts = { ...noFacts, ...given };
-  const project = { ...(await readProject(directory, settings, false)), facts };
+  const found = await readProject(directory, settings, false);
+  const project = { ...found, facts, mayBuild: found.mayBuild || facts.buildsPackages === true };
   const candidates = await findCandidates(project);
   const { background, notices } = await decideBackground(project, origins, candidates[0]);
   const [first] = candidates;

@@ -70,11 +70,13 @@ export async function preview(
     SLUICE_ENVIRONMENT: environment,
   });
   const plan = await planDeploy(temporary.path, { nodes, cores, member, environment, evaluate });
-  const { node, build, description, open, workers, settings, origins } = plan;
+  const { node, build, packages, description, open, workers, settings, origins } = plan;
+  const all = [...(build === undefined ? [] : [build]), ...packages];
+  const installs = await Promise.all(all.map((each) => describeInstall(each, node.version)));
   return {
     ...{ directory, files, root },
     node: { version: node.version, reason: node.reason },
-    install: build === undefined ? null : await describeInstall(build, node.version),
+    install: installs.length === 0 ? null : installs.join('; '),
     start: description,
     ...{ open, workers, settings, origins },
     notices: [...ofUpload, ...plan.notices],

@@ -356,6 +356,30 @@ suite('several apps in a file of PM2', () => {
   });
 });
 
+test('packages of apps in directories of their own are installed and built', async (t) => {
+  const dependencies = { express: '5' };
+  const plan = await planOf(t, {
+    'ecosystem.config.js': exportsOf(
+      { name: 'web', script: 'dist/index.js', cwd: './server', env: { PORT: 80 } },
+      { name: 'jobs', script: './jobs/index.js' },
+      { name: 'more', script: './jobs/lib/more.js' },
+    ),
+    'server/package.json': { dependencies, scripts: { build: 'tsc' } },
+    'jobs/package.json': { dependencies },
+    'jobs/index.js': '',
+    'jobs/lib/more.js': '',
+    'client/package.json': { dependencies },
+  });
+  assert.equal(inShort(plan).start, 'server/dist/index.js');
+  assert.deepEqual(
+    plan.packages.map(({ at, installs, scripts }) => [at, installs, scripts.map(({ name }) => name)]),
+    [
+      ['server', true, ['build']],
+      ['jobs', true, []],
+    ],
+  );
+});
+
 suite('the file of PM2', () => {
   const server = { 'server.js': listening };
   const app = { script: 'server.js', instances: 2, env_prod: { A: 1 } };
