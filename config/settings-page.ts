@@ -18,6 +18,21 @@ Write these settings to \`sluice.json\` next to package.json, or under \`"sluice
 \`sluice.json\`. This file may have comments and trailing commas. Settings are part of a release: a rollback restores the settings of
 that release. For editors, set \`"$schema"\` to the path of a copy of \`config/app.schema.json\`.
 
+An app may have several sources of settings. For each setting, the first source that has it counts:
+
+1. [\`environments\`](git.md#branches-and-environments) in \`sluice.json\`, for the environment of the deploy
+2. \`sluice.json\`
+3. a [Procfile](processes.md#procfile)
+4. a [file of PM2](pm2-files.md)
+5. package.json, and conventions such as file names
+
+Fields of a group, such as \`hooks\`, count one by one, as do variables in \`env\`, background processes and their fields. A list
+such as \`cron\` is one setting. The build log and \`sluice check\` name the source of each setting:
+
+\`\`\`
+settings: workers from sluice.json; hooks.preSwitch, processes.queue from Procfile
+\`\`\`
+
 ${table(app)}
 
 ## Settings of the server

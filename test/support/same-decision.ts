@@ -91,6 +91,10 @@ function assertSame(preview: Preview, { record, log }: Exclude<Decided, { error:
   assertSameStart(preview, record, log);
   assert.deepEqual(record.run?.settings, preview.settings);
   assert.deepEqual(record.run?.origins, preview.origins);
+  assert.deepEqual(
+    record.run?.background.map(({ name, count }) => [name, count]),
+    preview.processes.map(({ name, count }) => [name, count]),
+  );
   const origins = describeOrigins(preview.origins);
   const shown = log.filter((line) => line.startsWith('settings: '));
   assert.deepEqual(shown, origins === '' ? [] : [`settings: ${origins}`]);

@@ -20,10 +20,11 @@ export function previewRows({
   start,
   open,
   workers,
+  processes,
   settings,
   origins,
 }: Preview): [name: string, text: string][] {
-  const { directory, health, bootTimeout, hooks, shared, processes, cron } = settings;
+  const { directory, health, bootTimeout, hooks, shared, cron } = settings;
   const { path, status, body } = health;
   const listed = (names: string[]) => names.join(', ');
   const rows: [name: string, text: string][] = [
@@ -39,14 +40,14 @@ export function previewRows({
       `GET ${path} must answer ${status.join(', ')}${body === undefined ? '' : ` with "${body}"`} within ${formatDuration(bootTimeout)}`,
     ],
     ['hooks', listed(Object.keys(hooks).filter((name) => name !== 'timeout'))],
-    ['processes', listed(Object.entries(processes).map(processText))],
+    ['processes', listed(processes.map(processText))],
     ['cron', listed(cron.map(({ name, schedule }) => `${name} (${schedule})`))],
     ['shared', listed(shared)],
   ];
   return rows.filter(([, text]) => text !== '');
 }
 
-function processText([name, { command = '', count }]: [string, Preview['settings']['processes'][string]]) {
+function processText({ name, command, count }: Preview['processes'][number]) {
   return `${name} (${count === 1 ? '' : `${count} × `}${command})`;
 }
 

@@ -30,6 +30,8 @@ export interface Preview {
   open: OpenDecision[];
   /** `reason` is null if nothing but the settings decides */
   workers: { count: number; reason: string | null };
+  /** background processes, with their commands as written */
+  processes: { name: string; command: string; count: number }[];
   /** all settings, with their defaults */
   settings: ReleaseSettings;
   /** source of each setting that is not a default, by path */
@@ -78,6 +80,9 @@ export async function preview(
     node: { version: node.version, reason: node.reason },
     install: installs.length === 0 ? null : installs.join('; '),
     start: description,
+    processes: plan.start.background.map(({ name, count, command: { text } }) => {
+      return { name, count, command: settings.processes[name]?.command ?? text };
+    }),
     ...{ open, workers, settings, origins },
     notices: [...ofUpload, ...plan.notices],
   };
