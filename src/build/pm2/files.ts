@@ -18,7 +18,7 @@ export type Pm2Source =
       /** options of a command that names the file */
       env?: string | undefined;
       only?: string[] | undefined;
-      /** true if a command names the file */
+      /** true if the first command that may start the app names the file */
       isNamed: boolean;
     }
   | {
@@ -48,14 +48,15 @@ export async function findPm2(root: string, own: ReleaseSettings): Promise<Pm2So
 
 /** Follows the commands that start the app to one that runs PM2. */
 async function commandOfPm2(project: Project): Promise<Pm2Source | undefined> {
-  for (const follow of await commandsOf(project)) {
+  for (const [at, follow] of (await commandsOf(project)).entries()) {
     try {
       const { pm2: options = {}, from } = await follow();
       if (Object.keys(options).length > 0) return { options, from };
     } catch (error) {
       if (error instanceof NamesPm2File) {
         const { file, directory, env, only } = error;
-        return { file, directory, env, only, isNamed: true };
+        // After a "start" without PM2, a script such as "start:prod" only shows which file counts.
+        return { file, directory, env, only, isNamed: at === 0 };
       }
       // The plan of the start reports a command that Sluice cannot follow.
       if (!(error instanceof AppError)) throw error;

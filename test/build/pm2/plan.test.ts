@@ -246,6 +246,18 @@ suite('the settings of a file of PM2', () => {
     );
   });
 
+  test('take precedence over "start" also if another script names the file', async (t) => {
+    const scripts = { start: 'node other.js', 'start:prod': 'pm2-runtime shop.config.js --env production' };
+    const plan = await planOf(t, {
+      'server.js': listening,
+      'other.js': listening,
+      'package.json': { scripts },
+      'shop.config.js': exportsOf({ script: 'server.js', env_production: { SHOP: '1' } }),
+    });
+    const { start, env } = inShort(plan);
+    assert.deepEqual({ start, env }, { start: 'server.js', env: { SHOP: '1' } });
+  });
+
   test('of a static site that PM2 serves', async (t) => {
     const app = {
       script: 'serve',
