@@ -62,6 +62,10 @@ test('an app takes the port of PM2, and gives the port back', async (t) => {
   assert.equal(undone.code, 0, undone.stdout + undone.stderr);
   assert.equal(await answer(), 'pm2');
   assert.equal((await sluice.status('shop')).state, 'stopped');
+  const retaken = await call('--apply');
+  assert.equal(retaken.code, 0, retaken.stdout + retaken.stderr);
+  assert.equal(await answer(), 'sluice');
+  assert.equal((await call('--undo', 'shop')).code, 0);
   const again = await call('--undo', 'shop');
   assert.equal(again.code, 1);
   assert.match(again.stderr, /there is no record of a takeover of shop/);

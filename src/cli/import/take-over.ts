@@ -58,6 +58,8 @@ export async function takeOver({ planned, traffic }: ShownApp, tools: Tools): Pr
     throw new AppError('takeover_failed', `the port of ${app} in PM2 is not known`, {
       hint: `PM2 still serves the app. Name its port: sluice import pm2 --app ${web?.name} --port NUMBER --apply.`,
     });
+  // It may be stopped, as after --undo.
+  await call('POST', appPath(idOf(app), '/start'));
   let refusedMs: number | null = null;
   if (traffic.by === 'nginx') await takeOverBehindNginx(planned, record, tools);
   else if (traffic.by === 'port') refusedMs = await takeOverPort(planned, traffic, record, tools);
