@@ -1,4 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import type { EnvironmentPaths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -82,7 +83,8 @@ export async function saveVariableSet(
     writeJsonAtomic(paths.variableDetails, { build: values, facts, fingerprints }, 0o600);
   const moved = Object.entries(before.build).filter(([name]) => Object.hasOwn(app, name));
   await write({ ...Object.fromEntries(moved), ...build });
-  await saveVariables(paths.env, app);
+  // A change of build-only variables is one write, which succeeds or fails as a whole.
+  if (!isDeepStrictEqual(app, before.app)) await saveVariables(paths.env, app);
   if (moved.length > 0) await write(build);
 }
 

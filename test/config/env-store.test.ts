@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { loadVariableSet, saveVariableSet, secretValues, withChanges } from '../../src/apps/variable-set.ts';
 import { loadVariables, saveVariables } from '../../src/apps/variables.ts';
+import { EnvironmentPaths } from '../../src/config/paths.ts';
 import type { AppError } from '../../src/errors/app-error.ts';
 import { describeError } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -81,4 +83,36 @@ test('a variable that Sluice sets is rejected with its own hint', async () => {
     code: 'invalid_env',
     hint: /^Sluice sets PORT/,
   });
+});
+
+test('a change of kinds that is interrupted leaves each variable with its old or its new value', async (t) => {
+  const paths = new EnvironmentPaths(await temporaryDirectory(t));
+  const by = { by: 'test', at: new Date(0) };
+  const none = { app: {}, build: {}, facts: {} };
+  const first = withChanges(none, { TOKEN: { value: 'of-builds', build: true }, WORD: 'of-the-app' }, by);
+  await saveVariableSet(paths, none, first);
+  assert.deepEqual(await loadVariableSet(paths), first);
+  // The file of the app's variables cannot be replaced: the change stops before it.
+  await rename(paths.env, `${paths.env}.aside`);
+  await mkdir(paths.env);
+  const second = withChanges(
+    first,
+    { TOKEN: 'of-the-app-now', WORD: { value: 'of-builds-now', build: true } },
+    by,
+  );
+  await assert.rejects(saveVariableSet(paths, first, second), { code: 'EISDIR' });
+  await rmdir(paths.env);
+  await rename(`${paths.env}.aside`, paths.env);
+  const { app, build } = await loadVariableSet(paths);
+  assert.deepEqual([app, build], [{ WORD: 'of-the-app' }, { TOKEN: 'of-builds' }]);
+});
+
+test('a change of build-only variables does not write the variables of the app', async (t) => {
+  const paths = new EnvironmentPaths(await temporaryDirectory(t));
+  const by = { by: 'test', at: new Date(0) };
+  const none = { app: {}, build: {}, facts: {} };
+  await saveVariableSet(paths, none, withChanges(none, { TOKEN: { value: 'of-builds', build: true } }, by));
+  await assert.rejects(stat(paths.env), { code: 'ENOENT' });
+  assert.equal((await stat(paths.variableDetails)).mode & 0o777, 0o600);
+  assert.deepEqual(secretValues(await loadVariableSet(paths)), ['of-builds']);
 });
