@@ -5,8 +5,9 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
-import type { OneOffProgress, OneOffSpec, RunnerCalls } from '../../src/protocol/runner.ts';
+import type { JobLimits, OneOffProgress, OneOffSpec, RunnerCalls } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/process/processes.ts';
+import { managesCgroups, noLimits } from '../support/cgroups.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
@@ -30,7 +31,7 @@ async function open(runner: TestRunner): Promise<CallClient<RunnerCalls>> {
   return new CallClient<RunnerCalls>(socket, () => new AppError('runner_unavailable', 'gone'));
 }
 
-async function run(runner: TestRunner, spec: OneOffSpec) {
+async function run(runner: TestRunner, spec: OneOffSpec, allowed: JobLimits = limits) {
   const client = await open(runner);
   let output = '';
   let id = '';
@@ -38,7 +39,7 @@ async function run(runner: TestRunner, spec: OneOffSpec) {
     if ('id' in message) id = message.id;
     else output += Buffer.from(message.data, 'base64').toString();
   };
-  const result = client.call('run', { command: spec, limits }, { onProgress });
+  const result = client.call('run', { command: spec, limits: allowed }, { onProgress });
   return { client, result, output: () => output, id: () => id };
 }
 
@@ -165,4 +166,23 @@ test('the runner refuses other signals, sizes, environments and second commands'
   assert.equal(await runner.client.call('endOneOffs', { key: 'shop', id: id() }), 1);
   assert.equal(await runner.client.call('endOneOffs', { key: 'shop' }), 31);
   assert.ok(existsSync(runner.paths.processes));
+});
+
+test('a command that exceeds the memory of the app is killed in its own cgroup', {
+  skip: noLimits(),
+}, async (t) => {
+  const runner = await TestRunner.start(t, managesCgroups);
+  const eats = `exec ${process.execPath} -e 'const all = []; for (;;) all.push(Buffer.alloc(16 * 1024 ** 2, 1))'`;
+  const { result, output } = await run(
+    runner,
+    command(runner, `until grep -q builds/app-shop/job- /proc/$$/cgroup; do :; done; echo limited; ${eats}`),
+    {
+      ...limits,
+      memory: 100 * 1024 ** 2,
+    },
+  );
+  const { signal, shortage } = await result;
+  assert.equal(signal, 'SIGKILL');
+  assert.deepEqual(shortage, { of: 'memory', limit: 100 * 1024 ** 2 });
+  assert.equal(output(), 'limited\n');
 });
