@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { test } from 'node:test';
 import { WebSocket } from 'ws';
 import { statOf } from '../../src/system/process/processes.ts';
@@ -174,6 +175,48 @@ test('a request for another protocol is routed and checked as all requests', asy
   const plain = await sluice.request('/v1/apps/shop/run');
   assert.equal(plain.status, 400);
   assert.match(await plain.text(), /needs a WebSocket/);
+});
+
+test('no malformed request for another protocol, and no disconnect, ends the server or leaves a connection', async () => {
+  const { hostname, port } = new URL(sluice.url);
+  const asks = `Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer ${sluice.token}\r\n`;
+  const valid = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
+  const target = '/v1/apps/shop/run';
+  const requests: [text: string, answer: RegExp][] = [
+    [`GET ${target} HTTP/1.1\r\n${asks}\r\n`, /^HTTP\/1.1 400/],
+    [
+      `GET ${target} HTTP/1.1\r\n${asks}Sec-WebSocket-Version: 99\r\nSec-WebSocket-Key: x\r\n\r\n`,
+      /^HTTP\/1.1 4\d\d/,
+    ],
+    [`GET //[ HTTP/1.1\r\n${asks}${valid}\r\n`, /^HTTP\/1.1 404/],
+    [`GET http://[ HTTP/1.1\r\n${asks}${valid}\r\n`, /^HTTP\/1.1 400/],
+    [`POST ${target} HTTP/1.1\r\n${asks}${valid}Content-Length: 5\r\n\r\nhello`, /^HTTP\/1.1 405/],
+    [
+      `GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET ${target} HTTP/1.1\r\n${asks}${valid}\r\n`,
+      /^(?:HTTP\/1.1 200|$)/,
+    ],
+    [`GET ${target} HTTP/1.1\r\n${asks}${valid}\r\n${'\xff'.repeat(100)}`, /^HTTP\/1.1 101/],
+    [`GET ${target} HTTP/1.1\r\n${asks}${valid}\r\n\x81\x05hello`, /^HTTP\/1.1 101/],
+  ];
+  for (const [request, answer] of requests) {
+    for (const isPatient of [true, false]) {
+      const socket = connect(Number(port), hostname);
+      let got = '';
+      socket.setEncoding('latin1').on('data', (text: string) => {
+        got += text;
+      });
+      socket.on('error', () => undefined);
+      await once(socket, 'connect');
+      const closed = once(socket, 'close');
+      socket.write(request, 'latin1', () => {
+        if (!isPatient) socket.destroy();
+      });
+      await closed;
+      if (isPatient) assert.match(got, answer, request);
+    }
+  }
+  assert.equal((await sluice.request('/healthz')).status, 200);
+  await untilNoneRuns(sluice);
 });
 
 test('the end of the server ends the session with a reason', async () => {
