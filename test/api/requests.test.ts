@@ -163,12 +163,13 @@ test('variables apply after a switch, and null removes them', async () => {
   await sluice.deploy('wordy', running(code));
   const patch = (changes: object) => api.patch('/v1/apps/wordy/env').set(admin).send(changes);
   await patch({ WORD: 'hello' }).expect(200, {
-    variables: { WORD: 'hello' },
     changed: ['WORD'],
+    rebuild: [],
     outcome: 'switched',
   });
+  await api.get('/v1/apps/wordy/env').set(admin).expect(200, { WORD: 'hello' });
   assert.equal(await sluice.get('wordy'), 'hello');
-  await patch({ WORD: null }).expect(200, { variables: {}, changed: ['WORD'], outcome: 'switched' });
+  await patch({ WORD: null }).expect(200, { changed: ['WORD'], rebuild: [], outcome: 'switched' });
   assert.equal(await sluice.get('wordy'), 'none');
   const refused = await patch({ 'no good': 'x', PORT: '1' }).expect(400);
   assert.equal(refused.body.error.code, 'invalid_env');
@@ -189,7 +190,7 @@ test('an environment has its own releases, port and variables', async () => {
     .patch(`${staging('/env')}&restart=false`)
     .set(admin)
     .send({ A: '1' })
-    .expect(200, { variables: { A: '1' }, changed: ['A'], outcome: 'kept' });
+    .expect(200, { changed: ['A'], rebuild: [], outcome: 'kept' });
   await api.get('/v1/apps/shop/env').set(admin).expect(200, {});
   await api.get('/v1/apps/shop?environment=a&environment=b').set(admin).expect(400);
 });
