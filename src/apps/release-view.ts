@@ -3,7 +3,7 @@ import type { DomainView } from '../edge/domain.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
-import { noCommit, type Release, type ReleaseRecord, releaseState } from '../releases/release.ts';
+import { hasWorkers, noCommit, type Release, type ReleaseRecord, releaseState } from '../releases/release.ts';
 import { isWildcard, toUrlHost } from '../system/net/address.ts';
 import type { Environment } from './environment.ts';
 
@@ -27,20 +27,21 @@ export function releaseNotFound(name: string, number: number): AppError {
 }
 
 /**
- * Returns the URL at which clients reach an app: its first domain, or else its port.
- * @param protocol that the app speaks on its port
+ * Returns the URL at which clients reach a release: the first domain of its app, or else its port; null without workers.
+ * @param release undefined if none has been live
  */
 export function appUrl(
   { appliance, id }: Environment,
   { port, host: own }: EnvironmentState,
-  protocol: AppProtocol = 'http',
-): string {
+  release: Pick<ReleaseRecord, 'protocol' | 'run'> | undefined,
+): string | null {
+  if (release !== undefined && !hasWorkers(release)) return null;
   const [domain] = appliance.domains.of(id);
   if (domain !== undefined) return domain.url;
   const { host: usual, hostname } = appliance.settings.apps;
   const host = own ?? usual;
   const name = hostname ?? (isWildcard(host) ? 'localhost' : toUrlHost(host));
-  return `${protocols[protocol].scheme}://${name}:${port}`;
+  return `${protocols[release?.protocol ?? 'http'].scheme}://${name}:${port}`;
 }
 
 const protocols: Record<AppProtocol, { scheme: string; name: string }> = {
@@ -54,10 +55,18 @@ const protocols: Record<AppProtocol, { scheme: string; name: string }> = {
 
 /**
  * Returns a notice if an app does not work behind nginx, which speaks plain HTTP to apps.
- * @param protocol that the app speaks on its port
+ * @param protocol that the app speaks on its port; null for an app without a port
  */
-export function behindNginxNotices(protocol: AppProtocol, { name, url }: DomainView): Notice[] {
+export function behindNginxNotices(protocol: AppProtocol | null, { name, url }: DomainView): Notice[] {
   if (protocol === 'http') return [];
+  if (protocol === null)
+    return [
+      {
+        code: 'domain_without_port',
+        message: `The app runs without a port, so ${url} answers 502.`,
+        hint: `Remove the domain: \`sluice domains remove ${name}\`.`,
+      },
+    ];
   return [
     {
       code: 'not_plain_http',
@@ -72,14 +81,14 @@ async function view(
   record: ReleaseRecord,
   active: { release: number } | null,
 ): Promise<Release> {
-  const { source, run: _run, builtWith: _builtWith, protocol, ...shown } = record;
+  const { source, run: _run, builtWith: _builtWith, protocol: _protocol, ...shown } = record;
   const { kind: _kind, ...origin } = source;
   return {
     ...environment.id,
     ...shown,
     ...noCommit,
     ...origin,
-    url: appUrl(environment, await environment.state(), protocol),
+    url: appUrl(environment, await environment.state(), record),
     state: releaseState(record, {
       activeRelease: active?.release ?? null,
       hasTree: await environment.store.hasTree(record.number),

@@ -34,8 +34,8 @@ export interface AppStatus extends OfRunner {
   since: string;
   /** why the last start failed; null if it did not fail, or if the app runs or should not run */
   problem: Problem | null;
-  /** with its first domain, or else its port */
-  url: string;
+  /** with its first domain, or else its port; null if the live release has no workers, and so no port */
+  url: string | null;
   port: number;
   /** its domains, the oldest first */
   domains: DomainView[];
@@ -45,7 +45,7 @@ export interface AppStatus extends OfRunner {
   node: string | null;
   /** variables that have other values than those that the build of the live release has used */
   changedSinceBuild: string[];
-  /** number of workers that should run; null if the app does not run */
+  /** number of workers that should run, 0 for an app without a port; null if the app does not run */
   wanted: number | null;
   /** command of exec mode; null if the app starts from a file, or does not run */
   exec: ExecCommand | null;
@@ -78,7 +78,7 @@ export async function environmentStatus(
     ...liveness,
     crash,
     problem: liveness.state === 'starting' && !inRunner?.active ? environment.problem : null,
-    url: appUrl(environment, state, live?.protocol),
+    url: appUrl(environment, state, live),
     domains: appliance.domains.of(id),
     port: state.port,
     release: active?.release ?? null,

@@ -63,6 +63,12 @@ export interface OpenDecision {
   reason: string;
 }
 
+/** Number of workers of an app that runs only background processes. */
+const noWorkers: WorkerCount = {
+  count: 0,
+  reason: 'no workers: the app runs only background processes, without a port',
+};
+
 /** Number of workers that `auto` is in exec mode: the command may start other processes than those that serve. */
 const oneInExecMode: WorkerCount = {
   count: 1,
@@ -113,9 +119,10 @@ export async function planDeploy(directory: string, circumstances: Circumstances
   const ofFirst = isExec ? oneInExecMode : site && oneForSite;
   const fixed = now === undefined ? ofFirst : autoWorkers(now);
   const files = await startFiles(directory, start.candidates.slice(0, 1));
-  const workers =
-    (settings.workers === 'auto' ? fixed : undefined) ??
-    (await resolveWorkers(settings, directory, cores, startsIn, files));
+  const workers = start.hasWorkers
+    ? ((settings.workers === 'auto' ? fixed : undefined) ??
+      (await resolveWorkers(settings, directory, cores, startsIn, files)))
+    : noWorkers;
   checkAffinity(settings, isExec, workers.count);
   const notices = [
     ...node.notices,
@@ -138,7 +145,7 @@ export async function planDeploy(directory: string, circumstances: Circumstances
 
 /** Start of which nothing is known before the install. */
 const unknownStart: StartDecision = {
-  ...{ candidates: [], facts: noFacts, background: [], builds: [], keep: [], notices: [] },
+  ...{ candidates: [], hasWorkers: true, facts: noFacts, background: [], builds: [], keep: [], notices: [] },
 };
 
 /**

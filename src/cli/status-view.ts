@@ -10,7 +10,7 @@ export function describeApp(app: AppStatus): string {
   const node = app.node === null ? '' : ` on Node.js ${app.node}`;
   const release = app.release === null ? 'no release is live' : `release ${app.release}${node}`;
   const parts = [
-    `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
+    `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url ?? 'without a port'}`,
     describeMode(app),
     describeProblem(app),
     describeStaleBuild(app),

@@ -49,7 +49,7 @@ const settings = {
     count(1, 65535),
   ),
   workers: setting(
-    'Number of worker processes: a number, `max` (one per core), a negative number (subtracted from the number of cores), or `auto`: one per core, but 1 if a dependency or the code of the app keeps state inside the process.',
+    'Number of worker processes: a number, `max` (one per core), a negative number (subtracted from the number of cores), `0` for an app without a port (see docs/processes.md), or `auto`: one per core, but 1 if a dependency or the code of the app keeps state inside the process.',
     v.union([count(-64, 64), v.picklist(['auto', 'max'])], 'a whole number, "auto" or "max"'),
     'auto',
   ),

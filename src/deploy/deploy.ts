@@ -16,7 +16,13 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { describeOrigins } from '../config/settings-layers.ts';
 import type { BootResult, Notice } from '../protocol/runner.ts';
 import { ensureSpace } from '../releases/disk.ts';
-import type { Release, ReleaseNode, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
+import {
+  hasWorkers,
+  type Release,
+  type ReleaseNode,
+  type ReleaseRecord,
+  type ReleaseSource,
+} from '../releases/release.ts';
 import { counted, formatDuration } from '../system/text/format.ts';
 import { Deployment } from './deployment.ts';
 import { evaluateAsApp } from './evaluate.ts';
@@ -211,14 +217,15 @@ async function buildTree(
 async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<void> {
   const { environment, signal } = deployment;
   using _traffic = await environment.trafficLock.take(signal);
-  const booted = (result: BootResult) => reportBoot(deployment, result);
+  const booted = (result: BootResult) => reportBoot(deployment, release, result);
   const move = () => moveTraffic(environment, release, signal, { observer: deployment, booted });
   const switched = await move().catch(async (error: unknown) => {
     if (!(await giveUpPort(environment, error, (line) => deployment.log(line)))) throw error;
     return move();
   });
   if (switched !== null) {
-    deployment.log(`switched: new connections waited for up to ${switched.pauseMs.toFixed(1)} ms`);
+    const pause = `: new connections waited for up to ${switched.pauseMs.toFixed(1)} ms`;
+    deployment.log(`switched${hasWorkers(release) ? pause : ''}`);
   }
   await deployment.afterwards('record', async () => {
     const { number, durationMs, notices } = deployment;
@@ -227,13 +234,23 @@ async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<v
   });
 }
 
-function reportBoot(deployment: Deployment, { workers, bootMs, protocol, notices }: BootResult): void {
+function reportBoot(
+  deployment: Deployment,
+  { run }: ReleaseRecord,
+  { workers, bootMs, protocol, notices }: BootResult,
+): void {
   const { appliance, id } = deployment.environment;
   for (const notice of notices) deployment.notice(notice);
   const [domain] = appliance.domains.of(id);
   if (domain !== undefined)
-    for (const notice of behindNginxNotices(protocol, domain)) deployment.notice(notice);
-  deployment.log(`${counted(workers, 'worker')} healthy after ${formatDuration(bootMs)}`);
+    for (const notice of behindNginxNotices(workers === 0 ? null : protocol, domain))
+      deployment.notice(notice);
+  const processes = run?.background.reduce((sum, { count }) => sum + count, 0) ?? 0;
+  const what =
+    workers === 0
+      ? `${processes} background ${processes === 1 ? 'process' : 'processes'}`
+      : counted(workers, 'worker');
+  deployment.log(`${what} healthy after ${formatDuration(bootMs)}`);
 }
 
 async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {

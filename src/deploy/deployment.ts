@@ -111,7 +111,7 @@ export class Deployment extends Progress implements QueuedDeploy {
   async finished(): Promise<Release> {
     const { appliance, id } = this.environment;
     const release = await releaseView(this.environment, this.number);
-    this.#buildLog.write(`live: ${release.url}`);
+    this.#buildLog.write(`live: ${release.url ?? 'without a port'}`);
     await this.#buildLog.end();
     appliance.log.info('deployed', { ...this.#subject, durationMs: this.durationMs });
     await writeHistory(appliance, { ...id, ...this.#historyEntry, outcome: 'done' });

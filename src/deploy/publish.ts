@@ -51,7 +51,7 @@ async function planStart(
     deployment.log(`runs once before the workers start: ${command}`);
   }
   const { count, reason } = settings.workers === 'auto' ? (autoWorkers(start) ?? workers) : workers;
-  deployment.log(`${description}, in ${counted(count, 'worker')}`);
+  deployment.log(count === 0 ? description : `${description}, in ${counted(count, 'worker')}`);
   if (reason !== null) deployment.log(reason);
   return { ...start, workers: count };
 }
@@ -65,7 +65,9 @@ export async function planBackground(
   const background = await completeBackground(deployment.tree, settings, decision);
   for (const { name, count, script, exec } of background) {
     const what = exec === undefined ? script : `\`${exec.command}\` in a shell (${exec.reason})`;
-    deployment.log(`also runs ${name}${count === 1 ? '' : ` (${count} processes)`}: ${what}`);
+    deployment.log(
+      `${decision.hasWorkers ? 'also runs' : 'runs'} ${name}${count === 1 ? '' : ` (${count} processes)`}: ${what}`,
+    );
   }
   const jobs = settings.cron.map(({ name, schedule }) => `${name} (${schedule})`);
   if (jobs.length > 0) deployment.log(`runs at set times: ${jobs.join(', ')}`);

@@ -1,4 +1,6 @@
 import type { Environment } from '../apps/environment.ts';
+import { AppError } from '../errors/app-error.ts';
+import { hasWorkers } from '../releases/release.ts';
 import { moveTraffic, type TrialChange } from './traffic.ts';
 
 /**
@@ -24,12 +26,23 @@ export const stop: RunStateChange = async (environment) => {
   await environment.appliance.runner.call('stop', { key: environment.name });
 };
 
-/** Sets the number of workers of this and later releases; null restores the number of the release. */
+/**
+ * Sets the number of workers of this and later releases; null restores the number of the release.
+ * @throws AppError `without_port` if the live release has no workers
+ */
 export function scale(workers: number | null): RunStateChange {
   return async (environment, signal) => {
+    const live = await environment.liveRelease();
+    if (workers !== null && live !== undefined && !hasWorkers(live)) throw nothingToScale(environment);
     const keep = () => environment.changeState({ workers });
     await applyChange(environment, { workers, files: [environment.paths.state], keep }, signal);
   };
+}
+
+function nothingToScale({ name }: Environment): AppError {
+  const hint =
+    'Set "count" of a process in sluice.json, such as {"processes": {"main": {"command": "node bot.js", "count": 2}}}, and deploy.';
+  return new AppError('without_port', `${name} has no workers: it runs only background processes`, { hint });
 }
 
 /**

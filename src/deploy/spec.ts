@@ -61,7 +61,7 @@ export async function generationSpec(
   const isolated = await appliance.runner.hasUsers();
   const { env: own, secrets } = await variablesOf(environment, changes);
   const scaled = changes.workers === undefined ? state.workers : changes.workers;
-  const workers = run.usesCluster ? 1 : (scaled ?? run.workers);
+  const workers = run.usesCluster ? 1 : run.workers && (scaled ?? run.workers);
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
   const set = { PORT: String(port), ...aboutRelease(id, record) };
   const path = (rest: string | undefined) =>

@@ -7,6 +7,7 @@ import type { ReleaseNode, ReleaseRecord } from '../releases/release.ts';
 import { keepAside } from '../system/fs/files.ts';
 import { Masker, maskError } from '../system/text/mask/masker.ts';
 import { ensureNode } from './node.ts';
+import { withPortlessHint } from './portless-hint.ts';
 import type { Progress } from './progress.ts';
 import { generationSpec, type SpecChanges, secretsOf, variablesOf } from './spec.ts';
 
@@ -97,7 +98,12 @@ async function bootGeneration(
     const { explainBoot } = await import('../build/failures/boot-error.ts');
     const directory = join(environment.paths.release(release.number).directory, release.run?.directory ?? '');
     const besideLive = release.run?.settings.overlap !== false && (await environment.isRunning());
-    return explainBoot(maskError(error, masker), { app: environment.name, directory, besideLive });
+    const explained = await explainBoot(maskError(error, masker), {
+      app: environment.name,
+      directory,
+      besideLive,
+    });
+    return withPortlessHint(explained, release);
   };
   try {
     return await boot(release);

@@ -56,6 +56,14 @@ export function* checkDomains({ server }: Snapshot): Iterable<Finding> {
   if (edge.fault !== null) return yield fault(`nginx is not set up: ${edge.fault.message}`, edge.fault.hint);
   const domains = [...own, ...apps.flatMap((app) => app.domains)];
   if (domains.length === 0) return;
+  for (const app of apps) {
+    const [domain] = app.domains;
+    if (app.url === null && domain !== undefined)
+      yield warning(
+        `${domain.name} routes to ${nameOf(app)}, which runs without a port`,
+        `Remove the domain: \`sluice domains remove ${domain.name}\`. Or deploy a release with workers.`,
+      );
+  }
   for (const domain of domains) {
     const { state } = domain.certificate;
     const found = state === 'failed' || state === 'expired' ? fault : warning;

@@ -72,6 +72,7 @@ export const errorStatus = {
   interrupted: 409,
   nothing_to_roll_back_to: 409,
   not_deployed: 409,
+  without_port: 409,
   not_cancellable: 409,
   switch_failed: 500,
 

@@ -148,6 +148,11 @@ export interface RunPlan extends ProgramPlan {
   exec?: ExecCommand;
 }
 
+/** Returns false for a release that runs only background processes, without a port. */
+export function hasWorkers({ run }: Pick<ReleaseRecord, 'run'>): boolean {
+  return run?.workers !== 0;
+}
+
 /** Static site of a release: what src/static/serve.cjs serves. */
 export interface StaticPlan {
   /** relative to the release; `.` for the release itself */
@@ -183,7 +188,8 @@ export interface Release
   app: string;
   environment: string;
   state: ReleaseState;
-  url: string;
+  /** null for a release without workers, which has no port */
+  url: string | null;
 }
 
 interface ReleaseFacts {

@@ -1,3 +1,5 @@
+import { shellWord } from '../system/text/format.ts';
+
 /** Variable in a command, whose value is known when a process starts. */
 export interface Variable {
   variable: string;
@@ -13,6 +15,19 @@ export type Word = string | (string | Variable)[];
 /** Returns the words with the values of their variables, as a shell expands them. */
 export function expandWords(words: Word[], env: Record<string, string | undefined>): string[] {
   return words.flatMap((word) => (typeof word === 'string' ? [word] : fieldsOf(word, env)));
+}
+
+/** Returns words as a shell command. */
+export function commandOf(words: Word[]): string {
+  const inShell = (part: string | Variable) =>
+    typeof part === 'string' ? part.replace(/["$`\\]/g, '\\$&') : referenceTo(part);
+  return words
+    .map((word) => (typeof word === 'string' ? shellWord(word) : `"${word.map(inShell).join('')}"`))
+    .join(' ');
+}
+
+function referenceTo({ variable, default: value }: Variable): string {
+  return `\${${variable}${value === undefined ? '' : `:-${value}`}}`;
 }
 
 /** Returns a word as one text. */

@@ -93,9 +93,10 @@ export class LiveRelease {
     return this.#background.discard(spec, live);
   }
 
-  /** Returns true if the background processes of a generation without workers still run. */
-  isComplete({ spec }: Generation): boolean {
-    return spec.workers > 0 || this.#background.areFine(spec);
+  /** @throws AppError `settle_exited` if a background process of a generation without workers has ended since its check */
+  async assertComplete({ spec }: Generation): Promise<void> {
+    const failure = await this.#background.failureOf(spec);
+    if (failure !== undefined) throw failure;
   }
 
   /** State of a live release without workers. */

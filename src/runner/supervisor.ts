@@ -221,8 +221,8 @@ export class AppSupervisor {
       };
       try {
         const next = this.#standby.get(id);
-        const isComplete = next !== undefined && this.#liveRelease.isComplete(next);
-        return await switchTraffic(environment, isComplete ? next : undefined);
+        if (next?.spec.workers === 0) await this.#liveRelease.assertComplete(next);
+        return await switchTraffic(environment, next);
       } catch (error) {
         await this.discard(id);
         throw error;

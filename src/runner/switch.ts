@@ -11,7 +11,7 @@ import type { Orphans } from './takeover/orphans.ts';
  *
  * Runs one at a time for each environment. If the runner dies, each worker finds out from the committed file whether its own
  * generation is active: see docs/internals/takeover.md.
- * @param next undefined if the generation has been discarded, or has lost a background process on trial
+ * @param next undefined if the generation has been discarded
  * @throws AppError `switch_failed`; the old generation then has the traffic as before
  */
 export async function switchTraffic(
@@ -21,7 +21,7 @@ export async function switchTraffic(
   const { key, active: old, orphans } = environment;
 
   // Prepare. The files of the commit are written now, so that the pause below contains no wait for the disk.
-  if (!next?.pool.isComplete) throw processEnded();
+  if (!next?.pool.isComplete) throw workerDied();
   if (old === undefined) await orphans.gather(key);
   const { release } = next.spec;
   const active: ActiveRelease = { generation: next.id, release, handoff: environment.handoff()?.id ?? '' };
@@ -110,8 +110,8 @@ export interface SwitchEvent {
 
 type SwitchStep = 'retire' | 'commit' | 'open' | 'wait' | 'opened' | 'live' | 'unlinked' | 'unsynced';
 
-function processEnded(): AppError {
-  return new AppError('switch_failed', 'a process of the new release ended before the switch', {
+function workerDied(): AppError {
+  return new AppError('switch_failed', 'a worker of the new release died before the switch', {
     hint: 'The release before is still live. Read the output of the new one with "sluice logs", and deploy again.',
   });
 }

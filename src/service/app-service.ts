@@ -166,7 +166,10 @@ export class AppService {
     return this.#changeWorkers(action, { restart, stop, start }[action], id, by);
   }
 
-  /** Sets the number of workers of this and later releases; null restores the number of the release. */
+  /**
+   * Sets the number of workers of this and later releases; null restores the number of the release.
+   * @throws AppError `without_port`
+   */
   scale(id: EnvironmentId, workers: number | null, by: string): Promise<AppStatus> {
     return this.#changeWorkers('scale', scale(workers), id, by);
   }

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { AppStatus } from '../../src/apps/status.ts';
 import type { ListedVariable } from '../../src/service/variables.ts';
 import { running } from '../support/apps.ts';
-import { startSluice } from '../support/server.ts';
+import { startSluice, type WithUrl } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
@@ -85,7 +85,7 @@ test('each environment has its settings and variables, also in hooks, builds, ba
     assert.deepEqual(found, lines);
   }
   const status = (environment: string) =>
-    sluice.call<AppStatus>('GET', `/v1/apps/shop?environment=${environment}`);
+    sluice.call<WithUrl<AppStatus>>('GET', `/v1/apps/shop?environment=${environment}`);
   const [production, staging] = [await status('production'), await status('staging')];
   assert.deepEqual([openWorkers(production), openWorkers(staging)], [1, 2]);
   const answers = await Promise.all([production, staging].map(async ({ url }) => (await fetch(url)).text()));
@@ -114,7 +114,7 @@ test('a rollback restores the settings of an environment', async () => {
   const seen = join(sluice.home, 'seen-back');
   await sluice.deploy('back', files(seen), 'staging');
   await sluice.deploy('back', files(seen, { env: { LEVEL: 'newer' }, workers: 1 }), 'staging');
-  const status = () => sluice.call<AppStatus>('GET', '/v1/apps/back?environment=staging');
+  const status = () => sluice.call<WithUrl<AppStatus>>('GET', '/v1/apps/back?environment=staging');
   const answer = async () => (await fetch((await status()).url)).text();
   assert.equal(await answer(), 'staging newer 1');
   await sluice.call('POST', '/v1/apps/back/rollback?environment=staging', {});

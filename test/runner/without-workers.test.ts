@@ -124,7 +124,10 @@ test('a process that ends between the check and the switch fails the switch', as
   process.kill(pid, 'SIGKILL');
   await waitFor(async () => (await status()).background[0]?.state === 'waiting');
   await rm(join(runner.paths.home, 'lock'));
-  await assert.rejects(runner.client.call('switch', { key: 'shop', generation }), { code: 'switch_failed' });
+  await assert.rejects(runner.client.call('switch', { key: 'shop', generation }), {
+    code: 'settle_exited',
+    message: 'bot.0 was ended by SIGKILL\n  | bot of 2 works',
+  });
   await waitFor(async () => (await status()).background[0]?.state === 'running');
   assert.equal((await status()).background[0]?.release, 1);
 });

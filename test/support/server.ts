@@ -77,6 +77,9 @@ async function shareTools({ cache, tools }: Paths): Promise<void> {
   await symlink(shared, tools);
 }
 
+/** App or release in tests, most of which have a port. Without a port, `url` is null all the same. */
+export type WithUrl<T extends { url: string | null }> = T & { url: string };
+
 export class Sluice {
   readonly home: string;
   readonly paths: Paths;
@@ -249,12 +252,12 @@ export class Sluice {
   }
 
   /** Uploads files, given by path, and waits until they are live. @throws AppError */
-  async deploy(app: string, files: Files, environment = 'production'): Promise<Release> {
+  async deploy(app: string, files: Files, environment = 'production'): Promise<WithUrl<Release>> {
     const body = new Uint8Array(await pack(files));
     const path = `/v1/apps/${app}/releases?environment=${environment}`;
     const comparison = await this.#comparison({ app, environment }, files);
     const response = await this.request(path, { method: 'POST', body });
-    const release = await answered<Release>(response).catch((error: AppError) => {
+    const release = await answered<WithUrl<Release>>(response).catch((error: AppError) => {
       comparison?.failed(error);
       throw error;
     });
@@ -291,15 +294,15 @@ export class Sluice {
     }
   }
 
-  status(app: string): Promise<AppStatus> {
+  status(app: string): Promise<WithUrl<AppStatus>> {
     return this.call('GET', `/v1/apps/${app}`);
   }
 
-  releases(app: string): Promise<Release[]> {
+  releases(app: string): Promise<WithUrl<Release>[]> {
     return this.call('GET', `/v1/apps/${app}/releases`);
   }
 
-  rollback(app: string, release?: number): Promise<Release> {
+  rollback(app: string, release?: number): Promise<WithUrl<Release>> {
     return this.call('POST', `/v1/apps/${app}/rollback`, release === undefined ? {} : { release });
   }
 
@@ -310,7 +313,7 @@ export class Sluice {
   }
 
   /** Waits until the app runs. */
-  async untilRunning(app: string): Promise<AppStatus> {
+  async untilRunning(app: string): Promise<WithUrl<AppStatus>> {
     return waitFor(
       async () => {
         const status = await this.status(app);

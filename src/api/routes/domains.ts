@@ -3,7 +3,8 @@ import { writeHistory } from '../../apps/history.ts';
 import { behindNginxNotices } from '../../apps/release-view.ts';
 import { defaultEnvironment, type EnvironmentId, isName } from '../../config/paths.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
-import { errorBody } from '../../errors/app-error.ts';
+import { AppError, errorBody } from '../../errors/app-error.ts';
+import { hasWorkers } from '../../releases/release.ts';
 import { mayAccess } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
 import type { ApiOptions } from '../context.ts';
@@ -36,9 +37,10 @@ export function domainRoutes(add: AddRoute, { service, edge, paths, log }: ApiOp
     const { name, app, environment, certificate } = await jsonBody(ctx, addBody);
     const id = app === null ? null : { app, environment };
     const by = ctx.state.principal.name;
-    const domain = await recorded('domain add', { name, id, by }, () =>
-      edge.add({ name, environment: id, certificate }),
-    );
+    const domain = await recorded('domain add', { name, id, by }, async () => {
+      if (id !== null) await assertPort(id);
+      return edge.add({ name, environment: id, certificate });
+    });
     ctx.status = 201;
     return { ...domain, notices: await noticesOf(id, domain) } satisfies AddedDomain;
   });
@@ -49,6 +51,16 @@ export function domainRoutes(add: AddRoute, { service, edge, paths, log }: ApiOp
     await recorded('domain remove', { name, id, by: ctx.state.principal.name }, () => edge.remove(name));
     ctx.status = 204;
   });
+
+  /** @throws AppError `without_port` if the live release of an app has no workers, which answer requests; `app_not_found` */
+  async function assertPort(id: EnvironmentId): Promise<void> {
+    const environment = await service.find(id);
+    const live = await environment.liveRelease();
+    if (live === undefined || hasWorkers(live)) return;
+    throw new AppError('without_port', `${environment.name} has no port: it runs only background processes`, {
+      hint: 'Deploy a release with workers, and add the domain again.',
+    });
+  }
 
   /** Returns the notices about a new domain. If the live release cannot be read, logs the error and returns none. */
   async function noticesOf(id: EnvironmentId | null, domain: DomainView): Promise<AddedDomain['notices']> {

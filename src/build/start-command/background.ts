@@ -16,6 +16,12 @@ export interface BackgroundDecision extends Pick<BackgroundPlan, 'name' | 'count
   command: FoundCommand;
 }
 
+/** Background processes of an app, and notices about them. */
+export interface Background {
+  background: BackgroundDecision[];
+  notices: Notice[];
+}
+
 /**
  * Follows the commands of background processes. A process that an earlier source of settings has under another name runs once. Of a
  * Procfile, leaves out the processes that Sluice cannot start: where such files come from, most processes run only on request. Both
@@ -26,7 +32,7 @@ export async function decideBackground(
   project: Project,
   origins: Origins,
   start: Candidate | undefined,
-): Promise<{ background: BackgroundDecision[]; notices: Notice[] }> {
+): Promise<Background> {
   const decided: (BackgroundDecision & { origin: string })[] = [];
   const notices: Notice[] = [];
   const started = start?.command?.procfile;

@@ -15,11 +15,14 @@ import { checkTarget, firstFile, firstLineOptions, resolveFile, resolveTarget } 
 import { compilers } from './programs.ts';
 import { noFacts, type Project, readProject, relativeTo, staysInside } from './project.ts';
 import { parseCommandLine, startsNothing } from './shell.ts';
+import { runsOnlyProcesses, withoutWorkers } from './without-workers.ts';
 
 /** Start of an app as far as its files show it before the install and the build. */
 export interface StartDecision {
   /** the first whose file exists after the build starts the app; empty if only the build can show a start */
   candidates: Candidate[];
+  /** false for an app that runs only background processes, without a port; it has no candidates */
+  hasWorkers: boolean;
   facts: StartFacts;
   background: BackgroundDecision[];
   /** commands of the start that belong to the build */
@@ -46,12 +49,19 @@ export async function decideStart(
   { origins = {}, ...given }: Partial<Pick<OriginalSettings, 'origins' | keyof StartFacts>> = {},
 ): Promise<StartDecision> {
   const facts = { ...noFacts, ...given };
-  const found = await readProject(directory, settings, false);
-  const project = { ...found, facts, mayBuild: found.mayBuild || facts.buildsPackages === true };
-  const candidates = await findCandidates(project);
-  const { background, notices } = await decideBackground(project, origins, candidates[0]);
+  const read = await readProject(directory, settings, false);
+  const project = { ...read, facts, mayBuild: read.mayBuild || facts.buildsPackages === true };
+  const found = runsOnlyProcesses(project) ? [] : await findCandidates(project);
+  const isOpen = found.length === 0 && settings.workers !== 0 && (await mayWriteStart(project));
+  const beside = await decideBackground(project, origins, found[0]);
+  const all = () => decideBackground(project, origins, undefined);
+  const none = isOpen
+    ? undefined
+    : await withoutWorkers(project, { candidates: found, beside, all, origins });
+  const candidates = none === undefined ? found : [];
+  const { background, notices } = none ?? beside;
   const [first] = candidates;
-  if (first === undefined && !(await mayWriteStart(project))) throw await nothingFound(project, candidates);
+  if (first === undefined && none === undefined && !isOpen) throw await nothingFound(project, candidates);
   if (first?.command) await checkTarget(project, first.command);
   if (first?.site && !project.mayBuild) await placeStaticSite(join(directory, first.directory), first.site);
   const ofBackground = background.map(({ command }) => command);
@@ -60,6 +70,7 @@ export async function decideStart(
   const possible = [...candidates.flatMap(({ command }) => command ?? []), ...ofBackground];
   return {
     candidates,
+    hasWorkers: none === undefined,
     facts,
     background,
     builds: [...new Set(commands.flatMap(({ builds }) => builds))],
@@ -90,7 +101,13 @@ export async function startFiles(
 }
 
 /** Returns the directory of the file that starts an app, relative to the release, as far as it is known; '' for the release itself. */
-export function startDirectory({ candidates: [first] }: StartDecision, settings: AppSettings): string {
+export function startDirectory(
+  { candidates, hasWorkers, background }: StartDecision,
+  settings: AppSettings,
+): string {
+  const [first] = hasWorkers
+    ? candidates
+    : background.map(({ command }) => ({ command, files: [], directory: command.directory }));
   if (first === undefined) return settings.directory ?? '';
   const { command, files, directory } = first;
   const [file] = [...fileOf(command), ...files];
@@ -99,10 +116,9 @@ export function startDirectory({ candidates: [first] }: StartDecision, settings:
 }
 
 /** Describes what is known of a start before the build, for people: `starts with dist/server.js ("start" in package.json)`. */
-export async function describeDecision(
-  directory: string,
-  { candidates: [first] }: StartDecision,
-): Promise<string> {
+export async function describeDecision(directory: string, decision: StartDecision): Promise<string> {
+  if (!decision.hasWorkers) return describeProcesses(decision);
+  const [first] = decision.candidates;
   if (first === undefined) return 'starts with a file that the build writes';
   const { rule, command, directory: at, files, site } = first;
   if (site !== undefined) {
@@ -117,11 +133,16 @@ export async function describeDecision(
   return `starts with ${program} (${rule})`;
 }
 
+function describeProcesses({ background }: StartDecision): string {
+  return `runs without a port: ${background.map(({ name }) => name).join(', ')}`;
+}
+
 /** Returns why the build still decides how the app starts, as a sentence; undefined if nothing but an error can change the start. */
 export async function openStart(
   directory: string,
-  { candidates }: StartDecision,
+  { candidates, hasWorkers }: StartDecision,
 ): Promise<string | undefined> {
+  if (!hasWorkers) return undefined;
   const [first] = candidates;
   if (first === undefined) return 'The build decides which file starts the app.';
   const { command, site } = first;
@@ -182,15 +203,18 @@ export async function completeStart(
   settings: AppSettings,
   decision: StartDecision,
 ): Promise<StartPlan> {
-  const { candidates, facts } = decision;
+  const { candidates, facts, hasWorkers } = decision;
+  const ofBackground = decision.background.flatMap(({ command }) => command.before);
+  if (!hasWorkers) {
+    const start = { ...nothing, ...(ofBackground.length > 0 && { before: ofBackground }) };
+    return { ...start, description: describeProcesses(decision), notices: [] };
+  }
   const project = { ...(await readProject(directory, settings, true)), facts };
   const found = candidates.length > 0 ? candidates : await findCandidates(project);
   for (const candidate of [...found, ...(await plainSite(project))]) {
     const plan = await planOf(project, candidate);
     if (plan === undefined) continue;
-    const before = [candidate.command, ...decision.background.map(({ command }) => command)].flatMap(
-      (command) => command?.before ?? [],
-    );
+    const before = [...(candidate.command?.before ?? []), ...ofBackground];
     // The decision has the notices of its first candidate.
     const notices = candidate === candidates[0] ? [] : noticesOf(candidate);
     const isNews = candidate.command?.target.kind !== 'shell';
@@ -217,12 +241,14 @@ async function nothingFound(project: Project, candidates: Candidate[]) {
   return await nothingToRun(project, tried, script === undefined || startsNothing(script) ? null : script);
 }
 
+/** Start that runs no program. */
+const nothing = { script: '', args: [], nodeArgs: [], env: {} };
+
 /** Returns the start of a candidate; undefined if none of its files exists. */
 async function planOf(
   project: Project,
   { rule, command, files, site, directory: at }: Candidate,
 ): Promise<Omit<StartPlan, 'notices' | 'before'> | undefined> {
-  const none = { script: '', args: [], nodeArgs: [], env: {} };
   if (site !== undefined) {
     const tree = join(project.root, at);
     const placed = await placeStaticSite(tree, site).catch(async (error: unknown) => {
@@ -230,7 +256,7 @@ async function planOf(
     });
     if (placed === undefined) return undefined;
     const plan = { ...placed, directory: join(at, placed.directory) };
-    return { ...none, static: plan, description: describeSite(site, plan) };
+    return { ...nothing, static: plan, description: describeSite(site, plan) };
   }
   if (command !== null) {
     const resolved = await resolveTarget(project, command);
@@ -248,7 +274,7 @@ async function planOf(
   const directory = at === '.' ? {} : { directory: at };
   if (script === undefined) return undefined;
   const nodeArgs = await firstLineOptions(project, script);
-  return { ...none, script, nodeArgs, ...directory, description: `starts with ${script} (${rule})` };
+  return { ...nothing, script, nodeArgs, ...directory, description: `starts with ${script} (${rule})` };
 }
 
 function programPlan(

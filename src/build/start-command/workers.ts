@@ -14,7 +14,7 @@ export interface WorkerCount {
 }
 
 /**
- * Returns the number of workers of the app in `directory` on a machine with `cores`.
+ * Returns the number of workers of the app in `directory`, which has workers, on a machine with `cores`.
  * @param app directory of the package that starts, relative to `directory`
  * @param files files that may start the app, relative to `directory`
  */

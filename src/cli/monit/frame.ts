@@ -76,7 +76,10 @@ function processLines(app: AppStatus): string[] {
     processRows(app),
     `${nameOf(app)} has no processes`,
   );
-  const since = paint('dim', `${nameOf(app)} is ${app.state} for ${age(app.since)}, ${app.url}`);
+  const since = paint(
+    'dim',
+    `${nameOf(app)} is ${app.state} for ${age(app.since)}, ${app.url ?? 'without a port'}`,
+  );
   return [since, ...(problem === '' ? [] : problem.split('\n')), ...text.split('\n')];
 }
 

@@ -24,8 +24,8 @@ export function previewRows({
   settings,
   origins,
 }: Preview): [name: string, text: string][] {
-  const { directory, health, bootTimeout, hooks, shared, cron } = settings;
-  const { path, status, body } = health;
+  const { directory, health, bootTimeout, settleTime, hooks, shared, cron } = settings;
+  const { path, status, body, command } = health;
   const listed = (names: string[]) => names.join(', ');
   const rows: [name: string, text: string][] = [
     ['directory', [root, directory].filter((part) => part !== '').join('/')],
@@ -37,8 +37,11 @@ export function previewRows({
     ['workers', workers.reason ?? workersText(settings.workers, workers.count)],
     [
       'health',
-      `GET ${path} must answer ${status.join(', ')}${body === undefined ? '' : ` with "${body}"`} within ${formatDuration(bootTimeout)}`,
+      workers.count === 0
+        ? `each process must run for ${formatDuration(settleTime)}`
+        : `GET ${path} must answer ${status.join(', ')}${body === undefined ? '' : ` with "${body}"`} within ${formatDuration(bootTimeout)}`,
     ],
+    ['', command === undefined ? '' : `\`${command}\` must succeed within ${formatDuration(bootTimeout)}`],
     ['hooks', listed(Object.keys(hooks).filter((name) => name !== 'timeout'))],
     ['processes', listed(processes.map(processText))],
     ['cron', listed(cron.map(({ name, schedule }) => `${name} (${schedule})`))],

@@ -210,8 +210,8 @@ export class BackgroundProcess {
       const start = performance.now();
       this.#running = running;
       this.#state = this.#isOnTrial ? 'starting' : 'running';
-      if (this.waitsForReady) this.#ready.resolve(running.reported);
-      else this.#ready.resolve();
+      const isReady = Promise.race([running.reported, running.exited]);
+      this.#ready.resolve(this.waitsForReady ? isReady.then(() => undefined) : undefined);
       using _ = addAbortListener(signal, () => void running.end());
       const exit = await running.exited;
       const lived = performance.now() - start;

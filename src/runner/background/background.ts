@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { AppError } from '../../errors/app-error.ts';
 import type { BackgroundSpec, BackgroundStatus, GenerationSpec, Liveness } from '../../protocol/runner.ts';
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { Lock } from '../../system/concurrency/slots.ts';
@@ -91,9 +92,10 @@ export class BackgroundProcesses {
     );
   }
 
-  /** Returns true if no process of a release has ended that should run. */
-  areFine(spec: GenerationSpec): boolean {
-    return this.#of(spec).every(({ isFine }) => isFine);
+  /** Returns the error for a process of a release on trial that has ended and should run; undefined if there is none. */
+  async failureOf(spec: GenerationSpec): Promise<AppError | undefined> {
+    const ended = this.#of(spec).find(({ isFine }) => !isFine);
+    return ended && (await (await ended.failed)());
   }
 
   end(killTimeout: number): Promise<void> {
