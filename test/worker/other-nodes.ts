@@ -26,6 +26,7 @@ const files = [
   'runner/listening',
   'runner/orphans',
   'runner/other-ports',
+  'runner/pm2-contract',
   'runner/servers',
   'runner/switch',
   'runner/unix-sockets',
