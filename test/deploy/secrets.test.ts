@@ -137,7 +137,9 @@ const app = ({
   },
 });
 
-test('no value of a variable appears in a log, an error, an event, an answer of the API, a file of the home or an argument', async (t) => {
+test('no value of a variable appears in a log, an error, an event, an answer of the API, a file of the home or an argument (thorough)', {
+  timeout: 600_000,
+}, async (t) => {
   const npmCache = await temporaryDirectory(t);
   const sluice = await startSluice(t, { env: { npm_config_cache: npmCache } });
   const { logs } = sluice.paths.environment({ app: 'leaky', environment: 'production' });
