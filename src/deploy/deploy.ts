@@ -188,7 +188,9 @@ async function buildTree(
   deployment.hide(secrets);
   let plan = planned;
   const planAgain = async () => {
-    plan = { ...(await planTree(deployment, member, true)), node };
+    plan = await planTree(deployment, member, true);
+    if (plan.node.version !== node.version) deployment.notice(lateNodeNotice(plan.node, node));
+    plan = { ...plan, node };
     return { settings: plan.settings, start: plan.start, app: plan.startsIn, packages: plan.packages };
   };
   const isOpen = planned.open.some(({ decision }) => decision === 'settings');
@@ -211,6 +213,15 @@ async function buildTree(
   });
   const buildMs = Math.round(performance.now() - startedAt);
   return { plan, built, buildMs, builtWith: builtWith(variables, named) };
+}
+
+/** Returns the notice that the packages of a release were installed before the request for its Node.js was known. */
+function lateNodeNotice(wanted: NodeChoice, used: NodeChoice): Notice {
+  return {
+    code: 'node_chosen_too_late',
+    message: `the release runs on Node.js ${used.version}, and not ${wanted.version}: ${wanted.reason}`,
+    hint: `The install has shown this request. Write {"node": "${wanted.version.split('.')[0]}"} in sluice.json.`,
+  };
 }
 
 /** Runs the steps `boot`, `switch` and `record` under the traffic lock, which a rollback waits for. Hooks run outside it. */

@@ -6,7 +6,7 @@ import { type FoundCommand, followCommand, followScript } from '../start-command
 import { productionScripts } from '../start-command/order.ts';
 import { NamesPm2File } from '../start-command/process-managers.ts';
 import { firstFile } from '../start-command/program.ts';
-import { type Project, readProcfile, readProject } from '../start-command/project.ts';
+import { type Project, readProcfile, readProject, readText } from '../start-command/project.ts';
 
 /** Place of the settings for PM2 of an app. */
 export type Pm2Source =
@@ -41,9 +41,22 @@ export async function findPm2(root: string, own: ReleaseSettings): Promise<Pm2So
   const project = await readProject(root, own, false);
   const ofCommand = await commandOfPm2(project);
   if (ofCommand !== undefined && 'file' in ofCommand) return ofCommand;
-  const name = (await firstFile(join(root, project.app), conventionalNames)) ?? (await inManifest(project));
+  const name = (await conventional(project)) ?? (await inManifest(project));
   if (name === undefined) return ofCommand;
   return { file: join(project.app, name), directory: project.app, isNamed: false };
+}
+
+/** Option of an app in a file of PM2, without which a file with a general name is of another program. */
+const hasScript = /\b(?:script|exec|cmd|command)['"]?\s*:/;
+
+/** Returns the file of PM2 that counts without a command that names it. */
+async function conventional({ root, app }: Project): Promise<string | undefined> {
+  for (const name of conventionalNames) {
+    if ((await firstFile(join(root, app), [name])) === undefined) continue;
+    if (/\.config\./.test(name) || hasScript.test((await readText({ root }, join(app, name))) ?? ''))
+      return name;
+  }
+  return undefined;
 }
 
 /** Follows the commands that start the app to one that runs PM2. */
@@ -86,7 +99,7 @@ async function inManifest({ root, app }: Project): Promise<string | undefined> {
   const manifest = (await readJsonSettings(join(root, name), name, root)) as
     | Record<string, unknown>
     | undefined;
-  const hasScript = (value: unknown) => typeof value === 'object' && value !== null && 'script' in value;
-  const isOfPm2 = [manifest?.['apps'], manifest?.['pm2']].some((value) => [value].flat().some(hasScript));
+  const isApp = (value: unknown) => typeof value === 'object' && value !== null && 'script' in value;
+  const isOfPm2 = [manifest?.['apps'], manifest?.['pm2']].some((value) => [value].flat().some(isApp));
   return isOfPm2 ? 'package.json' : undefined;
 }

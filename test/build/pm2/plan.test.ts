@@ -486,7 +486,11 @@ suite('the file of PM2', () => {
   });
 
   test('without apps is not used', async (t) => {
-    const plan = await planOf(t, { ...server, 'process.json': '{"a": 1}' });
+    const plan = await planOf(t, { ...server, 'ecosystem.config.json': '{"a": 1}' });
     assert.deepEqual(inShort(plan).notices, ['file_not_read']);
+    const others = { 'process.json': '{"a": 1}', 'ecosystem.js': 'for (;;);', 'process.yml': 'x: 1' };
+    assert.deepEqual(inShort(await planOf(t, { ...server, ...others })).notices, []);
+    const after = await planOf(t, { ...server, ...others, 'pm2.json': JSON.stringify(app) });
+    assert.deepEqual(inShort(after).origins, ['pm2.json']);
   });
 });
