@@ -103,6 +103,7 @@ export async function planImport(
   ): Promise<PlannedApp> {
     const all = [...(web ? [web] : []), ...background];
     const running = await settingsOf(project, web, background);
+    const file = await readFileOf(project, all);
     return {
       name,
       project,
@@ -110,46 +111,70 @@ export async function planImport(
       background,
       port: web && ports.get(web),
       running,
-      settings: await settingsFor(project, web, background, { isAlone: webs < 2, running }),
-      variables: await variablesOf(project, all),
-      notes: notesOf(project, all),
+      settings: settingsFor(project, web, background, { isAlone: webs < 2, running, file }),
+      variables: await variablesOf(project, all, file),
+      notes: [...notesOf(project, all), ...(webs < 2 || project.hasSettings ? [] : [sameRepository])],
     };
   }
 }
 
-/** Returns the settings that no file in the repository has; undefined if there are none. */
-async function settingsFor(
+/** Returns the text of the project's file of PM2 if it names all apps: it may be for other apps than those that run. */
+async function readFileOf(project: Project, apps: readonly Pm2App[]): Promise<string | undefined> {
+  const { directory, settingsFile } = project;
+  if (settingsFile === undefined) return undefined;
+  const text = await readAppTextIfAny(directory, settingsFile, maxSettingsFile);
+  return apps.every(({ name }) => text?.includes(name) && !/[, ]/.test(name)) ? text : undefined;
+}
+
+/**
+ * Returns the settings that no file in the repository has; undefined if there are none.
+ * @param file text of the project's file of PM2 for these apps
+ */
+function settingsFor(
   project: Project,
   web: Pm2App | undefined,
   background: readonly Pm2App[],
-  { isAlone, running }: { isAlone: boolean; running: Settings },
-): Promise<Settings | undefined> {
-  const { directory, settingsFile, hasSettings } = project;
-  if (hasSettings) return undefined;
-  const text =
-    settingsFile === undefined ? '' : await readAppTextIfAny(directory, settingsFile, maxSettingsFile);
-  const names = [...(web ? [web] : []), ...background].map(({ name }) => name);
-  // The file may be for other apps than those that run.
-  if (settingsFile === undefined || !names.every((name) => text?.includes(name) && !/[, ]/.test(name)))
-    return running;
-  const only = isAlone ? {} : { start: `pm2 start ${settingsFile} --only ${quote(names.join(','))}` };
+  { isAlone, running, file }: { isAlone: boolean; running: Settings; file: string | undefined },
+): Settings | undefined {
+  if (project.hasSettings) return undefined;
+  if (file === undefined) return running;
+  const names = [...(web ? [web] : []), ...background].map(({ name }) => name).join(',');
+  const only = isAlone ? {} : { start: `pm2 start ${project.settingsFile} --only ${quote(names)}` };
   const settings = { ...settingsBesideFile(project, web), ...only };
   return Object.keys(settings).length === 0 ? undefined : settings;
 }
 
-/** Returns the variables of an app: those of PM2, before those of a file `.env`, which no upload contains. */
-async function variablesOf(project: Project, apps: readonly Pm2App[]): Promise<Record<string, string>> {
+/** Returns true if a file of PM2 sets a variable to this text in the environment `production`. */
+function isSetIn(file: string, name: string, value: string): boolean {
+  // The text may be that of another environment.
+  if (/\benv_(?!prod)/.test(file)) return false;
+  const [key, text] = [name, value].map((each) => each.replaceAll(/[^\w]/g, '\\$&'));
+  return new RegExp(`\\b${key}["'\`]?\\s*:\\s*["'\`]?${text}(?:["'\`,\\s}]|$)`, 'm').test(file);
+}
+
+/**
+ * Returns the variables of an app: those of PM2 that its file in the repository does not set, before those of a file `.env`, which
+ * no upload contains.
+ */
+async function variablesOf(
+  project: Project,
+  apps: readonly Pm2App[],
+  file = '',
+): Promise<Record<string, string>> {
   const files = await Promise.all(
     [...new Set([project.directory, ...apps.map(({ pm_cwd: cwd }) => cwd)])]
       .filter((directory) => within(project.root, directory) !== undefined)
       .map((directory) => readAppTextIfAny(directory, '.env', maxEnvFile)),
   );
   const ofFiles = files.map((text) => appVariables(parseEnv(text ?? '')));
-  return Object.assign({}, ...ofFiles, ...apps.toReversed().map(({ variables }) => variables)) as Record<
-    string,
-    string
-  >;
+  const ofApps = apps.map(({ variables }) =>
+    Object.fromEntries(Object.entries(variables).filter(([name, value]) => !isSetIn(file, name, value))),
+  );
+  return Object.assign({}, ...ofFiles, ...ofApps.toReversed()) as Record<string, string>;
 }
+
+const sameRepository =
+  'another app has the same repository: each needs a sluice.json of its own, such as in a branch of its own';
 
 /** Facts that are not taken over: a condition, and the text. */
 const notTakenOver: {

@@ -31,6 +31,9 @@ export function appsOf(processes: readonly Pm2Process[]): { apps: Pm2App[]; modu
 function appOf(processes: Pm2Process[]): Pm2App {
   const [{ pid: _pid, pm_id: _id, env = {}, status: _status, ...first }] = processes as [Pm2Process];
   const running = processes.filter(({ status = 'online' }) => status === 'online' || status === 'launching');
+  // PM2 sets a variable with the name of the app, for the settings of its modules.
+  const { [first.name]: ofModules, ...own } = env;
+  const variables = ofModules === '{}' ? own : env;
   const port = Number(env['PORT']);
   const logs = processes.flatMap(({ pm_out_log_path: out, pm_err_log_path: errors }) => [out, errors]);
   return {
@@ -40,7 +43,7 @@ function appOf(processes: Pm2Process[]): Pm2App {
     instances: processes.length,
     isCluster: first.exec_mode === 'cluster_mode',
     isOnline: running.length > 0,
-    variables: appVariables(env, first.instance_var),
+    variables: appVariables(variables, first.instance_var),
     portVariable: Number.isInteger(port) && port >= 1 && port <= 65_535 ? port : undefined,
     logs: [...new Set(logs)].filter((path) => path !== undefined),
   };

@@ -182,6 +182,17 @@ test('of a file of PM2 with two apps that listen, each app reads its own part', 
   assert.equal(others[0]?.settings?.['workers'], 0);
 });
 
+test('variables that a file in the repository sets stay in the file', async (t) => {
+  const file = `module.exports = { apps: [{ name: 'web', env: { MODE: 'fast', "LEVEL": 3, KEY: process.env.KEY, URL: 'a.b' } }] };`;
+  const directory = await project(t, { 'package.json': '{}', 'ecosystem.config.js': file });
+  const env = { MODE: 'fast', LEVEL: 3, KEY: 'secret', URL: 'axb', web: '{}' };
+  const { apps } = await plan([listed('web', directory, { pid: 11, env })], [listener(80, 11)]);
+  assert.deepEqual(apps[0]?.variables, { KEY: 'secret', URL: 'axb' });
+  await writeFile(join(directory, 'ecosystem.config.js'), `${file} // env_staging: {}`);
+  const { apps: again } = await plan([listed('web', directory, { pid: 11, env })], [listener(80, 11)]);
+  assert.deepEqual(Object.keys(again[0]?.variables ?? {}), ['MODE', 'LEVEL', 'KEY', 'URL']);
+});
+
 test('two apps of one repository that listen become two apps', async (t) => {
   const repository = await project(t, {
     ...{ '.git/HEAD': '', 'ecosystem.config.js': '', 'api/package.json': '{}', 'api/server.js': '' },
