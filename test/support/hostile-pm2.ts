@@ -122,7 +122,7 @@ export const hostileFiles: Record<string, Attack> = {
       .split('')
       .slice(1)
       .map((name, at) => `${name}: &${name} [${Array(9).fill(`*${'abcdefghi'[at]}`).join(', ')}]`)
-      .join('\n')}\napps: *i\n`,
+      .join('\n')}\napps: { script: server.js, part: *i }\n`,
     error: /has more than 20000 values|fails/,
   },
   'has a getter that throws': {
