@@ -26,7 +26,7 @@ interface Group {
   instanceVar?: string;
 }
 
-/** What an app does while it runs, and how it ends. */
+/** Processes and answers of an app while it runs, and how it ends. */
 interface Behavior {
   groups: Group[];
   answers: Record<string, Answer>;
