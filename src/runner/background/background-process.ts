@@ -2,7 +2,7 @@ import { addAbortListener, once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { AppError } from '../../errors/app-error.ts';
+import { AppError } from '../../errors/app-error.ts';
 import type {
   BackgroundSpec,
   BackgroundState,
@@ -77,7 +77,7 @@ export class BackgroundProcess {
     return this.#name;
   }
 
-  /** Fulfilled when the process has failed on trial, with a function that describes the failure. */
+  /** Fulfilled when the process has failed on trial or was ended, with a function that describes the failure. */
   get failed(): Promise<() => Promise<AppError>> {
     return this.#failed.promise;
   }
@@ -132,6 +132,8 @@ export class BackgroundProcess {
   /** Ends the process, and waits until it is gone. */
   async end(): Promise<void> {
     this.#stopping.abort();
+    // A switch may wait for the reason of its failure.
+    this.#failed.resolve(async () => new AppError('cancelled', `${this.#name} was ended while it started`));
     if (this.#running !== undefined) this.#state = 'stopping';
     await this.#ended;
   }
@@ -216,7 +218,7 @@ export class BackgroundProcess {
       const exit = await running.exited;
       const lived = performance.now() - start;
       this.#running = undefined;
-      this.#state = 'waiting';
+      this.#state = this.#restarts.isFinal(exit.code) ? 'stopped' : 'waiting';
       await running.output.end();
       if (this.#isOnTrial && !this.#restarts.isFinal(exit.code))
         await this.#fail(() => failures.ended(running, this.#name, spec, exit));
