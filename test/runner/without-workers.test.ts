@@ -88,6 +88,50 @@ test('a process that ends with a status of stopExitCodes does not fail the deplo
   await waitFor(async () => (await status()).state === 'stopped');
 });
 
+test('a process on trial that ends as it should does not hold up the switch while its leftovers end', {
+  timeout: 60_000,
+}, async (t) => {
+  const { runner, bot, status } = await startBot(t);
+  const exec = '(trap "" TERM; while :; do sleep 0.1; done) & exit 0';
+  const spec = bot({ stopExitCodes: [0], killTimeout: '3s', health: { command: 'true' } }, {}, { exec });
+  const { generation } = await runner.boot(spec);
+  await waitFor(async () => (await status()).background[0]?.pid === null);
+  await runner.client.call('switch', { key: 'shop', generation });
+});
+
+test('a failed deploy does not run processes again that have ended for good', async (t) => {
+  const { runner, bot, said, file, status } = await startBot(t);
+  const withSeed = (env: Record<string, string> = {}) => {
+    const spec = bot({ stopExitCodes: [0] }, env);
+    const exec = `echo ${spec.release} >>${file('seeds')}`;
+    const seed = {
+      name: 'seed',
+      count: 1,
+      nodeArgs: [],
+      script: '',
+      args: [],
+      overlap: false,
+      env: {},
+      exec,
+    };
+    return { ...spec, background: [...spec.background, seed] };
+  };
+  const seedEnded = () =>
+    waitFor(async () =>
+      (await status()).background.some(({ name, state }) => name === 'seed' && state === 'stopped'),
+    );
+  await runner.release(withSeed());
+  await seedEnded();
+  const lines: string[] = [];
+  const { generation } = await runner.boot(withSeed(), (line) => lines.push(line));
+  assert.deepEqual(lines, ['the processes of release 1 end first: bot.0']);
+  await waitFor(async () => (await readFile(file('seeds'), 'utf8')) === '1\n2\n');
+  await runner.client.call('discard', { key: 'shop', generation });
+  await waitFor(async () => (await said()).length === 5);
+  await seedEnded();
+  assert.equal(await readFile(file('seeds'), 'utf8'), '1\n2\n');
+});
+
 test('a discarded release leaves the old one running, also if the caller hangs up', async (t) => {
   const { runner, bot, said, status } = await startBot(t);
   await runner.release(bot());

@@ -54,6 +54,7 @@ export class BackgroundProcess {
   #wake = new AbortController();
   #crash: Crash | null = null;
   #state: BackgroundState = 'waiting';
+  #isOver = false;
   #isOnTrial: boolean;
   readonly #confirmed = Promise.withResolvers<void>();
   readonly #ready = Promise.withResolvers<void>();
@@ -96,6 +97,11 @@ export class BackgroundProcess {
   /** True if the process runs, or has ended as it should. */
   get isFine(): boolean {
     return this.#state === 'starting' || this.#state === 'running' || this.#state === 'stopped';
+  }
+
+  /** True if the process has ended by itself, and is not started again. */
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   /** True if the process runs, and does not end again and again before `minUptime`. */
@@ -218,9 +224,11 @@ export class BackgroundProcess {
       const exit = await running.exited;
       const lived = performance.now() - start;
       this.#running = undefined;
-      this.#state = this.#restarts.isFinal(exit.code) ? 'stopped' : 'waiting';
+      const isFinal = this.#restarts.isFinal(exit.code);
+      this.#state = isFinal ? 'stopped' : 'waiting';
+      this.#isOver = !signal.aborted && this.#isLast(exit);
       await running.output.end();
-      if (this.#isOnTrial && !this.#restarts.isFinal(exit.code))
+      if (this.#isOnTrial && !isFinal)
         await this.#fail(() => failures.ended(running, this.#name, spec, exit));
       const delay = signal.aborted ? null : this.#noteDeath(running, exit, lived);
       await running.gone;
@@ -238,6 +246,11 @@ export class BackgroundProcess {
   async #fail(describe: () => Promise<AppError>): Promise<void> {
     this.#failed.resolve(describe);
     await firstOf([this.#confirmed.promise], [this.#stopping.signal]);
+  }
+
+  /** Returns true if nothing starts the process again after this end. */
+  #isLast({ code }: Exit): boolean {
+    return !this.#isRestarting && this.#spec.cronRestart === null && this.#restarts.isLast(code);
   }
 
   #noteDeath(running: BackgroundHandle, exit: Exit, lived: number): number | null {

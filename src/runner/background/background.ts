@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppError } from '../../errors/app-error.ts';
 import type { BackgroundSpec, BackgroundStatus, GenerationSpec, Liveness } from '../../protocol/runner.ts';
+import { withDeadline } from '../../system/concurrency/deadline.ts';
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { Lock } from '../../system/concurrency/slots.ts';
 import { processStartTime } from '../../system/process/processes.ts';
@@ -11,6 +12,10 @@ import { endProcess } from '../exit.ts';
 import type { Generation } from '../generation/generation.ts';
 import type { ProcessRecord } from '../takeover/process-records.ts';
 import { BackgroundProcess } from './background-process.ts';
+import * as failures from './startup-failure.ts';
+
+/** Time until a process that has ended on trial must have described its failure, in ms: meanwhile the traffic waits. */
+const describedWithin = 10_000;
 
 interface Options extends EnvironmentContext {
   /** limit of all messages from the app's processes to the runner */
@@ -47,7 +52,8 @@ export class BackgroundProcesses {
   }
 
   /**
-   * Starts the processes of a release on trial. First ends all other processes that may not run beside them.
+   * Starts the processes of a release on trial. First ends all other processes that may not run beside them. Those that have ended for
+   * good stay, so that `discard` does not run them again.
    * @returns the processes
    * @throws the reason of `signal`
    */
@@ -59,11 +65,13 @@ export class BackgroundProcesses {
     return this.#turns.run(async () => {
       signal.throwIfAborted();
       const former = [...this.#processes].filter((process) => !process.mayRunBeside(spec));
-      for (const [release, processes] of Map.groupBy(former, (process) => process.spec.release))
+      const running = former.filter(({ isOver }) => !isOver);
+      for (const [release, processes] of Map.groupBy(running, (process) => process.spec.release))
         report(
           `the processes of release ${release} end first: ${processes.map(({ name }) => name).join(', ')}`,
         );
       await this.#end(former, spec.killTimeout);
+      for (const process of former) if (process.isOver) this.#processes.add(process);
       signal.throwIfAborted();
       this.#start(spec, group, () => true, { isOnTrial: true });
       return this.#of(spec);
@@ -95,7 +103,9 @@ export class BackgroundProcesses {
   /** Returns the error for a process of a release on trial that has ended and should run; undefined if there is none. */
   async failureOf(spec: GenerationSpec): Promise<AppError | undefined> {
     const ended = this.#of(spec).find(({ isFine }) => !isFine);
-    return ended && (await (await ended.failed)());
+    if (ended === undefined) return undefined;
+    const failed = await withDeadline(ended.failed, describedWithin);
+    return failed.timedOut ? failures.endedUnexplained(ended.name) : await failed.value();
   }
 
   end(killTimeout: number): Promise<void> {

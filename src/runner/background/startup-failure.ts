@@ -20,3 +20,8 @@ export function ended(
 export function notStarted(name: string, why: string): AppError {
   return new AppError('boot_exited', `${name} could not be started: ${why}`);
 }
+
+/** Returns the error for a background process that does not run, and whose last lines cannot be read in time. */
+export function endedUnexplained(name: string): AppError {
+  return new AppError('settle_exited', `${name} has ended`, { hint: 'Read its output: `sluice logs`.' });
+}

@@ -38,7 +38,7 @@ export class Restarts {
    * @returns ms until the next start; null if the process is not started again
    */
   noteDeath(lived: number, code: number | null): number | null {
-    if (!this.#spec.autorestart || this.isFinal(code)) return null;
+    if (this.isLast(code)) return null;
     return this.#delayAfter(lived);
   }
 
@@ -61,6 +61,11 @@ export class Restarts {
   isFinal(code: number | null): boolean {
     const { autorestart, stopExitCodes } = this.#spec;
     return code !== null && (stopExitCodes.includes(code) || (!autorestart && code === 0));
+  }
+
+  /** Returns true if the process is not started again after this exit status. */
+  isLast(code: number | null): boolean {
+    return !this.#spec.autorestart || this.isFinal(code);
   }
 
   /** Counts a restart without a death: another process has replaced this one. */
