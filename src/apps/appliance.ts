@@ -21,7 +21,7 @@ export interface Appliance {
   reservePorts: () => Promise<void>;
   log: Log;
   /** domains of apps */
-  domains: Pick<Edge, 'of' | 'removeOf' | 'refresh'>;
+  domains: Pick<Edge, 'add' | 'of' | 'removeOf' | 'refresh'>;
   /** limits the builds of all apps that run at the same time */
   builds: Slots;
   /** excludes moves and removals of files while a backup copies them */

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { command, cron, hooks, processes } from './app/commands.ts';
+import { domains } from './app/domains.ts';
 import { environments } from './app/environments.ts';
 import { health } from './app/health.ts';
 import { branches, directory, root, shared } from './app/sources.ts';
@@ -8,6 +9,7 @@ import { assets, staticSite } from './app/static.ts';
 import { limits, supervision } from './app/supervision.ts';
 import { env } from './app/variables.ts';
 import { count, duration, group, optionalGroup, schemaForEditors, setting, text } from './field-types.ts';
+import { defaultEnvironment } from './paths.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 import { isRecord, mergeLayers, parseLayers, type SettingsLayer } from './settings-layers.ts';
 
@@ -83,6 +85,7 @@ const settings = {
   keepReleases: setting('Number of past live releases to keep for rollback.', count(2, 1000), 5),
   shared,
   assets,
+  domains,
   ...supervision,
   ...limits,
   logOverflow: setting(
@@ -149,8 +152,11 @@ export async function loadAppSettings(read: ReadTop): Promise<AppSettings> {
  * @throws AppError `invalid_settings`
  */
 export async function readLayers(read: ReadTop, environment: string): Promise<SettingsLayer[]> {
-  const common = await readAppSettings(read);
-  const { value, source } = common;
+  const written = await readAppSettings(read);
+  const { value, source } = written;
+  // A host name leads to one environment.
+  const { domains: _ofProduction, ...ofAll } = value;
+  const common = environment === defaultEnvironment ? written : { value: ofAll, source };
   const own = isRecord(value['environments']) ? value['environments'] : {};
   const changes = Object.hasOwn(own, environment) ? own[environment] : undefined;
   // The check of all settings reports the faults of an environment.

@@ -24,6 +24,7 @@ import {
   type ReleaseSource,
 } from '../releases/release.ts';
 import { counted, formatDuration } from '../system/text/format.ts';
+import { addDeclaredDomains } from './declared-domains.ts';
 import { Deployment } from './deployment.ts';
 import { evaluateAsApp } from './evaluate.ts';
 import type { DeployWatcher } from './events.ts';
@@ -46,6 +47,8 @@ export interface DeploySource {
   submodules?: string[];
   /** called at the step `check`: returns a notice about the release that is live then */
   review?: () => Promise<Notice | null>;
+  /** true if the author has access to all apps, and so may add host names that the settings declare */
+  mayAddDomains?: boolean;
   /** aborted, with the reason, when the client is gone: cancels the deploy, unless its switch has begun */
   abandoned?: AbortSignal;
 }
@@ -75,6 +78,7 @@ export async function deploy(
     const release = await publish(deployment, plan, built);
     await preSwitch(deployment, release);
     await goLive(deployment, release);
+    await addDeclaredDomains(deployment, release, source.mayAddDomains ?? false);
     await postSwitch(deployment, release, stopping);
     await clean(deployment, settings);
     return await deployment.finished();
@@ -138,6 +142,7 @@ async function planTree(deployment: Deployment, member: string, isInstalled: boo
   });
   const origins = describeOrigins(plan.origins);
   if (origins !== '') log(`settings: ${origins}`);
+  deployment.hide(secretsOf([], { settings: plan.settings }));
   for (const notice of plan.notices) deployment.notice(notice);
   return plan;
 }

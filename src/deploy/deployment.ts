@@ -74,8 +74,10 @@ export class Deployment extends Progress implements QueuedDeploy {
     super.log(masked);
   }
 
-  /** Reports a notice once, because the plan and the build may find the same notice. */
-  notice(notice: Notice): void {
+  /** Reports a notice once, without secrets, because the plan and the build may find the same notice. */
+  notice({ code, ...written }: Notice): void {
+    const mask = (text: string) => this.#masker.maskText(text);
+    const notice = { code, message: mask(written.message), hint: mask(written.hint) };
     if (this.notices.some((known) => isDeepStrictEqual(known, notice))) return;
     this.notices.push(notice);
     this.#buildLog.write(`note: ${notice.message}${notice.hint && ` (${notice.hint})`}`);

@@ -13,12 +13,14 @@ import { systemEnvironment } from './spec.ts';
 export function evaluateAsApp(deployment: Deployment, own: Record<string, string>): RunEvaluation {
   const { environment, tree, about, signal } = deployment;
   const { appliance, name: key, id } = environment;
+  // The options may be those of another Node.js.
+  const { NODE_OPTIONS: _, ...variables } = own;
   return async ({ argv, workingDirectory, timeout, memory, processes, maxOutput }) => {
     await giveToApp(environment, tree);
     const env = {
       ...systemEnvironment(await appliance.runner.hasUsers()),
       NODE_ENV: id.environment,
-      ...own,
+      ...variables,
       ...about,
       PATH: [dirname(appliance.node), own['PATH'] ?? process.env['PATH'] ?? usualPath].join(':'),
     };

@@ -70,7 +70,8 @@ export async function generationSpec(
     ...run.defaults,
     ...systemEnvironment(isolated),
     ...run.managerEnv,
-    NODE_ENV: id.environment,
+    // Releases of earlier versions were tried with `production`, and have no origins.
+    NODE_ENV: run.origins === undefined ? 'production' : id.environment,
     ...settings.env,
     ...own,
     ...set,

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { count } from '../config/field-types.ts';
-import { isHostName } from './domain.ts';
+import { isHostName } from '../config/host-name.ts';
 
 const common = {
   name: v.pipe(v.string(), v.check(isHostName, 'a host name')),

@@ -1,28 +1,13 @@
-import { domainToASCII } from 'node:url';
 import * as v from 'valibot';
+import { dnsForm, isHostName } from '../config/host-name.ts';
 import { type EnvironmentId, isName } from '../config/paths.ts';
 import { AppError, type ErrorBody } from '../errors/app-error.ts';
 import type { CertificateInfo } from './certificate.ts';
 import type { OrderRecord } from './orders.ts';
 
-const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-
-/**
- * Returns true for a host name of DNS in lower case with a dot in it. Only such a text may reach nginx's configuration or
- * the name of a file: it has no quote, space, slash or semicolon.
- */
-export function isHostName(text: string): boolean {
-  const labels = text.split('.');
-  if (text.length > 253 || labels.length < 2) return false;
-  // A name whose last label is all digits would be an address.
-  return labels.every((each) => label.test(each)) && !/^\d+$/.test(labels.at(-1) ?? '');
-}
-
 /** Returns a host name in the form of DNS: lower case, ASCII, without the root's dot. @throws AppError `invalid_domain` */
 export function hostNameFrom(text: string): string {
-  // `domainToASCII` drops characters that no name may have, such as line ends.
-  const ascii = /\p{Cc}/u.test(text) || /^[ -~]*$/.test(text) ? text : domainToASCII(text);
-  const name = ascii.toLowerCase().replace(/\.$/, '');
+  const name = dnsForm(text);
   if (isHostName(name)) return name;
   throw new AppError('invalid_domain', `invalid host name: "${name}"`, {
     hint: 'Use a name such as shop.example.com: letters, digits and "-", separated by dots. Addresses, ports and "*" are not names.',

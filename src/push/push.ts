@@ -94,7 +94,9 @@ async function deployPush(
     const body = repository.archive(commit);
     const review = async () => missingNotice(repository, commit, live, await liveRelease(id));
     try {
-      await deploy(id, { origin, body, contentLength: null, submodules, abandoned, review }, show);
+      const { mayAddDomains } = call;
+      const source = { origin, body, contentLength: null, submodules, mayAddDomains, abandoned, review };
+      await deploy(id, source, show);
     } finally {
       body.destroy();
     }

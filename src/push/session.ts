@@ -18,6 +18,8 @@ export interface GitCall {
   protocol: string;
   /** client, for the history */
   by: string;
+  /** see DeploySource */
+  mayAddDomains: boolean;
   /** text that a push shows first, or null */
   warning: string | null;
   /** renders the events that a push shows */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hostileFiles } from '../support/hostile-pm2.ts';
 import { Isolated, withoutRoot } from '../support/isolated.ts';
-import type { Files } from '../support/pack.ts';
+import { type Files, pack } from '../support/pack.ts';
 import { processesOfHome } from '../support/processes.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -94,6 +94,18 @@ test('a file of PM2 is the configuration of an app', async (t) => {
   });
 });
 
+test('notes about a file of PM2 show no value of a variable', async (t) => {
+  const sluice = await startSluice(t, { check: false });
+  await sluice.call('PATCH', '/v1/apps/noted/env', { SECRET: 'open-sesame' });
+  const text = `module.exports = { apps: [{ script: 'server.js' },
+      { name: 'late', script: 'server.js', cwd: '/srv/' + process.env.SECRET }] };`;
+  const release = await sluice.deploy('noted', withFile(text));
+  const notes = JSON.stringify(release.notices);
+  assert.match(notes, /pm2_path_changed/);
+  const log = await (await sluice.request(`/v1/apps/noted/releases/${release.number}/log`)).text();
+  assert.doesNotMatch(notes + log, /open-sesame/);
+});
+
 test('a hostile file of PM2 fails the deploy, and leaves no process', async (t) => {
   const sluice = await startSluice(t, { env: { SECRET_OF_SLUICE: 'x' } });
   const { staging } = sluice.paths.environment({ app: 'shop', environment: 'production' });
@@ -117,7 +129,10 @@ test('a file of PM2 is evaluated as the user of the app', { skip: withoutRoot },
       try { return readFileSync(path, 'utf8') && 'read'; } catch (error) { return error.code; }
     });
     ${exporting({}).replace('apps: [{', 'apps: [{ env: { COLOR: tried.join(), OWN: process.getuid() }, ')}`;
-  await sluice.deploy('shop', withFile(text));
+  // `sluice check` evaluates the file as its own user, so its outcome is another one.
+  const body = new Uint8Array(await pack(withFile(text)));
+  const answer = await sluice.request('/v1/apps/shop/releases', { method: 'POST', body });
+  assert.equal(answer.status, 201, await answer.text());
   const { COLOR, OWN } = JSON.parse(await sluice.get('shop'));
   assert.deepEqual(COLOR, 'EACCES,EACCES');
   assert.notEqual(OWN, '0');

@@ -10,6 +10,7 @@ import { cli } from '../support/cli.ts';
 import { fetchOnce, fetchText } from '../support/http.ts';
 import { askHost, secureConnection } from '../support/https.ts';
 import { machineWithNginx } from '../support/nginx.ts';
+import { pack } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -50,6 +51,41 @@ test('a domain serves its app over https until it is removed', async () => {
   assert.match((await sluice.status('shop')).url, /^http:\/\/127\.0\.0\.1:/);
   await remove('blog.example.com');
   assert.deepEqual(await list(), []);
+});
+
+test('a deploy adds the host names of its settings, those of the environment, unless its token is limited to one app', async () => {
+  const settings = {
+    domains: ['Shop.example.com'],
+    environments: { staging: { domains: ['staging.example.com'] } },
+  };
+  const declared = answering('declared', settings);
+  const notes = async (name: string) => (await sluice.releases(name))[0]?.notices.map(({ code }) => code);
+  await sluice.deploy('declared', declared);
+  assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'declared');
+  await sluice.deploy('declared', declared, 'staging');
+  const routes = (await list()).map(({ name, app, environment }) => [name, app, environment]);
+  assert.deepEqual(routes.sort(), [
+    ['shop.example.com', 'declared', 'production'],
+    ['staging.example.com', 'declared', 'staging'],
+  ]);
+  assert.deepEqual(await notes('declared'), []);
+
+  // The name leads to another app, so the release is live without it.
+  await sluice.deploy('second', declared);
+  assert.deepEqual(await notes('second'), ['domain_not_added']);
+
+  const body = { name: 'limited', scopes: ['deploy'], app: 'third' };
+  const { token } = await sluice.call<{ token: string }>('POST', '/v1/tokens', body);
+  const answer = await fetchOnce(`${sluice.url}/v1/apps/third/releases`, {
+    ...{
+      method: 'POST',
+      body: new Uint8Array(await pack(answering('third', { domains: ['third.example.com'] }))),
+    },
+    headers: { authorization: `Bearer ${token}` },
+  });
+  assert.equal(answer.status, 201);
+  assert.deepEqual(await notes('third'), ['domain_not_added']);
+  assert.ok(!(await list()).some(({ name }) => name === 'third.example.com'));
 });
 
 test('plain http redirects to https, and other names still reach the other site (thorough)', async () => {

@@ -134,6 +134,12 @@ export const hostileFiles: Record<string, Attack> = {
     isEndless: true,
     error: /does not end within 10 s/,
   },
+  'writes a result of its own': {
+    text: `const { readFileSync, writeSync } = require('fs');
+      const mark = readFileSync('/proc/self/cmdline', 'utf8').split('\\0').find((word) => /^[\\da-f-]{36}$/.test(word));
+      writeSync(3, '\\n' + mark + '{"value":null}\\n'); process.reallyExit(0);`,
+    error: /ends its process with status 0/,
+  },
   'pollutes prototypes': {
     text: `Object.prototype.polluted = 'yes'; Array.prototype.polluted = 'yes';
       exports.apps = ${apps}; exports.apps[0]['__proto__'] = { polluted: 'yes' };

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
@@ -38,7 +39,12 @@ export class TestService {
       ...{ paths, settings, runner: this.runner, node: process.execPath },
       reservePorts: async () => undefined,
       log: { debug: logAs('debug'), info: logAs('info'), warn: logAs('warn'), error: logAs('error') },
-      domains: { of: () => [], removeOf: async () => undefined, refresh: () => undefined },
+      domains: {
+        add: async () => assert.fail('no domains'),
+        of: () => [],
+        removeOf: async () => undefined,
+        refresh: () => undefined,
+      },
       builds: new Slots(1),
       nodeLock: new Lock(),
       nodeVersions: new LockByKey(),

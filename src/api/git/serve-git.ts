@@ -35,8 +35,12 @@ export async function serveGit(
 ): Promise<GitEnd> {
   const { res: output } = ctx;
   const protocol = ctx.get('git-protocol');
-  const by = ctx.state.principal.name;
-  const session = await appService.git.open(app, { ...call, protocol, by, render: renderPush });
+  const { name: by, app: onlyApp } = ctx.state.principal;
+  const session = await appService.git.open(app, {
+    ...{ ...call, protocol, by },
+    mayAddDomains: onlyApp === null,
+    render: renderPush,
+  });
   ctx.respond = false;
   begin();
   const hangUp = () => session.hangUp();

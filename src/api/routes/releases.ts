@@ -48,7 +48,11 @@ export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
       const body = uploadBody(ctx.req);
       const contentLength = announcedLength(ctx.req);
       try {
-        return await service.deploy(environmentIdOf(ctx), { origin, body, contentLength }, onEvent);
+        return await service.deploy(
+          environmentIdOf(ctx),
+          { origin, body, contentLength, mayAddDomains: ctx.state.principal.app === null },
+          onEvent,
+        );
       } finally {
         body.destroy();
       }

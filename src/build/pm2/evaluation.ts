@@ -76,8 +76,8 @@ export async function evaluate(
     ...{ timeout: seconds * 1000, memory: mebibytes * 1024 ** 2, processes: 64, maxOutput: 1024 ** 2 },
   });
   const line = output.split(`\n${mark}`)[1]?.split('\n')[0];
-  const result = line === undefined ? undefined : parseObject<Result>(line);
-  if (result === undefined) throw invalidFile(file, endedBy(code, timedOut));
+  const result = line === undefined ? undefined : parseObject<object>(line);
+  if (result === undefined || !isResult(result)) throw invalidFile(file, endedBy(code, timedOut));
   if ('value' in result) return result;
   if ('unusable' in result) throw invalidFile(file, result.unusable);
   const { failed, line: at, missing } = result;
@@ -87,6 +87,13 @@ export async function evaluate(
 }
 
 type Result = { value: object } | { unusable: string } | { failed: string; line?: number; missing?: string };
+
+/** Returns true for a result of the evaluator: a file may have written another one. */
+function isResult(result: object): result is Result {
+  const { value, unusable, failed, missing = '' } = result as Record<string, unknown>;
+  if (value !== undefined) return typeof value === 'object' && value !== null;
+  return [unusable ?? failed, missing].every((text) => typeof text === 'string');
+}
 
 /** Says why an evaluation has ended without a result. */
 function endedBy(code: number | null, timedOut: boolean): string {

@@ -87,9 +87,13 @@ export function numberOf(value: unknown): number | undefined {
 const unitsOfTime: Record<string, number> = { '': 1, s: 1000, m: 60_000, h: 3_600_000 };
 const unitsOfSize: Record<string, number> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
 
-/** Returns a time in ms: a number of ms, or a text such as `10s`; undefined for other values. */
+/** Longest time of a setting, in ms: 12 days. */
+const longest = 288 * 3_600_000;
+
+/** Returns a time in ms: a number of ms, or a text such as `10s`, up to 12 days; undefined for other values. */
 export function timeOf(value: unknown): number | undefined {
-  return quantityOf(value, /^(\d+(?:\.\d+)?)(h|m|s)?$/, unitsOfTime);
+  const time = quantityOf(value, /^(\d+(?:\.\d+)?)(h|m|s)?$/, unitsOfTime);
+  return time === undefined ? undefined : Math.min(time, longest);
 }
 
 /** Returns a size in bytes: a number of bytes, or a text such as `300M`; undefined for other values. */

@@ -43,6 +43,13 @@ interface Entry {
 /** Limit of the apps in a file. */
 const maxApps = 128;
 
+/** Limit of paths and names, in characters. */
+const maxText = 4096;
+
+function isLong(option: unknown): boolean {
+  return typeof option === 'string' && option.length > maxText;
+}
+
 /**
  * Translates the value of a file of PM2.
  * @throws AppError `invalid_pm2_file`
@@ -60,6 +67,8 @@ export async function pm2Settings(
     if (typeof each !== 'object' || each === null || Array.isArray(each))
       throw invalid(`has an app that is not an object`);
     const app = readApp(each as Record<string, unknown>);
+    const long = ['name', 'script', 'cwd', 'interpreter'].find((option) => isLong(app.options[option]));
+    if (long !== undefined) throw invalid(`has "${long}" of more than ${maxText} characters`);
     const name = nameOf(app, at);
     if (selection.only !== undefined && !selection.only.includes(name)) continue;
     const command = await commandOf(app, release, invalid);
@@ -72,7 +81,7 @@ export async function pm2Settings(
     );
     entries.push({
       ...{ app, name, command },
-      port: numberOf(app.options['port'] ?? port),
+      port: portNumber(app.options['port'] ?? port),
       env: textsOf(env, release, selection.variables),
     });
   }
@@ -208,6 +217,12 @@ function isCluster({ app: { options } }: Entry): boolean {
   return instances !== undefined && (interpreter === undefined || /node$/.test(String(interpreter)));
 }
 
+/** Returns a port; undefined for other values. */
+function portNumber(value: unknown): number | undefined {
+  const port = numberOf(value);
+  return port !== undefined && Number.isInteger(port) && port >= 1 && port <= 65_535 ? port : undefined;
+}
+
 /** Returns the settings of the app that serves requests. */
 async function settingsOfWeb(web: Entry, release: Release): Promise<Record<string, unknown>> {
   const { app, command, env } = web;
@@ -269,12 +284,18 @@ function supervisionOf({ options }: Pm2App): Record<string, unknown> {
     minUptime: timeOf(options['min_uptime']),
     restartDelay: growing ?? delay,
     restartBackoff: growing === undefined && delay !== undefined ? false : undefined,
-    stopExitCodes: codes === undefined ? undefined : [codes].flat().flatMap((code) => numberOf(code) ?? []),
+    stopExitCodes: codes === undefined ? undefined : [codes].flat().flatMap(statusOf),
     cronRestart: typeof cron === 'string' && cron !== '0' ? cron : undefined,
     instanceVar: typeof instance === 'string' && instance !== defaultInstanceVar ? instance : undefined,
     incrementVar: typeof increment === 'string' ? increment : undefined,
   };
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+/** Returns an exit status; none for a number that no process can end with. */
+function statusOf(code: unknown): number[] {
+  const status = numberOf(code);
+  return status !== undefined && Number.isInteger(status) && status >= 0 && status <= 255 ? [status] : [];
 }
 
 const defaultInstanceVar = 'NODE_APP_INSTANCE';
@@ -340,8 +361,8 @@ function processesOf(
 }
 
 function countOf(instances: number | 'max', cores: number): number {
-  if (instances === 'max') return cores;
-  return instances > 0 ? instances : Math.max(1, cores + instances);
+  const count = instances === 'max' ? cores : instances > 0 ? instances : Math.max(1, cores + instances);
+  return Math.min(count, 64);
 }
 
 interface Found {

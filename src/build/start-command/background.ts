@@ -73,7 +73,7 @@ async function followBackground(project: Project, text: string, from: string): P
 }
 
 /** Returns true for the settings of the app itself, in which each process is intended. */
-function isOwn(origin: string): boolean {
+export function isOwn(origin: string): boolean {
   return origin.endsWith('sluice.json') || origin.endsWith('"sluice" in package.json');
 }
 

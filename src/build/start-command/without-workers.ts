@@ -4,7 +4,7 @@ import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { shellWord } from '../../system/text/format.ts';
 import { hasServerPackage } from '../static-site/find.ts';
-import type { Background } from './background.ts';
+import { type Background, isOwn } from './background.ts';
 import { connectsByItself, serverPackages, serves } from './clients.ts';
 import { blankComments } from './comments.ts';
 import { followCommand } from './follow.ts';
@@ -61,13 +61,14 @@ async function decide(project: Project, decided: Beside): Promise<Background | u
     return workers === 'auto' && hasProcesses ? withNotice(beside, nothingStarts) : undefined;
   }
   if (workers === 0) return mainOf(project, first);
-  if (!(await isClient(project, first))) return undefined;
+  const isOfPm2 = runsOnceInPm2(project, origins);
+  if (!(isOfPm2 || workers === 'auto') || !(await isClient(project, first))) return undefined;
   const names = Object.keys(project.settings.processes);
   if (names.length === 0) {
     const client = Object.keys(project.manifest?.dependencies ?? {}).find((name) =>
       connectsByItself.has(name),
     );
-    return client === undefined
+    return client === undefined && !isOfPm2
       ? undefined
       : withNotice(await mainOf(project, first), runsClient(first, client));
   }
@@ -76,6 +77,11 @@ async function decide(project: Project, decided: Beside): Promise<Background | u
   const complete = isOfProcfile ? await all() : beside;
   if (complete.background.length === beside.background.length) return undefined;
   return withNotice(complete, noWeb);
+}
+
+/** Returns true if a file of PM2 starts one process of the app, which need not answer requests. */
+function runsOnceInPm2({ settings }: Project, { workers: origin }: Origins): boolean {
+  return settings.workers === 1 && settings.pm2Variables && origin !== undefined && !isOwn(origin);
 }
 
 /** Returns the start of an app as its only background process. */
@@ -121,9 +127,8 @@ function fileOf({ command, files: [file] }: Candidate): string | undefined {
 
 /** Returns true if the settings or the start say that the app answers requests. */
 function namesPort({ settings }: Project, { command, site }: Candidate): boolean {
-  const { workers, port, cron, health } = settings;
+  const { port, cron, health } = settings;
   return (
-    workers !== 'auto' ||
     port !== undefined ||
     site !== undefined ||
     health.path !== '/' ||
@@ -140,10 +145,12 @@ function sourcesOf(path: string): string[] {
   return [path, ...sources].flatMap(filesOf);
 }
 
-function runsClient({ rule }: Candidate, client: string): Notice {
+function runsClient({ rule }: Candidate, client: string | undefined): Notice {
+  const listens = `othing that starts by ${rule} seems to listen.`;
+  const why = client === undefined ? `N${listens}` : `${client} connects by itself, and n${listens}`;
   return {
     code: 'without_workers',
-    message: `${client} connects by itself, and nothing that starts by ${rule} seems to listen. So the app runs without a port, as the background process "${mainProcess}".`,
+    message: `${why} So the app runs without a port, as the background process "${mainProcess}".`,
     hint: 'If the app answers requests, set "workers": 1 in sluice.json.',
   };
 }

@@ -272,6 +272,52 @@ suite('the settings of a file of PM2', () => {
   });
 });
 
+suite('one app in a file of PM2 runs without a port', () => {
+  const bot = `const { Client } = require('discord.js'); new Client().login(process.env.TOKEN);`;
+  const manifest = { dependencies: { 'discord.js': '14' } };
+  const cases: [what: string, options: object, files: Record<string, unknown>, workers: number][] = [
+    ['a bot', {}, { 'main.js': bot }, 0],
+    ['a timer', {}, { 'main.js': 'setInterval(() => {}, 1000)', 'package.json': {} }, 0],
+    ['unless it listens', {}, { 'main.js': bot + listening }, 1],
+    ['unless it has several processes', { instances: 2 }, { 'main.js': bot }, 2],
+    ['unless sluice.json has workers', {}, { 'main.js': bot, 'sluice.json': { workers: 1 } }, 1],
+  ];
+  for (const [what, options, files, workers] of cases) {
+    test(what, async (t) => {
+      const app = { name: 'bot', script: 'main.js', kill_timeout: 3000, ...options };
+      const plan = await planOf(t, {
+        'ecosystem.config.js': exportsOf(app),
+        'package.json': manifest,
+        ...files,
+      });
+      assert.equal(plan.workers.count, workers);
+      assert.deepEqual(
+        plan.start.background.map(({ name }) => name),
+        workers === 0 ? ['main'] : [],
+      );
+      assert.equal(plan.settings.killTimeout, 3000);
+    });
+  }
+});
+
+test('values that PM2 accepts and Sluice has not are left out or cut', async (t) => {
+  const app = {
+    ...{ script: 'server.js', stop_exit_codes: [0, -1, 256, '3', 1.5], kill_timeout: '400h', port: 0 },
+  };
+  const { settings } = await planOf(t, { 'server.js': listening, 'ecosystem.config.js': exportsOf(app) });
+  assert.deepEqual(settings.stopExitCodes, [0, 3]);
+  assert.equal(settings.killTimeout, 288 * 3_600_000);
+  assert.equal(settings.port, undefined);
+});
+
+test('a long interpreter is rejected before anything searches it', async (t) => {
+  const app = { script: 'server.js', interpreter: '/1'.repeat(40_000) };
+  await assert.rejects(planOf(t, { 'server.js': listening, 'ecosystem.config.js': exportsOf(app) }), {
+    code: 'invalid_pm2_file',
+    message: /has "interpreter" of more than 4096 characters/,
+  });
+});
+
 suite('several apps in a file of PM2', () => {
   const files = {
     'server.js': listening,
