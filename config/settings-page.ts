@@ -26,8 +26,9 @@ An app may have several sources of settings. For each setting, the first source 
 4. a [file of PM2](pm2-files.md)
 5. package.json, and conventions such as file names
 
-Fields of a group, such as \`hooks\`, count one by one, as do variables in \`env\`, background processes and their fields. A list
-such as \`cron\` is one setting. The build log and \`sluice check\` name the source of each setting:
+Sluice looks up each field of \`build\`, \`hooks\` and \`health\`, each variable in \`env\`, and each field of a background process by
+itself. All other settings, such as the list \`cron\`, come from one source as a whole. The build log and \`sluice check\` name the
+source of each setting:
 
 \`\`\`
 settings: workers from sluice.json; hooks.preSwitch, processes.queue from Procfile

@@ -20,7 +20,6 @@ export const similarNames: Record<string, string> = {
   prettylist: 'status --json',
   'reset-metadata': 'restart',
   gracefulReload: 'restart',
-  init: 'check --write',
 };
 
 /** Command of PM2 that Sluice does not need. */
@@ -35,7 +34,7 @@ export const unneeded: Record<string, Unneeded> = {
   startup: {
     isDone: true,
     explanation:
-      'Nothing to do: `install.sh` has set up units of systemd that start Sluice and your apps at boot.\nCheck with: systemctl is-enabled sluice sluice-runner\nWithout root (`./install.sh --local`), nothing starts at boot.',
+      'Nothing to do on a system-wide installation: units of systemd start Sluice and your apps at boot.\nCheck with: systemctl is-enabled sluice sluice-runner\nA local installation (`./install.sh --local`) starts nothing at boot.',
   },
   save: {
     isDone: true,
@@ -48,7 +47,7 @@ export const unneeded: Record<string, Unneeded> = {
   },
   unstartup: {
     isDone: false,
-    explanation: 'To let Sluice not start at boot: systemctl disable sluice sluice-runner',
+    explanation: 'To keep Sluice from starting at boot: systemctl disable sluice sluice-runner',
   },
   flush: {
     isDone: false,

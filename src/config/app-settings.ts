@@ -67,7 +67,7 @@ const settings = {
   health,
   bootTimeout: setting('Time limit for a worker to listen and to be healthy.', duration, '30s'),
   settleTime: setting(
-    'Time that a healthy worker must continue to run before it gets traffic.',
+    'Time that a healthy worker must continue to run before it gets traffic. In an app without workers, time that each process must run before the release goes live.',
     duration,
     '1s',
   ),

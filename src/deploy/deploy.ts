@@ -225,7 +225,7 @@ function lateNodeNotice(wanted: NodeChoice, used: NodeChoice): Notice {
   return {
     code: 'node_chosen_too_late',
     message: `the release runs on Node.js ${used.version}, and not ${wanted.version}: ${wanted.reason}`,
-    hint: `The install has shown this request. Write {"node": "${wanted.version.split('.')[0]}"} in sluice.json.`,
+    hint: `The file of PM2 asks for this version, and Sluice could read the file only after the install. To use the version, write {"node": "${wanted.version.split('.')[0]}"} in sluice.json.`,
   };
 }
 

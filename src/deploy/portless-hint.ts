@@ -10,7 +10,7 @@ export function withPortlessHint(error: unknown, { run }: Pick<ReleaseRecord, 'r
   if (waitReady || run.static !== undefined || run.workers === 0) return error;
   const others = Object.entries(processes).map(([name, { command }]) => [name, command]);
   const settings = { workers: 0, processes: { main: startOf(run), ...Object.fromEntries(others) } };
-  const hint = `${error.hint} If the app needs no port, such as a bot or a consumer of a queue, write in sluice.json: ${JSON.stringify(settings)}`;
+  const hint = `${error.hint} If the app is a bot or a consumer of a queue and needs no port, write in sluice.json: ${JSON.stringify(settings)}`;
   return new AppError(error.code, error.message, { hint, cause: error.cause });
 }
 

@@ -7,7 +7,7 @@ import { AppError } from '../../errors/app-error.ts';
 export const scopes = ['read', 'deploy', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
 
-/** Scopes that a token may have. `run` permits one-off commands; no other scope includes it, and it includes `read`. */
+/** Scopes that a token may have. `run` permits one-off commands and includes `read`. Of the others, only `admin` for all apps includes `run`. */
 export const tokenScopes = [...scopes, 'run'] as const;
 export type TokenScope = (typeof tokenScopes)[number];
 

@@ -110,6 +110,6 @@ export function invalidFile(file: string, why: string, hint?: string): AppError 
   return new AppError('invalid_pm2_file', `${file} ${why}`, {
     hint:
       hint ??
-      'Sluice evaluates the file as PM2 does, without the variables of your shell. Try it with `sluice check`, or set "start" in sluice.json and remove the file.',
+      'Sluice evaluates the file like PM2, but without the variables of your shell. Try the file with `sluice check`. Or remove the file, and set "start" in sluice.json.',
   });
 }

@@ -146,8 +146,11 @@ function sourcesOf(path: string): string[] {
 }
 
 function runsClient({ rule }: Candidate, client: string | undefined): Notice {
-  const listens = `othing that starts by ${rule} seems to listen.`;
-  const why = client === undefined ? `N${listens}` : `${client} connects by itself, and n${listens}`;
+  const start = `its start (${rule}) does not seem to listen`;
+  const why =
+    client === undefined
+      ? `PM2 starts the app once, and ${start}.`
+      : `The app depends on ${client}, and ${start}.`;
   return {
     code: 'without_workers',
     message: `${why} So the app runs without a port, as the background process "${mainProcess}".`,

@@ -18,7 +18,7 @@ export function registerAccessCommands(program: Command): void {
     .addOption(
       new Option(
         '--scope <scopes>',
-        'Rights of the token: read, deploy or admin, of which each includes the ones before it; run permits one-off commands; several with commas between them',
+        'Scopes of the token, with commas between them: read, deploy (includes read), admin (includes deploy), run (one-off commands)',
       )
         .argParser(parseScopes)
         .default(['deploy'], 'deploy'),

@@ -71,7 +71,7 @@ async function run(id: EnvironmentId, words: string[], options: RunOptions): Pro
   await show(
     options,
     started,
-    (made) => `run ${made.id} has started in release ${made.release}
+    (made) => `one-off command ${made.id} runs in release ${made.release}
 Follow it: sluice logs ${name} --follow --worker run.${made.id}
 End it:    sluice run ${name} --stop ${made.id}`,
   );

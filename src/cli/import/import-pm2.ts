@@ -116,8 +116,8 @@ async function remainder(pm2: Pm2): Promise<string> {
   const { apps } = appsOf(parseProcessList(await listProcesses(pm2), '`pm2 jlist`'));
   const isEmpty = apps.every(({ isOnline }) => !isOnline);
   const steps = isEmpty
-    ? 'No app runs in PM2 any more. Let PM2 forget them and not start with the machine: `pm2 save --force`, `pm2 unstartup`'
-    : 'Save the list of PM2, so that it does not start these apps with the machine: `pm2 save`';
+    ? 'No app runs in PM2 any more. To keep PM2 and its apps from starting at boot: `pm2 save --force`, `pm2 unstartup`'
+    : 'Save the list of PM2, so that PM2 does not start these apps at boot: `pm2 save`';
   const logs = [...new Set(apps.flatMap(({ logs }) => logs.map((path) => dirname(path))))];
   return `\n${steps} (as ${pm2.user.name}).\nThe logs of PM2 remain in ${logs.join(', ') || `${pm2.home}/logs`}.`;
 }

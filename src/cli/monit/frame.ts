@@ -78,7 +78,7 @@ function processLines(app: AppStatus): string[] {
   );
   const since = paint(
     'dim',
-    `${nameOf(app)} is ${app.state} for ${age(app.since)}, ${app.url ?? 'without a port'}`,
+    `${nameOf(app)} has been ${app.state} for ${age(app.since)}, ${app.url ?? 'without a port'}`,
   );
   return [since, ...(problem === '' ? [] : problem.split('\n')), ...text.split('\n')];
 }

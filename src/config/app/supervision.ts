@@ -85,7 +85,7 @@ export const supervision = {
     variableName,
   ),
   pm2Variables: setting(
-    'Set the variables that PM2 sets, such as `pm_id` and `name`. Default: `true` if a configuration file of PM2 is a source of settings.',
+    'Set the variables that PM2 sets, such as `pm_id` and `name`. A configuration file of PM2 sets this setting to `true`.',
     v.boolean(),
     false,
   ),

@@ -12,7 +12,7 @@ export function ended(
   { settleTime }: GenerationSpec,
   exit: Exit,
 ): Promise<AppError> {
-  const hint = `Read the last lines that it printed. Each process of an app without workers must run for ${formatDuration(settleTime)} ("settleTime") before the release is live, unless it ends with a status in "stopExitCodes".`;
+  const hint = `Read the last lines of its output. Each process of an app without workers must run for ${formatDuration(settleTime)} ("settleTime") before the release is live, unless it ends with a status in "stopExitCodes", or with status 0 and "autorestart": false.`;
   return failure(process, 'settle_exited', `${name} ${describeExit(exit)}`, { hint });
 }
 

@@ -122,7 +122,9 @@ export class OneOff {
       await this.#streams.logged?.();
       const durationMs = Math.round(performance.now() - start);
       const ended = { ...exit, ...(exit.signal === 'SIGKILL' && { shortage }) };
-      const why = signal.aborted ? `${(signal.reason as Error).message}, so it was ended; it ` : '';
+      const why = signal.aborted
+        ? `${(signal.reason as Error).message}, so Sluice ended the command; it `
+        : '';
       await this.#note(`${why}${describeExit(ended)} after ${formatDuration(durationMs)}`);
       if (left > 0 && !signal.aborted) await this.#note(describeLeftovers(left, killTimeout));
       return {
