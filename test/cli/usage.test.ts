@@ -64,7 +64,7 @@ test('names of PM2 stand for our commands', async () => {
 
 test('commands of PM2 that Sluice does not need say so, and fail unless there is nothing to do', async () => {
   for (const [name, status, text] of [
-    ['startup', 0, /^Nothing to do: .*at boot/],
+    ['startup', 0, /^Nothing to do on a system-wide installation: .*at boot/],
     ['save', 0, /^Nothing to do: .*after a reboot/],
     ['flush', 2, /^Sluice does not empty logs/],
     ['kill', 2, /sluice stop APP/],
