@@ -71,6 +71,12 @@ export const pm2Apps: Pm2App[] = [
     answers: { '/': /response from \d+/ },
   },
   {
+    repository: '7odri9o/pm2-two-process',
+    commit: 'a09ffc8373d020de3bae73a51015a54f2eac29d4',
+    file: 'pm2.json',
+    shows: 'two apps that do not listen',
+  },
+  {
     repository: 'ChristopherMitchell242/pm2-thread-management-tutorial',
     commit: '3f70f13e0b3911e0776d575d8166b9df6eba7267',
     file: 'process.yml',
