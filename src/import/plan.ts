@@ -5,6 +5,7 @@ import { readAppTextIfAny } from '../system/fs/read-file.ts';
 import { validName } from './app-name.ts';
 import { appVariables } from './foreign-variables.ts';
 import type { Pm2App } from './pm2-apps.ts';
+import { isSetIn, namesApp, type Pm2File, pm2File } from './pm2-file.ts';
 import type { Pm2Port } from './pm2-ports.ts';
 import { findProject, type Project, within } from './project.ts';
 import { type Settings, settingsBesideFile, settingsOf } from './settings.ts';
@@ -118,23 +119,24 @@ export async function planImport(
   }
 }
 
-/** Returns the text of the project's file of PM2 if it names all apps: it may be for other apps than those that run. */
-async function readFileOf(project: Project, apps: readonly Pm2App[]): Promise<string | undefined> {
+/** Returns the project's file of PM2 if it names all apps: it may be for other apps than those that run. */
+async function readFileOf(project: Project, apps: readonly Pm2App[]): Promise<Pm2File | undefined> {
   const { directory, settingsFile } = project;
   if (settingsFile === undefined) return undefined;
   const text = await readAppTextIfAny(directory, settingsFile, maxSettingsFile);
-  return apps.every(({ name }) => text?.includes(name) && !/[, ]/.test(name)) ? text : undefined;
+  const file = pm2File(settingsFile, text ?? '');
+  return apps.every(({ name }) => namesApp(file, name) && !/[, ]/.test(name)) ? file : undefined;
 }
 
 /**
  * Returns the settings that no file in the repository has; undefined if there are none.
- * @param file text of the project's file of PM2 for these apps
+ * @param file of PM2 in the project, for these apps
  */
 function settingsFor(
   project: Project,
   web: Pm2App | undefined,
   background: readonly Pm2App[],
-  { isAlone, running, file }: { isAlone: boolean; running: Settings; file: string | undefined },
+  { isAlone, running, file }: { isAlone: boolean; running: Settings; file: Pm2File | undefined },
 ): Settings | undefined {
   if (project.hasSettings) return undefined;
   if (file === undefined) return running;
@@ -144,14 +146,6 @@ function settingsFor(
   return Object.keys(settings).length === 0 ? undefined : settings;
 }
 
-/** Returns true if a file of PM2 sets a variable to this text in the environment `production`. */
-function isSetIn(file: string, name: string, value: string): boolean {
-  // The text may be that of another environment.
-  if (/\benv_(?!prod)/.test(file)) return false;
-  const [key, text] = [name, value].map((each) => each.replaceAll(/[^\w]/g, '\\$&'));
-  return new RegExp(`\\b${key}["'\`]?\\s*:\\s*["'\`]?${text}(?:["'\`,\\s}]|$)`, 'm').test(file);
-}
-
 /**
  * Returns the variables of an app: those of PM2 that its file in the repository does not set, before those of a file `.env`, which
  * no upload contains.
@@ -159,7 +153,7 @@ function isSetIn(file: string, name: string, value: string): boolean {
 async function variablesOf(
   project: Project,
   apps: readonly Pm2App[],
-  file = '',
+  file: Pm2File | undefined,
 ): Promise<Record<string, string>> {
   const files = await Promise.all(
     [...new Set([project.directory, ...apps.map(({ pm_cwd: cwd }) => cwd)])]
@@ -167,9 +161,10 @@ async function variablesOf(
       .map((directory) => readAppTextIfAny(directory, '.env', maxEnvFile)),
   );
   const ofFiles = files.map((text) => appVariables(parseEnv(text ?? '')));
-  const ofApps = apps.map(({ variables }) =>
-    Object.fromEntries(Object.entries(variables).filter(([name, value]) => !isSetIn(file, name, value))),
-  );
+  const ofApps = apps.map(({ name: app, variables }) => {
+    const isOwn = ([name, value]: [string, string]) => file === undefined || !isSetIn(file, app, name, value);
+    return Object.fromEntries(Object.entries(variables).filter(isOwn));
+  });
   return Object.assign({}, ...ofFiles, ...ofApps.toReversed()) as Record<string, string>;
 }
 

@@ -193,6 +193,58 @@ test('variables that a file in the repository sets stay in the file', async (t) 
   assert.deepEqual(Object.keys(again[0]?.variables ?? {}), ['MODE', 'LEVEL', 'KEY', 'URL']);
 });
 
+/** Returns the names of the variables that an import sets for an app beside a file of PM2. */
+async function variablesBeside(
+  t: Parameters<typeof temporaryDirectory>[0],
+  [file, text]: [string, string],
+  env: Record<string, string>,
+): Promise<string[]> {
+  const directory = await project(t, { 'package.json': '{}', [file]: text });
+  const { apps } = await plan([listed('web', directory, { pid: 11, env })], [listener(80, 11)]);
+  return Object.keys(apps[0]?.variables ?? {});
+}
+
+test('a variable that a file may not set for the app is not lost', async (t) => {
+  const huge = 'x'.repeat(60 * 1024);
+  const cases: [string, Record<string, string>, string[]][] = [
+    [`{ name: 'web', env: { HUGE: '${huge}' } }`, { HUGE: huge }, ['HUGE']],
+    [`{ name: 'web' } // MODE: 'fast'`, { MODE: 'fast' }, ['MODE']],
+    [`{ name: 'web' } /* env: { MODE: 'fast', } */`, { MODE: 'fast' }, ['MODE']],
+    [`[{ name: 'web' }, { name: 'b', env: { MODE: 'fast' } }]`, { MODE: 'fast' }, ['MODE']],
+    [`[{ name: 'b', env: { TO: 'web', MODE: 'fast' } }, { name: 'web' }]`, { MODE: 'fast' }, ['MODE']],
+    [`{ name: 'web', env: { EMPTY: process.env.X } }`, { EMPTY: '' }, ['EMPTY']],
+    [`{ name: 'web', env: { API_TOKEN: 'abc' } }`, { API_TOKEN: 'abc' }, ['API_TOKEN']],
+    [`{ name: 'web', env: { MODE: 'a' }, env_production: { MODE: 'b' } }`, { MODE: 'a' }, ['MODE']],
+    [`{ name: 'web', env: { MODE: 'a' + x } }`, { MODE: 'a' }, ['MODE']],
+    // These are set.
+    [`[{ name: 'b' }, { name: 'web', env: { MODE: 'fast', N: 1 } }]`, { MODE: 'fast', N: '1' }, []],
+    [`{ name: 'web', env: { URL: 'http://a/b' /* x */ } }`, { URL: 'http://a/b' }, []],
+  ];
+  for (const [text, env, expected] of cases) {
+    const file: [string, string] = ['ecosystem.config.js', `module.exports = ${text}`];
+    assert.deepEqual(await variablesBeside(t, file, env), expected, text.slice(0, 200));
+  }
+  const yaml = (text: string): [string, string] => ['ecosystem.config.yml', `apps:\n  - name: web\n${text}`];
+  const env = { MODE: 'fast' };
+  assert.deepEqual(await variablesBeside(t, yaml('    env:\n      MODE: fast\n'), env), []);
+  assert.deepEqual(await variablesBeside(t, yaml('    env:\n      MODE: fast lane\n'), env), ['MODE']);
+  assert.deepEqual(await variablesBeside(t, yaml('    # MODE: fast\n'), env), ['MODE']);
+});
+
+test('a file of PM2 names an app only as a whole', async (t) => {
+  const settingsBeside = async (app: string, file: string, text: string) => {
+    const directory = await project(t, { 'package.json': '{"engines":{"node":"20"}}', [file]: text });
+    return (await plan([listed(app, directory)])).apps[0]?.settings;
+  };
+  const js = 'module.exports = { apps: [{ name: "web-api", script: "app.js" }] };';
+  for (const app of ['app', 'api', 'web', 'name'])
+    assert.equal((await settingsBeside(app, 'ecosystem.config.js', js))?.['workers'], 0, app);
+  assert.equal(await settingsBeside('web-api', 'ecosystem.config.js', js), undefined);
+  const yaml = 'apps:\n  - name: web api # ours\n  - script: a.js\n    name: api\n';
+  assert.equal(await settingsBeside('api', 'ecosystem.config.yml', yaml), undefined);
+  assert.equal((await settingsBeside('web', 'ecosystem.config.yml', yaml))?.['workers'], 0);
+});
+
 test('two apps of one repository that listen become two apps', async (t) => {
   const repository = await project(t, {
     ...{ '.git/HEAD': '', 'ecosystem.config.js': '', 'api/package.json': '{}', 'api/server.js': '' },
