@@ -39,8 +39,9 @@ export class Nginx {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
     }
-    if ((await this.masterPid()) === undefined) return undefined;
-    const paths = await Promise.all(filesInDump(dump).map((path) => realpath(path)));
+    const all = filesInDump(dump);
+    if ((await this.#masterPid(all[0])) === undefined) return undefined;
+    const paths = await Promise.all(all.map((path) => realpath(path)));
     const texts = [...new Set(paths)].map(async (path) => [path, await readFile(path, 'utf8')] as const);
     return new Map(await Promise.all(texts));
   }
@@ -86,18 +87,20 @@ export class Nginx {
 
   /** Returns the pids of the workers, also of those that are about to end. */
   async #workers(): Promise<number[]> {
-    const master = await this.masterPid();
+    const [main] = filesInDump(await this.#run('-T'));
+    const master = await this.#masterPid(main);
     const pids = master === undefined ? [] : await listPids();
     return pids.filter((pid) => parentOf(pid) === master && (titleOf(pid) ?? '').startsWith('nginx: worker'));
   }
 
-  /** Returns the pid of the master process; undefined if nginx does not run. */
-  async masterPid(): Promise<number | undefined> {
-    const config = this.#config;
+  /** Returns the pid of the master process with a main file; undefined if nginx does not run with it. */
+  async #masterPid(main: string | undefined): Promise<number | undefined> {
     for (const pid of await listPids()) {
       const title = titleOf(pid) ?? '';
       if (!title.startsWith('nginx: master process')) continue;
-      if (config === undefined ? !title.includes(' -c ') : title.includes(` -c ${config}`)) return pid;
+      const named = /\s-c\s*([^\s\0]+)/.exec(title)?.[1];
+      // The package of nginx.org names the usual file, too.
+      if (named === undefined ? this.#config === undefined : named === main) return pid;
     }
     return undefined;
   }

@@ -47,3 +47,19 @@ test('nginx sends the requests of a site to another port, and keeps its files if
 test('without nginx, no file is read', async () => {
   assert.equal(await new Nginx('/nonexistent/nginx.conf').files().catch(({ code }) => code), 'nginx_failed');
 });
+
+test('a master that names the usual main file counts, as that of the package of nginx.org', async (t) => {
+  const machine = await machineWithNginx(t);
+  await machine.nginx();
+  const path = process.env['PATH'];
+  t.after(() => {
+    process.env['PATH'] = path;
+  });
+  // The program there has the main file of the test as its usual one.
+  process.env['PATH'] = `${machine.programs}:${path}`;
+  const nginx = new Nginx();
+  assert.deepEqual([...((await nginx.files())?.keys() ?? [])], [machine.mainConfig]);
+  assert.equal(await nginx.apply([], 30_000), 0);
+  await machine.stop();
+  assert.equal(await nginx.files(), undefined);
+});
