@@ -55,6 +55,8 @@ export function takeBack(
   { before, after }: { before: string; after: string },
 ): string | undefined {
   if (current === after) return before;
+  // Taken back already, or never written.
+  if (current === before) return before;
   let lines = current.split('\n');
   for (const { removed, added } of blocksOf(before, after)) {
     const places = lines.flatMap((_, at) =>
@@ -65,4 +67,9 @@ export function takeBack(
     lines = lines.toSpliced(place, added.length, ...removed);
   }
   return lines.join('\n');
+}
+
+/** Returns true if a text has a change, also if other changes have followed. */
+export function hasChange(current: string, change: { before: string; after: string }): boolean {
+  return current !== change.before && takeBack(current, change) !== undefined;
 }

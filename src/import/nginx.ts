@@ -2,6 +2,7 @@ import { chown, readFile, realpath, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { filesInDump } from '../edge/nginx-dump.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/fs/exists.ts';
 import { writeFileAtomic } from '../system/fs/files.ts';
 import { listPids, parentOf, titleOf } from '../system/process/processes.ts';
 import { ProgramFailed, run, usualPath } from '../system/process/run.ts';
@@ -135,6 +136,12 @@ export function changesFor(
     after: replaceProxies(before, ports, to),
   }));
   return changes.filter(({ before, after }) => before !== after);
+}
+
+/** Returns true if all files have the texts that they had before changes. */
+export async function areRestored(changes: readonly FileChange[]): Promise<boolean> {
+  const texts = await Promise.all(changes.map(({ path }) => ifThere(readFile(path, 'utf8'))));
+  return changes.every(({ before }, index) => texts[index] === before);
 }
 
 /** Replaces the text of a file in one step. The file keeps its owner and its rights. */

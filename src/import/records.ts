@@ -1,9 +1,10 @@
-import { rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
+import { ifThere } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, readJson, writeJsonAtomic } from '../system/fs/files.ts';
 
 const recordSchema = v.strictObject({
@@ -13,7 +14,10 @@ const recordSchema = v.strictObject({
   /** ids and names of the processes in PM2 */
   ids: v.array(v.number()),
   names: v.array(v.string()),
+  /** 0 for an app without a port */
   port: v.number(),
+  /** address on which PM2 had the port; undefined if the app did not take the port itself */
+  host: v.optional(v.string()),
   /** files of nginx that were changed; empty if the app took the port itself */
   files: v.array(v.strictObject({ path: v.string(), before: v.string(), after: v.string() })),
   takenAt: v.string(),
@@ -36,16 +40,30 @@ export async function saveRecord(app: string, record: TakeoverRecord): Promise<s
   return pathOf(app);
 }
 
-/** @throws AppError `takeover_failed` if there is no record */
-export async function loadRecord(app: string): Promise<TakeoverRecord> {
+/** Returns the record of a takeover; undefined if there is none. */
+export async function findRecord(app: string): Promise<TakeoverRecord | undefined> {
   const path = pathOf(app);
   const value = await readJson(path);
   // Files of nginx get the texts of the record, so no other user may have written it.
-  if (value !== undefined && (await stat(path)).uid === process.geteuid?.())
-    return parseSettings(recordSchema, value, path);
+  const isOwn = value !== undefined && (await stat(path)).uid === process.geteuid?.();
+  return isOwn ? parseSettings(recordSchema, value, path) : undefined;
+}
+
+/** @throws AppError `takeover_failed` if there is no record */
+export async function loadRecord(app: string): Promise<TakeoverRecord> {
+  const record = await findRecord(app);
+  if (record !== undefined) return record;
   throw new AppError('takeover_failed', `there is no record of a takeover of ${app}`, {
-    hint: `\`sluice import pm2 --apply\` writes ${path}. Run --undo as the same user.`,
+    hint: `\`sluice import pm2 --apply\` writes ${pathOf(app)}. Run --undo as the same user.`,
   });
+}
+
+/** Returns all records, by the names of their apps in Sluice. */
+export async function listRecords(): Promise<Map<string, TakeoverRecord>> {
+  const files = (await ifThere(readdir(directory()))) ?? [];
+  const apps = files.filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
+  const records = await Promise.all(apps.map(async (app) => [app, await findRecord(app)] as const));
+  return new Map(records.flatMap(([app, record]) => (record === undefined ? [] : [[app, record]])));
 }
 
 export async function removeRecord(app: string): Promise<void> {

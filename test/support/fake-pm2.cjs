@@ -1,26 +1,31 @@
 'use strict';
 
-// In place of PM2 for tests: the daemon, which has the socket of an app in cluster mode, and the program `pm2`, which it obeys.
+// In place of PM2 for tests: the daemon, which has the socket of an app, and the program `pm2`, which it obeys. A file `faults` in its
+// home has words: `stop` and `start` fail then; `forgotten`: no process is listed; `renumbered`: another app has the first id.
+// The file `calls` there lists all commands.
 const { once } = require('node:events');
-const { writeFileSync, chmodSync } = require('node:fs');
+const { appendFileSync, existsSync, readFileSync, writeFileSync, chmodSync } = require('node:fs');
 const http = require('node:http');
 const { join } = require('node:path');
 
-const [home = '', directory = '', port = '', stubborn] = process.argv.slice(2);
+const [home = '', directory = '', port = '', ...traits] = process.argv.slice(2);
 const socket = join(home, 'rpc.sock');
 /** @type {import('node:http').Server | undefined} */
 let server;
 
-const app = () => ({
-  name: 'shop',
-  pm_id: 0,
+const faults = () =>
+  existsSync(join(home, 'faults')) ? readFileSync(join(home, 'faults'), 'utf8').trim().split(' ') : [];
+
+const app = (name = 'shop') => ({
+  name,
+  pm_id: Number(faults().includes('renumbered') && name === 'shop'),
   pid: server === undefined ? 0 : process.pid,
   pm2_env: {
     ...{
-      name: 'shop',
+      name,
       pm_exec_path: join(directory, 'server.js'),
       pm_cwd: directory,
-      exec_mode: 'cluster_mode',
+      exec_mode: traits.includes('fork') ? 'fork_mode' : 'cluster_mode',
     },
     ...{
       status: server === undefined ? 'stopped' : 'online',
@@ -33,9 +38,13 @@ const app = () => ({
 
 /** @type {Record<string, () => Promise<string>>} */
 const commands = {
-  jlist: async () => JSON.stringify([app()]),
+  async jlist() {
+    if (faults().includes('forgotten')) return '[]';
+    return JSON.stringify(faults().includes('renumbered') ? [app('blog'), app()] : [app()]);
+  },
+  delete: async () => commands['stop']?.() ?? '',
   async stop() {
-    if (stubborn) return 'stopped';
+    if (traits.includes('stubborn')) return 'stopped';
     server?.close();
     server?.closeAllConnections();
     server = undefined;
@@ -52,12 +61,22 @@ const commands = {
 writeFileSync(
   join(home, 'pm2'),
   `#!${process.execPath}
-require('node:http').get({ socketPath: ${JSON.stringify(socket)}, path: '/' + process.argv[2] }, (response) => response.pipe(process.stdout));
+const path = '/' + process.argv.slice(2).join('/');
+require('node:http').get({ socketPath: ${JSON.stringify(socket)}, path }, (response) => {
+  process.exitCode = response.statusCode === 200 ? 0 : 1;
+  response.pipe(process.stdout);
+});
 `,
 );
 chmodSync(join(home, 'pm2'), 0o755);
 http
-  .createServer(async (request, response) => response.end(await commands[request.url?.slice(1) ?? '']?.()))
+  .createServer(async (request, response) => {
+    const [command = '', ...ids] = request.url?.slice(1).split('/') ?? [];
+    appendFileSync(join(home, 'calls'), `${[command, ...ids].join(' ')}\n`);
+    if (faults().includes(command)) response.statusCode = 500;
+    const isOurs = ids.length === 0 || ids.includes(String(app().pm_id));
+    response.end(response.statusCode === 200 && isOurs ? await commands[command]?.() : command);
+  })
   .listen(socket, async () => {
     await commands['start']?.();
     process.stdout.write('ready\n');

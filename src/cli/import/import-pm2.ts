@@ -11,6 +11,7 @@ import { appsOf, type Pm2App } from '../../import/pm2-apps.ts';
 import { findPm2, listProcesses, type Pm2 } from '../../import/pm2-daemon.ts';
 import { maxListBytes, parseProcessList } from '../../import/pm2-list.ts';
 import { findPorts, type Pm2Port } from '../../import/pm2-ports.ts';
+import { listRecords } from '../../import/records.ts';
 import { trafficOf } from '../../import/traffic.ts';
 import { readAppText } from '../../system/fs/read-file.ts';
 import { listListeners } from '../../system/net/listeners.ts';
@@ -23,7 +24,8 @@ import { noteText, paint, print, printJson, printRemark } from '../output.ts';
 import { type CheckoutCommit, commitOf } from '../upload/checkout.ts';
 import { packDirectory } from '../upload/pack.ts';
 import { planJson, planText, type ShownApp } from './plan-text.ts';
-import { changesText, nginxChanges, type Takeover, takeOver, undoTakeover } from './take-over.ts';
+import { changesText, nginxChanges, type Takeover, takeOver } from './take-over.ts';
+import { undoTakeover } from './undo.ts';
 
 export interface ImportOptions extends CommonOptions {
   dryRun?: true;
@@ -88,17 +90,37 @@ async function planAll(options: ImportOptions, pm2: Pm2 | undefined, nginx: Ngin
   });
   const statuses = await statusesOf(options);
   const homes = [homedir(), userInfo().homedir, ...(pm2 ? [pm2.user.home] : [])];
+  const owners = await takenOver(pm2);
   // The user of PM2 names the directories, and may name those of others.
   using _ = pm2 && takeRights(pm2.user);
   const { apps: planned, leftOut } = await planImport(apps, { ports, homes, only: options.app });
   const shown: ShownApp[] = [];
   for (const each of planned) {
+    const apps = [...(each.web ? [each.web] : []), ...each.background];
+    const owner = apps.map(({ name }) => owners.get(name)).find((app) => app !== undefined);
+    if (owner !== undefined && owner.app !== each.name) {
+      const reason = `is a process of ${owner.app} in Sluice: finish its takeover with --app ${owner.first} --apply, or undo it with --undo ${owner.app}`;
+      leftOut.push(...apps.map(({ name }) => ({ name, reason })));
+      continue;
+    }
     const isLive = statuses.some(({ name, environment, release }) => {
       return name === each.name && environment === defaultEnvironment && release !== null;
     });
     shown.push({ planned: each, commit: await commitIn(each), isLive, traffic: trafficOf(each, files) });
   }
   return { shown, leftOut: [...leftOut, ...modules.map((name) => ({ name, reason: 'is a module of PM2' }))] };
+}
+
+/** Returns the apps of PM2 that takeovers have recorded, with the app in Sluice and the first app in PM2 of the takeover. */
+async function takenOver(pm2: Pm2 | undefined): Promise<Map<string, { app: string; first: string }>> {
+  const records = [...(await listRecords())].filter(
+    ([, { user, home }]) => user === pm2?.user.name && home === pm2.home,
+  );
+  return new Map(
+    records.flatMap(([app, { names }]) =>
+      names.map((name) => [name, { app, first: names[0] ?? name }] as const),
+    ),
+  );
 }
 
 /** Describes what `--apply` would do. */

@@ -1,30 +1,26 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { AppStatus } from '../../apps/status.ts';
-import { linesOf } from '../../client/api-client.ts';
-import { defaultEnvironment, type EnvironmentId } from '../../config/paths.ts';
-import type { DeployEvent } from '../../deploy/events.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { diffLines, takeBack } from '../../import/diff.ts';
-import { changesFor, type FileChange, type Nginx } from '../../import/nginx.ts';
+import { diffLines, hasChange } from '../../import/diff.ts';
+import { areRestored, changesFor, type FileChange, type Nginx } from '../../import/nginx.ts';
 import type { PlannedApp } from '../../import/plan.ts';
-import { changeProcesses, findPm2, type Pm2 } from '../../import/pm2-daemon.ts';
-import { loadRecord, removeRecord, saveRecord, type TakeoverRecord } from '../../import/records.ts';
+import { changeProcesses, type Pm2 } from '../../import/pm2-daemon.ts';
+import { findRecorded } from '../../import/recorded-processes.ts';
+import { findRecord, removeRecord, saveRecord, type TakeoverRecord } from '../../import/records.ts';
 import { observeRefusals } from '../../import/refusals.ts';
+import type { Traffic } from '../../import/traffic.ts';
 import { isWildcard, toUrlHost } from '../../system/net/address.ts';
 import { listListeners } from '../../system/net/listeners.ts';
 import { formatDuration } from '../../system/text/format.ts';
-import { appPath, call, connect, ndjson } from '../command.ts';
+import { call } from '../command.ts';
 import { noteText } from '../output.ts';
+import { importedPath, movePort, portOf } from './app-port.ts';
 import type { ShownApp } from './plan-text.ts';
 
 /** Time for requests of nginx's former workers to end, in ms. */
-const drainLimit = 60_000;
+export const drainLimit = 60_000;
 /** Time for the program `pm2` to stop processes, in ms, without the time that the processes take. */
 const stopLimit = 10_000;
 /** Time that PM2 gives a process by default, in ms, and the number of processes that PM2 stops at a time. */
 const [usualKillTimeout, stoppedAtOnce] = [1600, 2];
-/** Time for an app of PM2 to listen after its start, in ms. */
-const startLimit = 60_000;
 
 export interface Takeover {
   app: string;
@@ -42,12 +38,15 @@ interface Tools {
 }
 
 /**
- * Takes over the traffic of an app that runs in Sluice, and stops its processes in PM2.
- * @throws AppError `takeover_failed`, `nginx_failed`, `pm2_failed`; PM2 then still serves the app
+ * Takes over the traffic of an app that runs in Sluice, and stops its processes in PM2. With a record of an earlier takeover, it only
+ * finishes that one.
+ * @throws AppError `takeover_failed`, `nginx_failed`, `pm2_failed`; the traffic then still arrives where it did
  */
 export async function takeOver({ planned, traffic }: ShownApp, tools: Tools): Promise<Takeover> {
   const { name: app, web, background, port } = planned;
-  const { pm2, say, isDelete } = tools;
+  const { pm2, isDelete } = tools;
+  const former = await findRecord(app);
+  if (former !== undefined) return finishTakeover(app, former, traffic, tools);
   const ids = [...(web?.ids ?? []), ...background.flatMap((each) => each.ids)];
   const record: TakeoverRecord = {
     ...{ user: pm2.user.name, home: pm2.home, ids, port: port?.port ?? 0, files: [] },
@@ -59,15 +58,85 @@ export async function takeOver({ planned, traffic }: ShownApp, tools: Tools): Pr
       hint: `PM2 still serves the app. Name its port: sluice import pm2 --app ${web?.name} --port NUMBER --apply.`,
     });
   // It may be stopped, as after --undo.
-  await call('POST', appPath(idOf(app), '/start'));
+  await call('POST', importedPath(app, '/start'));
   let refusedMs: number | null = null;
   if (traffic.by === 'nginx') await takeOverBehindNginx(planned, record, tools);
   else if (traffic.by === 'port') refusedMs = await takeOverPort(planned, traffic, record, tools);
   else await saveRecord(app, record);
   await changeProcesses(pm2, isDelete ? 'delete' : 'stop', ids);
-  say(`PM2 ${isDelete ? 'has deleted' : 'has stopped'} ${record.names.join(', ')}`);
-  if (!isDelete) say(`To return to PM2: sluice import pm2 --undo ${app}`);
+  await sayEnd(app, record, tools);
   return { app, by: traffic.by, refusedMs };
+}
+
+/**
+ * Stops the processes of a takeover whose traffic has moved: it was interrupted, or PM2 runs them again. The record stays as it is:
+ * only the first one has the former files of nginx.
+ * @throws AppError `takeover_failed` if the traffic has not moved
+ */
+async function finishTakeover(
+  app: string,
+  record: TakeoverRecord,
+  traffic: Traffic,
+  tools: Tools,
+): Promise<Takeover> {
+  const { pm2, nginx, isDelete } = tools;
+  const { running, stopped, missing } = await findRecorded(pm2, record);
+  const by = record.files.length > 0 ? 'nginx' : record.port === 0 ? 'none' : 'port';
+  const changes = by === 'nginx' ? await changesInPlace(app, record.files, nginx) : [];
+  const hasPort = by !== 'port' || (await portOf(app)) === record.port;
+  if (changes === undefined || !hasPort || isElsewhere(traffic, record))
+    throw new AppError('takeover_failed', `an earlier takeover of ${app} did not move all its traffic`, {
+      hint: `Return the app to PM2 first: sluice import pm2 --undo ${app}.`,
+    });
+  await call('POST', importedPath(app, '/start'));
+  // The files may have been written without a reload.
+  if (changes.length > 0) await nginx.apply(changes, drainLimit);
+  await changeProcesses(pm2, isDelete ? 'delete' : 'stop', isDelete ? [...running, ...stopped] : running);
+  const names = record.names.filter((name) => !missing.includes(name));
+  await sayEnd(app, { ...record, names }, tools);
+  return { app, by, refusedMs: null };
+}
+
+/** Returns true if PM2 has traffic that a takeover has not moved. */
+function isElsewhere(traffic: Traffic, { port }: TakeoverRecord): boolean {
+  switch (traffic.by) {
+    case 'nginx':
+      return true;
+    case 'port':
+      return traffic.port !== port;
+    case 'unknown':
+      return port === 0;
+    case 'none':
+      return false;
+  }
+}
+
+/** Returns the present texts of changed files, if all have their change and name the port of an app in Sluice; else undefined. */
+async function changesInPlace(
+  app: string,
+  files: readonly FileChange[],
+  nginx: Nginx,
+): Promise<FileChange[] | undefined> {
+  const texts = await nginx.files();
+  const ports = new Set([await portOf(app)]);
+  const changes = files.map((change) => {
+    const now = texts?.get(change.path);
+    if (now === undefined || !hasChange(now, change)) return undefined;
+    const namesPort = changesFor(new Map([[change.path, now]]), ports, { host: '127.0.0.1', port: 0 });
+    return namesPort.length > 0 ? { path: change.path, before: now, after: now } : undefined;
+  });
+  return changes.every((change) => change !== undefined) ? changes : undefined;
+}
+
+/** Says that PM2 has no process of an app any more, or that they can return. A deleted process has no way back, so no record. */
+async function sayEnd(app: string, { names }: TakeoverRecord, { say, isDelete }: Tools): Promise<void> {
+  if (isDelete) await removeRecord(app);
+  say(`PM2 ${isDelete ? 'has deleted' : 'has stopped'} ${names.join(', ')}`);
+  say(
+    isDelete
+      ? `${app} cannot return to PM2 with --undo`
+      : `To return to PM2: sluice import pm2 --undo ${app}`,
+  );
 }
 
 /** Returns the changes of nginx's files that send the requests of an app to Sluice. */
@@ -84,10 +153,18 @@ export function changesText(changes: readonly FileChange[]): string {
 }
 
 async function takeOverBehindNginx(planned: PlannedApp, record: TakeoverRecord, { nginx, say }: Tools) {
+  const { name } = planned;
   const changes = await nginxChanges(planned, nginx);
+  if (changes.length === 0)
+    throw new AppError('takeover_failed', `nginx no longer passes requests on to port ${record.port}`, {
+      hint: 'PM2 still runs the app. Run this command again.',
+    });
   say(changesText(changes));
-  const path = await saveRecord(planned.name, { ...record, files: changes });
-  const left = await nginx.apply(changes, drainLimit);
+  const path = await saveRecord(name, { ...record, files: changes });
+  const left = await nginx.apply(changes, drainLimit).catch(async (error: unknown) => {
+    if (await areRestored(changes)) await removeRecord(name);
+    throw error;
+  });
   say(`nginx sends the requests to Sluice; its former configuration is in ${path}`);
   if (left > 0)
     say(
@@ -105,7 +182,7 @@ async function takeOverPort(
   record: TakeoverRecord,
   { pm2, say }: Tools,
 ): Promise<number> {
-  await saveRecord(name, record);
+  await saveRecord(name, { ...record, host });
   const ids = web?.ids ?? [];
   const refusals = observeRefusals({ host, port });
   let stopped: Promise<void> | undefined;
@@ -119,11 +196,16 @@ async function takeOverPort(
     await refusals.end();
     await stopped?.catch(() => undefined);
     if (stopped !== undefined) await changeProcesses(pm2, 'start', ids);
-    await removeRecord(name);
-    throw new AppError('takeover_failed', `${name} did not get port ${port}: ${(error as Error).message}`, {
-      hint: `PM2 serves the app again. ${(error as { hint?: string }).hint ?? ''}`.trim(),
-      cause: error,
-    });
+    // Without an answer of the server, the port may have moved: the record remains then.
+    const mayHavePort = await portOf(name).then(
+      (now) => now === port,
+      () => true,
+    );
+    if (!mayHavePort) await removeRecord(name);
+    const ownHint = (error as { hint?: string }).hint ?? '';
+    const hint = mayHavePort ? 'Run this command again.' : `PM2 serves the app again. ${ownHint}`.trim();
+    const message = `${name} did not get port ${port}: ${(error as Error).message}`;
+    throw new AppError('takeover_failed', message, { hint, cause: error });
   }
   const refusedMs = await refusals.end();
   await stopped;
@@ -137,84 +219,9 @@ function timeToStop(app: PlannedApp['web']): number {
   return Math.min(600_000, stopLimit + rounds * Math.max(0, app?.kill_timeout ?? usualKillTimeout));
 }
 
-/** Moves an app to another port. @param waiting called when its workers are ready and wait for the port */
-async function movePort(
-  app: string,
-  move: { port: number | null; host?: string; within?: number },
-  waiting: () => void = () => undefined,
-): Promise<void> {
-  const client = await connect();
-  const options = { json: move, accept: ndjson };
-  const answer = await client.open('POST', appPath(idOf(app), '/port'), options);
-  for await (const line of linesOf(answer)) {
-    const event = JSON.parse(line) as DeployEvent;
-    if (event.event === 'notice' && event.code === 'waits_for_port') waiting();
-    if (event.event === 'failed') throw AppError.from(event.error);
-    if (event.event === 'live') return;
-  }
-  throw new AppError('not_running', 'the connection to the server was lost');
-}
-
-/**
- * Returns the traffic of an app to PM2, and stops the app in Sluice.
- * @throws AppError `takeover_failed`, `pm2_failed`, `nginx_failed`; Sluice then still serves the app
- */
-export async function undoTakeover(app: string, nginx: Nginx, say: (text: string) => void): Promise<void> {
-  const record = await loadRecord(app);
-  const { ids, port, files, user, names } = record;
-  const pm2 = await findPm2(user);
-  if (files.length > 0) {
-    const changes = await changesBack(files, nginx);
-    await changeProcesses(pm2, 'start', ids);
-    await untilListens(port, names);
-    await nginx.apply(changes, drainLimit);
-    say('nginx has its former configuration, and sends the requests to PM2');
-  } else {
-    if (port !== 0) await movePort(app, { port: null });
-    const freedAt = performance.now();
-    await changeProcesses(pm2, 'start', ids);
-    if (port !== 0) {
-      await untilListens(port, names);
-      say(`PM2 has port ${port} again after ${formatDuration(performance.now() - freedAt)}`);
-    }
-  }
-  await call('POST', appPath(idOf(app), '/stop'));
-  await removeRecord(app);
-  say(`${app} is stopped in Sluice; PM2 runs ${names.join(', ')}`);
-}
-
-/** Returns the changes that take those of a takeover back. @throws AppError `takeover_failed` if the files no longer allow it */
-async function changesBack(files: readonly FileChange[], nginx: Nginx): Promise<FileChange[]> {
-  const now = await nginx.files();
-  return files.map((change) => {
-    const before = now?.get(change.path);
-    const after = before === undefined ? undefined : takeBack(before, change);
-    if (before !== undefined && after !== undefined) return { path: change.path, before, after };
-    const wanted = diffLines(change.after, change.before).join('\n');
-    throw new AppError('takeover_failed', `${change.path} was changed after the takeover`, {
-      hint: `Sluice still serves the app. Send the requests to PM2 in that file yourself:\n${wanted}`,
-    });
-  });
-}
-
-async function untilListens(port: number, names: readonly string[]): Promise<void> {
-  const deadline = performance.now() + startLimit;
-  while (!(await listListeners(port))?.some((listener) => listener.port === port)) {
-    if (performance.now() > deadline)
-      throw new AppError('takeover_failed', `${names.join(', ')} did not listen on port ${port} in PM2`, {
-        hint: 'Look into its log: `pm2 logs`.',
-      });
-    await sleep(50);
-  }
-}
-
 /** Returns the address at which nginx reaches an app. */
 async function addressOf(app: string): Promise<{ host: string; port: number }> {
-  const { port } = await call<AppStatus>('GET', appPath(idOf(app)));
+  const port = await portOf(app);
   const { host = '127.0.0.1' } = (await listListeners(port))?.[0] ?? {};
   return { host: isWildcard(host) ? '127.0.0.1' : toUrlHost(host), port };
-}
-
-function idOf(app: string): EnvironmentId {
-  return { app, environment: defaultEnvironment };
 }
