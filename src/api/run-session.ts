@@ -7,6 +7,11 @@ import type { OneOffEnd } from '../service/one-offs.ts';
 /** Bytes that each side may send before the other side has taken them. */
 export const runWindow = 256 * 1024;
 
+/** Bytes of input that may wait for a command: one message more than a client sends before it waits. */
+const mostWaiting = 2 * runWindow;
+/** Bytes that may wait until a client reads them: more than output, which waits earlier. */
+const mostUnread = 4 * runWindow;
+
 /** Interval of pings, in ms. A client that does not answer one before the next is gone. */
 const pingEvery = 20_000;
 
@@ -117,10 +122,20 @@ class Session implements OneOffReader {
   #untaken = 0;
   /** bytes of input that the command has not taken */
   #waiting = 0;
+  /** input for the next call: one call at a time, so that many small messages take no more memory than a large one */
+  readonly #queue = Buffer.allocUnsafeSlow(mostWaiting);
+  #queued = 0;
+  #isPassing = false;
+  #hasEnded = false;
+
+  readonly #leave: (reason: AppError) => void;
 
   /** @param leave ends the command */
   constructor(socket: WebSocket, leave: (reason: AppError) => void) {
     this.#socket = socket;
+    this.#leave = leave;
+    // The answer to a ping waits for the client, too.
+    socket.on('ping', () => this.#checkUnread());
     socket.on('message', (data: Buffer, isBinary) => {
       try {
         if (isBinary) this.#input(data);
@@ -138,24 +153,54 @@ class Session implements OneOffReader {
 
   output(stream: 'stdout' | 'stderr', data: Buffer): void {
     this.#untaken += data.length;
-    if (this.#untaken > runWindow) this.#handle?.pause();
-    this.#socket.send(Buffer.concat([Buffer.of(streamBytes[stream]), data]));
+    const message = Buffer.concat([Buffer.of(streamBytes[stream]), data]);
+    this.#socket.send(message, () => this.#continue());
+    if (this.#isFull) this.#handle?.pause();
+  }
+
+  /** True if the command must wait with its output. A client may report output as taken that it has not read. */
+  get #isFull(): boolean {
+    return this.#untaken > runWindow || this.#socket.bufferedAmount > runWindow;
+  }
+
+  #continue(): void {
+    if (!this.#isFull) this.#handle?.resume();
   }
 
   #send(message: ServerMessage): void {
     this.#socket.send(JSON.stringify(message));
+    this.#checkUnread();
+  }
+
+  /** Ends the session of a client that sends messages without an end, and does not read the answers. */
+  #checkUnread(): void {
+    if (this.#socket.bufferedAmount <= mostUnread) return;
+    this.#leave(new AppError('bad_request', 'the client does not read the answers of the server'));
+    this.#socket.terminate();
   }
 
   #input(data: Buffer): void {
-    this.#waiting += data.length;
-    if (this.#handle === undefined)
-      throw new AppError('bad_request', 'input came before the start of the command');
-    if (this.#waiting > 2 * runWindow)
+    const handle = this.#handle;
+    if (handle === undefined) throw new AppError('bad_request', 'input came before the start of the command');
+    if (this.#waiting + data.length > mostWaiting)
       throw new AppError('bad_request', `more than ${runWindow} bytes of input wait for the command`);
-    void this.#handle.write(data).then(() => {
+    this.#waiting += data.length;
+    this.#queued += data.copy(this.#queue, this.#queued);
+    if (!this.#isPassing) void this.#pass(handle);
+  }
+
+  /** Passes all input on, and then its end. */
+  async #pass(handle: OneOffHandle): Promise<void> {
+    this.#isPassing = true;
+    while (this.#queued > 0) {
+      const data = Buffer.from(this.#queue.subarray(0, this.#queued));
+      this.#queued = 0;
+      await handle.write(data);
       this.#waiting -= data.length;
       if (this.#socket.readyState === this.#socket.OPEN) this.#send({ taken: data.length });
-    });
+    }
+    this.#isPassing = false;
+    if (this.#hasEnded) handle.endInput();
   }
 
   #receive(message: ClientMessage): void {
@@ -163,9 +208,11 @@ class Session implements OneOffReader {
     if ('taken' in message) {
       if (message.taken > this.#untaken) throw new AppError('bad_request', 'more output was taken than sent');
       this.#untaken -= message.taken;
-      if (this.#untaken <= runWindow) handle?.resume();
-    } else if ('end' in message) handle?.endInput();
-    else if ('resize' in message) handle?.resize(message.resize);
+      this.#continue();
+    } else if ('end' in message) {
+      this.#hasEnded = true;
+      if (!this.#isPassing) handle?.endInput();
+    } else if ('resize' in message) handle?.resize(message.resize);
     else handle?.signal(message.signal);
   }
 }

@@ -11,7 +11,7 @@ import type {
   TerminalSize,
 } from '../protocol/runner.ts';
 import { shellWord } from '../system/text/format.ts';
-import { Masker } from '../system/text/mask/masker.ts';
+import { type Masker, sharedMasker } from '../system/text/mask/masker.ts';
 import { ensureNode } from './node.ts';
 import { generationSpec } from './spec.ts';
 
@@ -72,7 +72,7 @@ export async function prepareOneOff(
   const node = await ensureNode(appliance, release.node, { log, signal });
   const spec = await generationSpec(environment, release, node === undefined ? {} : { node });
   const { directory, commandDirectory, limits } = spec;
-  const masked = new Masker(spec.log.secrets).maskText(describe(run));
+  const masked = describe(run, sharedMasker(spec.log.secrets));
   const env = {
     ...spec.env,
     ...withoutRepositoryAbove(directory),
@@ -150,7 +150,10 @@ function argvOf(run: OneOffRequest['run'], node: string): [string, ...string[]] 
   return ['/bin/sh', '-c', 'command -v bash >/dev/null && exec bash; exec sh'];
 }
 
-function describe(run: OneOffRequest['run']): string {
-  if ('shell' in run) return run.shell;
-  return 'argv' in run ? run.argv.map(shellWord).join(' ') : `console (${run.console})`;
+/** Returns the command without secrets. Quotes would hide a secret from the masker, so it sees each word before them, too. */
+function describe(run: OneOffRequest['run'], masker: Masker): string {
+  if ('console' in run) return `console (${run.console})`;
+  const text =
+    'shell' in run ? run.shell : run.argv.map((word) => shellWord(masker.maskText(word))).join(' ');
+  return masker.maskText(text);
 }

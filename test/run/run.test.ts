@@ -12,7 +12,7 @@ import { wholeFile } from '../support/whole-file.ts';
 
 const sluice = await startSluice(wholeFile);
 const env = { SLUICE_HOME: sluice.home };
-await cli(['env', 'set', 'shop', 'SECRET=correct-horse-battery'], { env });
+await cli(['env', 'set', 'shop', 'SECRET=correct-horse-battery', "QUOTED=it's-a-sunny-day"], { env });
 await sluice.deploy('shop', answering('one'));
 
 /** Arguments after `sluice run shop`, and the outcome. */
@@ -246,6 +246,16 @@ test('the history and the logs have the caller, the command without secrets, the
     await readFile(sluice.paths.log, 'utf8'),
   ])
     assert.doesNotMatch(text, /correct-horse-battery/);
+});
+
+test('a secret with a quote in the arguments of a command is masked in the history and the logs', async (t) => {
+  const run = sluiceRun(t, sluice, '--', 'test', 'x', '=', "it's-a-sunny-day");
+  run.end();
+  assert.equal(await run.ended, 1);
+  const { stdout } = await cli(['logs', 'shop', '-n', '1000'], { env });
+  assert.match(stdout, /local runs: test x '=' '•+'/);
+  for (const text of [stdout, await readFile(sluice.paths.events, 'utf8')])
+    assert.doesNotMatch(text, /sunny-day/);
 });
 
 test('wrong usage of sluice run has exit status 2', async (t) => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
@@ -139,6 +141,37 @@ test('the output of an ended command arrives although its caller reads much late
   slow.client.resume();
   await slow.result;
   assert.ok(slow.output().length > 60_000);
+});
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT', 'SIGHUP'] as const) {
+  test(`${signal} reaches a command in a terminal once, and does not end the terminal${thorough(signal !== 'SIGTERM')}`, async (t) => {
+    const runner = await TestRunner.start(t);
+    const trap = `trap 'echo got ${signal}' ${signal.slice(3)}`;
+    const loop = 'echo ready; until read -r line; do :; done; echo "line $line"; exit 9';
+    const terminal = { rows: 24, columns: 80 };
+    const { client, result, output } = await run(runner, command(runner, `${trap}; ${loop}`, { terminal }));
+    await waitFor(() => output().includes('ready'));
+    await client.call('signal', { signal });
+    await waitFor(() => output().includes('got'));
+    await client.call('input', { data: Buffer.from('still here\n').toString('base64') });
+    assert.equal((await result).code, 9);
+    assert.equal(output().match(/got/g)?.length, 1);
+    assert.match(output(), /line still here/);
+  });
+}
+
+test('the end of a command in a terminal sends SIGHUP once, as a terminal that is closed', async (t) => {
+  const runner = await TestRunner.start(t);
+  const file = join(runner.paths.home, 'signals');
+  const script = `trap 'echo hup >>${file}' HUP; echo ready; while test ! -e ${file}; do sleep 0.02; done; sleep 0.3; exec cat ${file}`;
+  const terminal = { rows: 24, columns: 80 };
+  const { client, result, output } = await run(runner, command(runner, script, { terminal }));
+  await waitFor(() => output().includes('ready'));
+  const cut = assert.rejects(result);
+  client.close();
+  await cut;
+  await waitFor(async () => (await runner.client.call('oneOffs', {})).length === 0);
+  assert.equal(await readFile(file, 'utf8'), 'hup\n');
 });
 
 test('the runner refuses other signals, sizes, environments and second commands', async (t) => {

@@ -86,6 +86,8 @@ export async function runAttached(
     if ('started' in message) {
       isStarted = true;
       for (const name of early) signalled(name as (typeof signals)[number]);
+      // The command has the size at the time of the request.
+      if (terminal !== undefined) send({ resize: terminalSize() });
       startInput();
     } else if ('taken' in message) {
       untaken -= message.taken;

@@ -1,6 +1,7 @@
 # Runs a command in a terminal of its own: terminal.pl ROWS COLUMNS COMMAND... Started by terminal.ts as the user of the app.
 # Copies standard input to the terminal, and the terminal's output to standard output. Each line "ROWS COLUMNS" on descriptor 3
-# sets the size. When descriptor 3 or standard output is closed, the terminal hangs up: the kernel sends SIGHUP to the command.
+# sets the size. SIGINT, SIGTERM, SIGQUIT and SIGHUP are passed on to the processes in the foreground of the terminal. When
+# descriptor 3 or standard output is closed, the terminal hangs up: the kernel sends SIGHUP to the command.
 # The exit status is that of the command, or 128 and the number of the signal that ended it.
 #
 # Node.js cannot open a terminal. script(1) can, but it has no way to set the size, and outlives its parent.
@@ -41,6 +42,8 @@ if ($child == 0) {
   exec { $command[0] } @command or POSIX::_exit(127);
 }
 close $command_side;
+my @signals;
+$SIG{$_} = sub { push @signals, $_[0] } for qw(INT TERM QUIT HUP);
 
 open(my $control, '<&=', 3) or die "descriptor 3: $!\n";
 fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) for $terminal, $control, \*STDIN, \*STDOUT;
@@ -51,6 +54,15 @@ my $status;
 sub resize {
   my ($new_rows, $new_columns) = @_;
   ioctl($terminal, $set_size, pack('S4', $new_rows, $new_columns, 0, 0));
+}
+
+# Sends a signal to the processes in the foreground of the terminal.
+sub pass {
+  my ($signal) = @_;
+  return if defined $status;
+  my $foreground = POSIX::tcgetpgrp(fileno $terminal);
+  # The command may not have its terminal yet.
+  kill $signal, -(defined $foreground && $foreground > 0 ? $foreground : $child);
 }
 
 # Returns the number of bytes, undef if there are none now, and 0 at the end.
@@ -85,14 +97,16 @@ while (1) {
   my $is_last = defined $status && $output eq '';
   my $count = select($readable, $writable, undef, $is_last ? 0.1 : $check_every);
   if ($count < 0) {
-    next if $!{EINTR};
-    die "cannot wait: $!\n";
+    die "cannot wait: $!\n" if not $!{EINTR};
+    ($readable, $writable) = ('', '');
   }
   last if $count == 0 and $is_last;
-  if (vec($readable, 3, 1)) {
+  if (@signals or vec($readable, 3, 1)) {
     my $got = fill($control, \$sizes);
     last if defined $got and $got == 0;
     resize($1, $2) while $sizes =~ s/^(\d+) (\d+)\n//;
+    # A terminal that is closed sends SIGHUP itself: a second signal could end a command before it has cleaned up.
+    pass(shift @signals) while @signals;
   }
   if (vec($readable, 0, 1)) {
     my $got = fill(\*STDIN, \$input);

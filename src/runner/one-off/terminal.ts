@@ -31,12 +31,16 @@ export function openTerminal(size: TerminalSize): Connection {
         Writable,
       ];
       control.on('error', () => undefined);
+      // A terminal that is stopped reads no sizes: only the newest one waits.
+      let newest: TerminalSize | undefined;
+      const resize = (next: TerminalSize) => {
+        newest = control.writableNeedDrain ? next : undefined;
+        if (newest === undefined) control.write(`${next.rows} ${next.columns}\n`);
+      };
+      control.on('drain', () => newest && resize(newest));
       return {
         ...{ input, stdout, stderr },
-        resize: (next) => {
-          const changed = checkedSize(next);
-          control.write(`${changed.rows} ${changed.columns}\n`);
-        },
+        resize: (next) => resize(checkedSize(next)),
         hangUp: () => control.destroy(),
       };
     },

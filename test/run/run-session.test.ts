@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { WebSocket, WebSocketServer } from 'ws';
+import { runWindow, serveRun } from '../../src/api/run-session.ts';
+import type { OneOffHandle, OneOffReader } from '../../src/deploy/one-off.ts';
+import { firstOf } from '../../src/system/concurrency/deadline.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** Serves one command on a WebSocket; the test is the runner. */
+async function serve(t: TestContext) {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const client = new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  t.after(() => client.terminate());
+  const messages: Record<string, unknown>[] = [];
+  client.on('message', (data: Buffer, isBinary) => {
+    if (!isBinary) messages.push(JSON.parse(data.toString()));
+  });
+  const [socket] = (await once(server, 'connection')) as [WebSocket];
+  const exited = Promise.withResolvers<void>();
+  const writes: { data: Buffer; taken: () => void }[] = [];
+  const calls: string[] = [];
+  let isPaused = false;
+  const handle: OneOffHandle = {
+    ...{ id: 'abc', release: 1 },
+    write(data) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      writes.push({ data, taken: resolve });
+      return promise;
+    },
+    endInput: () => calls.push('endInput'),
+    resize: () => undefined,
+    signal: (name) => calls.push(name),
+    pause() {
+      isPaused = true;
+    },
+    resume() {
+      isPaused = false;
+    },
+  };
+  const started = Promise.withResolvers<OneOffReader>();
+  const served = serveRun(socket, async (_request, reader, signal) => {
+    reader.started(handle);
+    started.resolve(reader);
+    await firstOf([exited.promise], [signal]);
+    signal.throwIfAborted();
+    return { status: 0, signal: null, durationMs: 1, shortage: null };
+  });
+  if (client.readyState !== client.OPEN) await once(client, 'open');
+  client.send(JSON.stringify({ run: { command: 'x' } }));
+  const reader = await started.promise;
+  return { client, socket, messages, writes, calls, reader, served, exited, isPaused: () => isPaused };
+}
+
+test('many small messages of input become one call at a time, and empty ones none', async (t) => {
+  const { client, messages, writes, calls, exited, served } = await serve(t);
+  for (let count = 0; count < 5000; count += 1) {
+    client.send(Buffer.of(count % 256));
+    client.send(Buffer.alloc(0));
+  }
+  client.send(JSON.stringify({ end: true }));
+  client.send(JSON.stringify({ signal: 'SIGINT' }));
+  await waitFor(() => calls.includes('SIGINT'));
+  assert.equal(writes.length, 1);
+  writes[0]?.taken();
+  await waitFor(() => writes.length === 2);
+  assert.deepEqual(calls, ['SIGINT'], 'the input ends after its last byte');
+  writes[1]?.taken();
+  await waitFor(() => calls.includes('endInput'));
+  const all = Buffer.concat(writes.map(({ data }) => data));
+  assert.deepEqual(all, Buffer.from(Array.from({ length: 5000 }, (_, at) => at % 256)));
+  await waitFor(() => messages.reduce((sum, { taken }) => sum + Number(taken ?? 0), 0) === 5000);
+  assert.equal(writes.length, 2);
+  exited.resolve();
+  await served;
+});
+
+test('output waits for a client that reports it as taken and does not read', async (t) => {
+  const { client, socket, reader, isPaused, served } = await serve(t);
+  client.pause();
+  const mostRounds = 400;
+  for (let round = 0; round < mostRounds && socket.readyState === socket.OPEN; round += 1) {
+    while (!isPaused()) reader.output('stdout', Buffer.alloc(65_536));
+    assert.ok(socket.bufferedAmount < 3 * runWindow, `${socket.bufferedAmount} bytes wait`);
+    const received = once(socket, 'message');
+    client.send(JSON.stringify({ taken: runWindow }));
+    await received;
+  }
+  await served;
+  assert.notEqual(socket.readyState, socket.OPEN);
+});
