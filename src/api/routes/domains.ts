@@ -55,7 +55,8 @@ export function domainRoutes(add: AddRoute, { service, edge, paths, log }: ApiOp
   /** @throws AppError `without_port` if the live release of an app has no workers, which answer requests; `app_not_found` */
   async function assertPort(id: EnvironmentId): Promise<void> {
     const environment = await service.find(id);
-    const live = await environment.liveRelease();
+    // Nothing is known of a release that cannot be read: `noticesOf` logs the error.
+    const live = await environment.liveRelease().catch(() => undefined);
     if (live === undefined || hasWorkers(live)) return;
     throw new AppError('without_port', `${environment.name} has no port: it runs only background processes`, {
       hint: 'Deploy a release with workers, and add the domain again.',
