@@ -62,14 +62,13 @@ export async function generationSpec(
   const { env: own, secrets } = await variablesOf(environment, changes);
   const scaled = changes.workers === undefined ? state.workers : changes.workers;
   const workers = run.usesCluster ? 1 : run.workers && (scaled ?? run.workers);
-  const processes = run.background.reduce((sum, { count }) => sum + count, workers);
   const set = { PORT: String(port), ...aboutRelease(id, record) };
   const path = (rest: string | undefined) =>
     programPath({ release: directory, run, tools: appliance.paths.tools, node, rest });
+  const usual = { ...systemEnvironment(isolated), ...run.managerEnv };
   const shared = {
     ...run.defaults,
-    ...systemEnvironment(isolated),
-    ...run.managerEnv,
+    ...usual,
     // Releases of earlier versions were tried with `production`, and have no origins.
     NODE_ENV: run.origins === undefined ? 'production' : id.environment,
     ...settings.env,
@@ -80,6 +79,7 @@ export async function generationSpec(
   const all = { ...withVariables(shared, run.env), ...set };
   const pm2 = settings.pm2Variables && pm2Variables(id.app, workers, run, directory);
   const env = { ...pm2, ...all };
+  const background = backgroundSpecs(run, { directory, env: all, own, workers, path, usual });
   const start = programSpec(run, directory, env);
   const exec = run.usesCluster ? clusterCommand(start) : run.exec;
   return {
@@ -101,8 +101,8 @@ export async function generationSpec(
     ...supervisionOfWorkers(settings),
     affinity: settings.affinity === 'client' && run.exec === undefined,
     maxDraining,
-    limits: generationLimits(settings, processes),
-    background: backgroundSpecs(run, { directory, env: all, own, workers, path }),
+    limits: generationLimits(settings, memoryOfEach(settings, workers, background)),
+    background,
     cron: settings.cron,
     log: {
       directory: paths.logs,
@@ -244,8 +244,10 @@ interface OfWorkers {
   /** variables of `sluice env set` */
   own: Record<string, string>;
   workers: number;
-  /** returns the PATH of a process. @param rest PATH of the app */
-  path(rest: string): string;
+  /** returns the PATH of a process. @param rest PATH of the app; undefined for that of the server */
+  path(rest: string | undefined): string;
+  /** variables of the system and the package manager, with their values before the settings of the app change them */
+  usual: Record<string, string>;
 }
 
 function backgroundSpecs({ settings, background }: RunPlan, ofWorkers: OfWorkers): BackgroundSpec[] {
@@ -288,13 +290,14 @@ function supervisionOf(settings: AppSettings, own: ProcessSettings | undefined):
 function backgroundSpec(
   { name, count, overlap, script, exec, defaults = {}, directory: at, ...plan }: BackgroundPlan,
   ofProcess: Record<string, string | null> = {},
-  { directory, env: shared, own, path }: OfWorkers,
+  { directory, env: shared, own, path, usual }: OfWorkers,
 ): BackgroundSpec {
   const written = Object.entries(ofProcess).filter(([variable]) => own[variable] === undefined);
-  const removed = written.flatMap(([variable, value]) => (value === null ? [variable] : []));
-  const set = written.flatMap(([variable, value]): [string, string][] =>
-    value === null ? [] : [[variable, variable === 'PATH' ? path(value) : value]],
-  );
+  const usualOr = (variable: string, value: string | null) =>
+    variable === 'PATH' ? path(value ?? undefined) : (value ?? usual[variable]);
+  const values = written.map(([variable, value]) => [variable, usualOr(variable, value)] as const);
+  const removed = values.flatMap(([variable, value]) => (value === undefined ? [variable] : []));
+  const set = values.filter((entry): entry is [string, string] => entry[1] !== undefined);
   const missing = Object.entries(defaults).filter(([variable]) => shared[variable] === undefined);
   const before = Object.fromEntries([...missing, ...set]);
   const kept = Object.entries(shared).filter(([variable]) => !removed.includes(variable));
@@ -320,19 +323,37 @@ const maxProcessesOf = { release: 512, each: 64 };
 /** Default limit of a release's memory, as a multiple of `maxMemory`, which replaces single workers before that. */
 const timesMaxMemory = 2;
 
-/** Returns the limits of a release with that many workers and background processes. */
+/** Returns `maxMemory` of each worker and each background process of a release, in bytes; null for none. */
+function memoryOfEach(
+  settings: Pick<AppSettings, 'maxMemory'>,
+  workers: number,
+  background: BackgroundSpec[],
+): (number | null)[] {
+  const maxMemory = settings.maxMemory ?? null;
+  const ofBackground = background.flatMap(({ count, maxMemory: own = maxMemory }) => Array(count).fill(own));
+  return [...Array(workers).fill(maxMemory), ...ofBackground];
+}
+
+/** Returns the limits of a release. @param memoryOfEach `maxMemory` of each of its processes, in bytes; null for none */
 export function generationLimits(
   settings: Pick<AppSettings, 'memoryLimit' | 'maxMemory' | 'maxProcesses' | 'cpuWeight'>,
-  processes: number,
+  memoryOfEach: (number | null)[],
 ): GenerationLimits {
   const { memoryLimit, maxMemory, maxProcesses, cpuWeight } = settings;
-  // One process more than the release has: a new worker boots beside the one that it replaces.
-  const derived = maxMemory === undefined ? null : maxMemory * timesMaxMemory * (processes + 1);
   return {
-    memory: memoryLimit ?? derived,
-    processes: maxProcesses ?? maxProcessesOf.release + maxProcessesOf.each * processes,
+    memory: memoryLimit ?? derivedMemory(memoryOfEach, maxMemory ?? null),
+    processes: maxProcesses ?? maxProcessesOf.release + maxProcessesOf.each * memoryOfEach.length,
     cpuWeight,
   };
+}
+
+/** @returns null if a process may take any memory */
+function derivedMemory(each: (number | null)[], ofApp: number | null): number | null {
+  const limits = each.filter((limit) => limit !== null);
+  if (limits.length < each.length) return null;
+  // One process more than the release has: a new worker boots beside the one that it replaces.
+  const another = limits.length === 0 ? ofApp : Math.max(...limits);
+  return another && timesMaxMemory * limits.reduce((sum, limit) => sum + limit, another);
 }
 
 /** Variables of the server that an app inherits. */

@@ -112,6 +112,46 @@ test('a background process has settings of its own, and those of the app otherwi
   assert.deepEqual([spec.killTimeout, spec.stopSignal, spec.incrementVar], [2000, 'SIGINT', null]);
 });
 
+test('the limit of the memory of a release is derived from each process', async (t) => {
+  const environment = await newEnvironment(t);
+  const MiB = 1024 ** 2;
+  const job = { overlap: false, script: 'job.js', args: [], nodeArgs: [], env: {} };
+  const memory = async (settings: object, count = 1) => {
+    const background = [{ ...job, name: 'queue', count }];
+    const spec = await specOf(environment, { ...plain, settings: appSettings(settings), background });
+    return spec.limits.memory;
+  };
+  const queue = (settings: object) => ({ processes: { queue: { command: 'node job.js', ...settings } } });
+  assert.equal(await memory({ maxMemory: '200M' }), 2 * 4 * 200 * MiB);
+  assert.equal(await memory({ maxMemory: '200M', ...queue({ maxMemory: false }) }), null);
+  assert.equal(await memory({ maxMemory: '200M', ...queue({ maxMemory: false }) }, 0), 2 * 3 * 200 * MiB);
+  assert.equal(
+    await memory({ maxMemory: '200M', ...queue({ maxMemory: '1G' }) }),
+    2 * (400 + 2 * 1024) * MiB,
+  );
+  assert.equal(await memory({ ...queue({ maxMemory: '1G' }) }), null);
+  assert.equal(await memory({ ...queue({ maxMemory: '1G' }), memoryLimit: '3G' }), 3 * 1024 * MiB);
+});
+
+test('a process without a variable of the settings has the usual value of the system', async (t) => {
+  const environment = await newEnvironment(t);
+  const job = { overlap: false, script: 'job.js', args: [], nodeArgs: [], env: {}, count: 1 };
+  const env = { PATH: '/opt/web', TZ: 'Asia/Tokyo', WEB: '1' };
+  const removed = { PATH: null, TZ: null, WEB: null };
+  const { TZ } = process.env;
+  t.after(() => {
+    if (TZ === undefined) delete process.env['TZ'];
+    else process.env['TZ'] = TZ;
+  });
+  process.env['TZ'] = 'Europe/Berlin';
+  const settings = appSettings({ env, processes: { queue: { command: 'node job.js', env: removed } } });
+  const spec = await specOf(environment, { ...plain, settings, background: [{ ...job, name: 'queue' }] });
+  assert.deepEqual([spec.env['TZ'], spec.env['PATH']?.split(':').at(-1)], ['Asia/Tokyo', '/opt/web']);
+  const own = spec.background[0]?.env;
+  assert.deepEqual([own?.['TZ'], own?.['WEB']], ['Europe/Berlin', null]);
+  assert.match(own?.['PATH'] ?? '', new RegExp(`:${RegExp.escape(process.env['PATH'] ?? '')}$`));
+});
+
 test('with `pm2Variables`, processes have the variables of PM2, with an id for each', async (t) => {
   const environment = await newEnvironment(t);
   const job = { overlap: false, script: 'job.js', args: [], nodeArgs: [], env: {} };

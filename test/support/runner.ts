@@ -138,7 +138,10 @@ export class TestRunner {
         ...{ delay: restartDelay, backoff: restartBackoff },
       },
       maxMemory: all.maxMemory ?? null,
-      limits: generationLimits(all, typeof all.workers === 'number' ? all.workers : 2),
+      limits: generationLimits(
+        all,
+        Array(typeof all.workers === 'number' ? all.workers : 2).fill(all.maxMemory ?? null),
+      ),
       stuckTimeout,
       cronRestart: all.cronRestart ?? null,
       background: [],

@@ -271,7 +271,7 @@ export class BackgroundProcess {
     const { background, instance } = this.#options;
     const { stopSignal, shutdownWithMessage, log, env } = this.#spec;
     const { exec, nodeArgs, script, args } = background;
-    const own = withoutRemoved(background.env);
+    const { own, others } = variablesOf(background.env, env);
     const boot: BackgroundBoot = { channelFd, overflow: log.overflow, stopSignal, shutdownWithMessage };
     const start =
       exec === undefined
@@ -281,25 +281,34 @@ export class BackgroundProcess {
             stdio: ['pipe' as const],
           }
         : { program: '/bin/sh', args: ['-c', exec] };
-    const process = await startProcess({ ...this.#options, spec: this.#spec }, this.#name, async () => ({
-      kind: 'background',
-      ...start,
-      env: {
-        ...own,
-        ...start.env,
-        ...instanceVariables(this.#spec, instance, { ...env, ...own }),
-        SLUICE_PROCESS: background.name,
-      },
-      workingDirectory: background.workingDirectory,
-      record: { ...(exec !== undefined && { exec: true }), ...(stopSignal !== null && { stopSignal }) },
-    }));
+    const process = await startProcess(
+      { ...this.#options, spec: { ...this.#spec, env: others } },
+      this.#name,
+      async () => ({
+        kind: 'background',
+        ...start,
+        env: {
+          ...own,
+          ...start.env,
+          ...instanceVariables(this.#spec, instance, { ...others, ...own }),
+          SLUICE_PROCESS: background.name,
+        },
+        workingDirectory: background.workingDirectory,
+        record: { ...(exec !== undefined && { exec: true }), ...(stopSignal !== null && { stopSignal }) },
+      }),
+    );
     const channel = exec === undefined ? (process.child.stdio[channelFd] as Duplex) : undefined;
     const isShell = exec !== undefined;
     return new BackgroundHandle({ ...this.#options, ...process, name: this.#name, isShell, channel });
   }
 }
 
-/** Returns variables as `spawn` takes them, which leaves out those that are undefined. */
-function withoutRemoved(env: Record<string, string | null>): Record<string, string | undefined> {
-  return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value ?? undefined]));
+/**
+ * Returns the variables of a process, and those of its release that it gets. A variable that it does not get is left out of both, so
+ * that one of its user, such as HOME, has its usual value.
+ */
+function variablesOf(env: Record<string, string | null>, ofRelease: Record<string, string>) {
+  const own = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== null);
+  const others = Object.entries(ofRelease).filter(([name]) => env[name] !== null);
+  return { own: Object.fromEntries(own), others: Object.fromEntries(others) };
 }
