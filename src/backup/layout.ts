@@ -12,7 +12,14 @@ export interface Location {
 }
 
 /** Files of the whole appliance. The directory `edge` has the certificates and the ACME account. */
-export const stateFiles = ['config.json', 'tokens.json', 'keys.json', 'events.jsonl', 'domains.json'];
+export const stateFiles = [
+  'config.json',
+  'tokens.json',
+  'run-tokens.json',
+  'keys.json',
+  'events.jsonl',
+  'domains.json',
+];
 export const edgeDirectory = 'edge';
 /** Files of an environment. */
 export const environmentFiles = ['app.json', 'env.json', 'env-details.json', 'cron.json', 'generation'];

@@ -56,6 +56,7 @@ export class Paths extends Directory {
 
   readonly settings = this.in('config.json');
   readonly tokens = this.in('tokens.json');
+  readonly runTokens = this.in('run-tokens.json');
   /** public keys that may push */
   readonly keys = this.in('keys.json');
   /** host names of apps */

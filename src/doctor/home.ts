@@ -55,7 +55,8 @@ async function privatePaths(paths: Paths, isSystemWide: boolean): Promise<Map<st
   const modes = new Map([[paths.home, isSystemWide ? 0o711 : 0o700]]);
   modes.set(paths.run, isSystemWide ? 0o771 : 0o700);
   for (const path of repositories) modes.set(path, 0o700);
-  for (const path of [paths.tokens, paths.keys, ...sockets, ...variables]) modes.set(path, 0o600);
+  for (const path of [paths.tokens, paths.runTokens, paths.keys, ...sockets, ...variables])
+    modes.set(path, 0o600);
   return modes;
 }
 

@@ -131,7 +131,7 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const ssh = sshAccess(paths, settings);
   const keys = new KeyStore(paths.keys, ssh.authorizedKeys);
   await keys.synchronize().catch((error) => log.error('keys not written', { error }));
-  const tokens = new TokenStore(paths.tokens);
+  const tokens = new TokenStore(paths);
   const runnerInfo = async () => {
     const usage = runner.info && (await runner.query('usage'));
     // A new runner may have replaced the first one meanwhile.

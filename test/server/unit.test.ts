@@ -84,7 +84,7 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
     ssh: { authorizedKeys: join(home, 'authorized_keys') },
     ...settings,
   });
-  const { secret } = await new TokenStore(paths.tokens).create('test', ['admin'], null);
+  const { secret } = await new TokenStore(paths).create('test', ['admin'], null);
   const notified = join(bin, 'notified');
   await writeFile(notified, '');
   await writeFile(join(bin, 'systemd-notify'), `#!/bin/sh\necho "$@" >>'${notified}'\n`);

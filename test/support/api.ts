@@ -30,7 +30,7 @@ export async function startApi(
 ): Promise<TestApi> {
   const home = await temporaryDirectory(t);
   const path = join(home, 'log');
-  const tokens = new TokenStore(join(home, 'tokens.json'));
+  const tokens = new TokenStore(new Paths(home));
   const app = createApi(
     {
       service: service as AppService,

@@ -137,7 +137,7 @@ export class Sluice {
   /** Starts it, again after a `kill` or a `stop`. */
   async up(env: Record<string, string> = {}): Promise<void> {
     if (this.#token === '') {
-      const { secret } = await new TokenStore(this.paths.tokens).create('test', ['admin'], null);
+      const { secret } = await new TokenStore(this.paths).create('test', ['admin'], null);
       this.#token = secret;
       if (this.#as !== undefined) await chown(this.paths.tokens, this.#as.uid, this.#as.gid);
     }

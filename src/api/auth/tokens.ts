@@ -1,6 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import * as v from 'valibot';
 import { NamedRecords } from '../../config/named-records.ts';
+import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 
 /** Scopes of a token. Each scope includes the scopes before it. */
@@ -24,12 +25,21 @@ type StoredToken = v.InferOutput<typeof tokenSchema>;
 /** Token without its secret, which is shown once and not stored. */
 export type Token = Omit<StoredToken, 'hash'>;
 
-/** Store of the API's tokens. It has only their SHA-256 hashes: a token is 256 random bits, so a slow hash adds nothing. */
+/** Token with the scope `run`. Its hash tells it from a token of the same name that the version before has created. */
+const runTokenSchema = v.strictObject({ name: v.string(), hash: v.string() });
+type RunToken = v.InferOutput<typeof runTokenSchema>;
+
+/**
+ * Store of the API's tokens. It has only their SHA-256 hashes: a token is 256 random bits, so a slow hash adds nothing.
+ * The scope `run` is in a file of its own: the version before, to which `sluice upgrade --back` returns, refuses unknown scopes.
+ */
 export class TokenStore {
   readonly #tokens: NamedRecords<StoredToken>;
+  readonly #runTokens: NamedRecords<RunToken>;
 
-  constructor(path: string) {
-    this.#tokens = new NamedRecords(path, tokenSchema, 'token');
+  constructor({ tokens, runTokens }: Pick<Paths, 'tokens' | 'runTokens'>) {
+    this.#tokens = new NamedRecords(tokens, tokenSchema, 'token');
+    this.#runTokens = new NamedRecords(runTokens, runTokenSchema, 'token');
   }
 
   /**
@@ -42,18 +52,25 @@ export class TokenStore {
     app: string | null,
   ): Promise<{ secret: string; token: Token }> {
     const secret = `slc_${randomBytes(32).toString('base64url')}`;
-    const token: Token = { name, scopes: [...granted], app, createdAt: new Date().toISOString() };
-    await this.#tokens.add({ ...token, hash: hash(secret).toString('hex') });
-    return { secret, token };
+    const others = granted.filter((scope) => scope !== 'run');
+    const scopes: TokenScope[] = others.length > 0 ? others : ['read'];
+    const token: Token = { name, scopes, app, createdAt: new Date().toISOString() };
+    const stored = { ...token, hash: hash(secret).toString('hex') };
+    const mayRun = granted.includes('run');
+    // The file of the scope comes first: alone, it permits nothing.
+    await this.#tokens.add(stored, undefined, (tokens) =>
+      this.#keepRunTokens(tokens, mayRun ? [stored] : []),
+    );
+    return { secret, token: mayRun ? { ...token, scopes: [...scopes, 'run'] } : token };
   }
 
   async list(): Promise<Token[]> {
-    return (await this.#tokens.all()).map(withoutHash);
+    return await this.#withScopes(await this.#tokens.all());
   }
 
   /** Revokes a token. @throws AppError `token_not_found` */
   async revoke(name: string): Promise<void> {
-    if (await this.#tokens.remove(name)) return;
+    if (await this.#tokens.remove(name)) return this.#prune();
     throw new AppError('token_not_found', `token "${name}" not found`, {
       hint: 'List tokens: `sluice token list`',
     });
@@ -61,7 +78,9 @@ export class TokenStore {
 
   /** Revokes the tokens of an app that was removed, and returns their names. */
   async removeOf(app: string): Promise<string[]> {
-    return (await this.#tokens.removeWhere((token) => token.app === app)).map(({ name }) => name);
+    const removed = await this.#tokens.removeWhere((token) => token.app === app);
+    await this.#prune();
+    return removed.map(({ name }) => name);
   }
 
   /** Returns the token of a secret, or undefined. Takes the same time for a wrong secret as for a right one. */
@@ -71,14 +90,35 @@ export class TokenStore {
     for (const token of await this.#tokens.all()) {
       if (timingSafeEqual(Buffer.from(token.hash, 'hex'), sought)) found = token;
     }
-    return found && withoutHash(found);
+    return found && (await this.#withScopes([found]))[0];
+  }
+
+  async #withScopes(tokens: readonly StoredToken[]): Promise<Token[]> {
+    const mayRun = new Set((await this.#runTokens.all()).map(({ hash }) => hash));
+    return tokens.map(({ name, scopes, app, createdAt, hash }) => ({
+      name,
+      scopes: mayRun.has(hash) ? [...scopes, 'run'] : scopes,
+      app,
+      createdAt,
+    }));
+  }
+
+  /** Removes the scope `run` of tokens that do not exist any more. */
+  #prune(): Promise<void> {
+    return this.#tokens.between((tokens) => this.#keepRunTokens(tokens, []));
+  }
+
+  /** Keeps the scope `run` of the tokens that have it, and gives it to others. */
+  #keepRunTokens(tokens: readonly StoredToken[], added: StoredToken[]): Promise<void> {
+    const existing = new Set(tokens.map(({ hash }) => hash));
+    const news = added.map(({ name, hash }) => ({ name, hash }));
+    return this.#runTokens.change((before) => {
+      const kept = before.filter(({ hash }) => existing.has(hash));
+      return kept.length === before.length && news.length === 0 ? before : [...kept, ...news];
+    });
   }
 }
 
 function hash(secret: string): Buffer {
   return createHash('sha256').update(secret).digest();
-}
-
-function withoutHash({ name, scopes, app, createdAt }: StoredToken): Token {
-  return { name, scopes, app, createdAt };
 }
