@@ -53,10 +53,13 @@ function partsOf(all: string[]): Set<string> {
 
 /** Returns the first part of a value that a text shows, with the text around; undefined if it shows none. */
 function shownIn(text: string): string | undefined {
-  for (const { 0: word, index } of text.matchAll(/[^\s•]{12,}/g)) {
+  // A pattern for the words themselves would overflow the stack in a long file.
+  for (const word of text.split(/[\s•]+/)) {
     for (let at = 0; at + partLength <= word.length; at += 1) {
       const part = word.slice(at, at + partLength);
-      if (parts.has(part)) return `${part} in: ${text.slice(Math.max(0, index - 100), index + 200)}`;
+      if (!parts.has(part)) continue;
+      const found = text.indexOf(part);
+      return `${part} in: ${text.slice(Math.max(0, found - 100), found + 200)}`;
     }
   }
   return undefined;
