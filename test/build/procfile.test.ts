@@ -93,7 +93,7 @@ test('a file of PM2 follows a Procfile', async (t) => {
 
 test('the start of a file of PM2 precedes package.json, and a Procfile precedes both', async (t) => {
   const scripts = { start: 'node jobs.js' };
-  const pm2 = { apps: [{ name: 'x', script: 'mail.js' }] };
+  const pm2 = { apps: [{ name: 'x', script: 'mail.js', instances: 2 }] };
   const startOf = async (files: Files) => {
     const all = { ...plain, 'package.json': { scripts }, 'ecosystem.config.json': pm2, ...files };
     return (await planOf(t, all)).description;

@@ -81,7 +81,8 @@ async function decide(project: Project, decided: Beside): Promise<Background | u
 
 /** Returns true if a file of PM2 starts one process of the app, which need not answer requests. */
 function runsOnceInPm2({ settings }: Project, { workers: origin }: Origins): boolean {
-  return settings.workers === 1 && settings.pm2Variables && origin !== undefined && !isOwn(origin);
+  const { start, workers, pm2Variables } = settings;
+  return start === undefined && workers === 1 && pm2Variables && origin !== undefined && !isOwn(origin);
 }
 
 /** Returns the start of an app as its only background process. */
