@@ -95,6 +95,15 @@ export async function planImport(
     return undefined;
   }
 
+  /** Returns true if a file of PM2 also starts an app of PM2 that is left out, or that is planned by itself. */
+  async function hasOthers(file: Pm2File, { directory }: Project, all: readonly Pm2App[]): Promise<boolean> {
+    for (const other of apps.filter((each) => !all.includes(each) && namesApp(file, each.name))) {
+      const project = projects.get(other) ?? (await findProject(other, homes));
+      if (project?.directory === directory) return true;
+    }
+    return false;
+  }
+
   async function planApp(
     name: string,
     project: Project,
@@ -105,6 +114,7 @@ export async function planImport(
     const all = [...(web ? [web] : []), ...background];
     const running = await settingsOf(project, web, background);
     const file = await readFileOf(project, all);
+    const isAlone = webs < 2 && !(file && (await hasOthers(file, project, all)));
     return {
       name,
       project,
@@ -112,7 +122,7 @@ export async function planImport(
       background,
       port: web && ports.get(web),
       running,
-      settings: settingsFor(project, web, background, { isAlone: webs < 2, running, file }),
+      settings: settingsFor(project, web, background, { isAlone, running, file }),
       variables: await variablesOf(project, all, file),
       notes: [...notesOf(project, all), ...(webs < 2 || project.hasSettings ? [] : [sameRepository])],
     };
@@ -141,8 +151,11 @@ function settingsFor(
   if (project.hasSettings) return undefined;
   if (file === undefined) return running;
   const names = [...(web ? [web] : []), ...background].map(({ name }) => name).join(',');
-  const only = isAlone ? {} : { start: `pm2 start ${project.settingsFile} --only ${quote(names)}` };
-  const settings = { ...settingsBesideFile(project, web), ...only };
+  const only = {
+    start: `pm2 start ${project.settingsFile} --only ${quote(names)}`,
+    ...(web === undefined && { workers: 0 }),
+  };
+  const settings = { ...settingsBesideFile(project, web), ...(isAlone ? {} : only) };
   return Object.keys(settings).length === 0 ? undefined : settings;
 }
 

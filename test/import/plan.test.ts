@@ -182,6 +182,20 @@ test('of a file of PM2 with two apps that listen, each app reads its own part', 
   assert.equal(others[0]?.settings?.['workers'], 0);
 });
 
+test('of a file of PM2, only the apps that are imported start', async (t) => {
+  const file = 'module.exports = { apps: [{ name: "shop" }, { name: "jobs" }] };';
+  const manifest = '{"engines":{"node":"20"}}';
+  const directory = await project(t, { 'package.json': manifest, 'ecosystem.config.js': file });
+  const list = [listed('shop', directory, { pid: 11 }), listed('jobs', directory, { pid: 12 })];
+  const settingsOf = async (only?: string[]) =>
+    (await plan(list, [listener(4000, 11)], only)).apps.map(({ settings }) => settings);
+  assert.deepEqual(await settingsOf(), [undefined]);
+  assert.deepEqual(await settingsOf(['shop']), [{ start: 'pm2 start ecosystem.config.js --only shop' }]);
+  assert.deepEqual(await settingsOf(['jobs']), [
+    { start: 'pm2 start ecosystem.config.js --only jobs', workers: 0 },
+  ]);
+});
+
 test('variables that a file in the repository sets stay in the file', async (t) => {
   const file = `module.exports = { apps: [{ name: 'web', env: { MODE: 'fast', "LEVEL": 3, KEY: process.env.KEY, URL: 'a.b' } }] };`;
   const directory = await project(t, { 'package.json': '{}', 'ecosystem.config.js': file });
