@@ -57,6 +57,7 @@ const later: Record<string, string> = {
   sigint_only: 'the boot',
   cluster_in_exec_mode: 'the boot',
   not_plain_http: 'the boot',
+  domain_not_added: 'the domains of other apps',
 };
 
 /** Notices of decisions that may be open before the build. */
