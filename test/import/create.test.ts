@@ -56,7 +56,17 @@ test('an import creates an app with the code, the variables and the settings of 
   const again = await cli(['import', 'pm2', '--dump', dump], { env });
   assert.equal(again.code, 0);
   assert.match(again.stdout, /is live already/);
-  assert.doesNotMatch(again.stdout, /release 2/);
+  assert.doesNotMatch(again.stdout, /release 2|the live app has no variable/);
+});
+
+test('a plan for a live app names what the app has not from PM2', async (t) => {
+  const { directory, dump } = await appInPm2(t, 'pushed');
+  const [listed] = JSON.parse(await readFile(dump, 'utf8'));
+  await writeFile(dump, JSON.stringify([{ ...listed, node_version: '18.20.0' }]));
+  assert.equal((await cli(['deploy', directory, '--app', 'pushed'], { env })).code, 0);
+  const { stdout } = await cli(['import', 'pm2', '--dry-run', '--dump', dump], { env });
+  assert.match(stdout, /note: the live app has no variable GREETING: sluice env set pushed NAME=value/);
+  assert.match(stdout, /note: PM2 runs the app on Node\.js 18, and Sluice on 26: .*\{"node": "18"\}/);
 });
 
 test('without code, an import sets the variables, and a later push deploys', async (t) => {

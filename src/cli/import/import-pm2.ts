@@ -23,6 +23,7 @@ import { createView, type DeployView, followDeploy } from '../follow-deploy.ts';
 import { noteText, paint, print, printJson, printRemark } from '../output.ts';
 import { type CheckoutCommit, commitOf } from '../upload/checkout.ts';
 import { packDirectory } from '../upload/pack.ts';
+import { missingInSluice } from './live-app.ts';
 import { planJson, planText, type ShownApp } from './plan-text.ts';
 import { changesText, nginxChanges, type Takeover, takeOver } from './take-over.ts';
 import { undoTakeover } from './undo.ts';
@@ -52,7 +53,11 @@ export async function importPm2(options: ImportOptions): Promise<void> {
     return;
   }
   const pm2 = options.dump === undefined ? await findPm2(options.user) : undefined;
-  const { shown, leftOut } = await planAll(options, pm2, nginx);
+  const { shown, leftOut, statuses } = await planAll(options, pm2, nginx);
+  for (const { planned } of shown) {
+    const live = liveIn(statuses, planned.name);
+    if (live !== undefined) planned.notes.push(...(await missingInSluice(planned, live)));
+  }
   say(shown.map(planText).join('\n\n') || 'PM2 has no apps to import');
   if (leftOut.length > 0)
     say(`\nleft out:\n${leftOut.map(({ name, reason }) => `  ${name}: ${reason}`).join('\n')}`);
@@ -103,12 +108,19 @@ async function planAll(options: ImportOptions, pm2: Pm2 | undefined, nginx: Ngin
       leftOut.push(...apps.map(({ name }) => ({ name, reason })));
       continue;
     }
-    const isLive = statuses.some(({ name, environment, release }) => {
-      return name === each.name && environment === defaultEnvironment && release !== null;
-    });
+    const isLive = liveIn(statuses, each.name) !== undefined;
     shown.push({ planned: each, commit: await commitIn(each), isLive, traffic: trafficOf(each, files) });
   }
-  return { shown, leftOut: [...leftOut, ...modules.map((name) => ({ name, reason: 'is a module of PM2' }))] };
+  const ofModules = modules.map((name) => ({ name, reason: 'is a module of PM2' }));
+  return { shown, leftOut: [...leftOut, ...ofModules], statuses };
+}
+
+/** Returns the status of an app that has a live release in production. */
+function liveIn(statuses: readonly AppStatus[], app: string): AppStatus | undefined {
+  return statuses.find(
+    ({ name, environment, release }) =>
+      name === app && environment === defaultEnvironment && release !== null,
+  );
 }
 
 /** Returns the apps of PM2 that takeovers have recorded, with the app in Sluice and the first app in PM2 of the takeover. */
