@@ -62,7 +62,7 @@ for (const count of [30, 1000]) {
       assert.equal((await result).code, 0);
       client.close();
       const pid = Number(output());
-      assert.equal(processStartTime(pid), undefined);
+      await gone(pid);
       return pid;
     };
     await short(0);
@@ -163,7 +163,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT', 'SIGHUP'] as const) {
 test('the end of a command in a terminal sends SIGHUP once, as a terminal that is closed', async (t) => {
   const runner = await TestRunner.start(t);
   const file = join(runner.paths.home, 'signals');
-  const script = `trap 'echo hup >>${file}' HUP; echo ready; while test ! -e ${file}; do sleep 0.02; done; sleep 0.3; exec cat ${file}`;
+  // SIGTERM follows at once, and could end the shell before it handles SIGHUP.
+  const script = `trap '' TERM; trap 'echo hup >>${file}' HUP; echo ready; while test ! -e ${file}; do sleep 0.02; done; sleep 0.3; exec cat ${file}`;
   const terminal = { rows: 24, columns: 80 };
   const { client, result, output } = await run(runner, command(runner, script, { terminal }));
   await waitFor(() => output().includes('ready'));
