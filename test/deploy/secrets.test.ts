@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode } from '../../src/errors/app-error.ts';
 import type { Release } from '../../src/releases/release.ts';
 import { cli } from '../support/cli.ts';
 import { startSluice } from '../support/server.ts';
@@ -65,11 +66,24 @@ function shownIn(text: string): string | undefined {
   return undefined;
 }
 
+/** Returns what a function reads; undefined if it was removed meanwhile, such as a directory of an install. */
+function unlessGone<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
+    return undefined;
+  }
+}
+
 /** Returns the files below a directory, without those that links name. */
 function filesBelow(directory: string): string[] {
-  return readdirSync(directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name));
+  const entries = unlessGone(() => readdirSync(directory, { withFileTypes: true })) ?? [];
+  return entries.flatMap((entry) => {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) return filesBelow(path);
+    return entry.isFile() ? [path] : [];
+  });
 }
 
 /** Reads the arguments of all processes until it is disposed of. */
@@ -243,7 +257,7 @@ test('no value of a variable appears in a log, an error, an event, an answer of 
   // The two files in which the values are stored.
   const others = files.filter((file) => !/\/(?:env|env-details)\.json$/.test(file));
   const shown = others.flatMap((file) => {
-    const found = shownIn(readFileSync(file, 'latin1'));
+    const found = shownIn(unlessGone(() => readFileSync(file, 'latin1')) ?? '');
     return found === undefined ? [] : [`${file}: ${found}`];
   });
   assert.deepEqual(shown, []);
