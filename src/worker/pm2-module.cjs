@@ -1,18 +1,16 @@
 'use strict';
 
 const { existsSync, writeSync } = require('node:fs');
-const { EventEmitter } = require('node:events');
-const Module = /** @type {any} */ (require('node:module'));
-const { dirname, join } = require('node:path');
 
 /**
  * Gives an app that has the package `pm2` a module in its place. The package would start a daemon of PM2, which knows nothing of this
- * app, and would fail if the home of the user cannot be written. Looks only for the package: other apps load nothing more.
+ * app, and would fail if the home of the user cannot be written. Looks only for the package: other apps load nothing more, since each
+ * module of Node.js takes time from the start of a worker.
  */
 function replacePm2() {
-  const start = process.argv[1] ?? join(process.cwd(), 'index.js');
-  const paths = /** @type {string[]} */ (Module._nodeModulePaths(dirname(start)));
-  if (!paths.some((path) => existsSync(join(path, 'pm2/package.json')))) return;
+  const start = process.argv[1] ?? `${process.cwd()}/index.js`;
+  if (!hasPm2(start)) return;
+  const Module = /** @type {any} */ (require('node:module'));
   try {
     const filename = Module.createRequire(start).resolve('pm2');
     // Both kinds of modules look into this cache, and load no file that is there.
@@ -26,8 +24,18 @@ function replacePm2() {
   }
 }
 
+/** Returns true if a directory above a file has the package. @param {string} file */
+function hasPm2(file) {
+  const segments = file.split('/');
+  while (segments.pop() !== undefined) {
+    if (existsSync(`${segments.join('/')}/node_modules/pm2/package.json`)) return true;
+  }
+  return false;
+}
+
 /** Returns the module: it knows this one process, and rejects orders to the daemon by their callbacks. */
 function makePm2() {
+  const { EventEmitter } = require('node:events');
   /** @type {(result?: unknown) => (...args: unknown[]) => void} */
   const answer =
     (result) =>
