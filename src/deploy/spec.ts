@@ -1,30 +1,16 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isDeepStrictEqual } from 'node:util';
 import type { Environment } from '../apps/environment.ts';
 import { secretValues } from '../apps/variable-set.ts';
 import { secretsAmong } from '../config/app/variables.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type {
-  BackgroundSpec,
-  ExecCommand,
-  GenerationLimits,
-  GenerationSpec,
-  PortAddress,
-  RestartSpec,
-  SupervisionSpec,
-} from '../protocol/runner.ts';
-import type {
-  BackgroundPlan,
-  ProgramPlan,
-  ReleaseNode,
-  ReleaseRecord,
-  RunPlan,
-} from '../releases/release.ts';
-import { expandWord, expandWords, type Word } from '../releases/words.ts';
+import type { BackgroundSpec, GenerationLimits, GenerationSpec, PortAddress } from '../protocol/runner.ts';
+import type { ProgramPlan, ReleaseNode, ReleaseRecord, RunPlan } from '../releases/release.ts';
+import { expandWords } from '../releases/words.ts';
 import { shellWord } from '../system/text/format.ts';
 import { nodeOf } from './node.ts';
+import { backgroundSpecs, pm2Variables, supervisionOfWorkers, withVariables } from './process-spec.ts';
 import { aboutRelease, programPath } from './release-environment.ts';
 
 /** Values of a trial boot, instead of those on the disk. */
@@ -186,135 +172,6 @@ function programSpec(
 function clusterCommand({ nodeArgs, script, args }: Pick<GenerationSpec, 'nodeArgs' | 'script' | 'args'>) {
   const command = ['exec', 'node', ...nodeArgs, script, ...args].map(shellWord).join(' ');
   return { command, reason: 'the app starts processes with node:cluster' };
-}
-
-/** Returns `env` with the variables of a command; a value may refer to the variables before it. */
-function withVariables(env: Record<string, string>, added: Record<string, Word>): Record<string, string> {
-  const all = { ...env };
-  for (const [name, value] of Object.entries(added)) all[name] = expandWord(value, all);
-  return all;
-}
-
-function supervisionOfWorkers(settings: AppSettings): SupervisionSpec {
-  const { killTimeout, shutdownWithMessage, stopSignal, maxMemory, cronRestart, instanceVar } = settings;
-  return {
-    ...{ killTimeout, shutdownWithMessage, instanceVar },
-    stopSignal: stopSignal ?? null,
-    restarts: restartSpec(settings),
-    maxMemory: maxMemory ?? null,
-    cronRestart: cronRestart ?? null,
-    // All workers share the port.
-    incrementVar: settings.incrementVar === 'PORT' ? null : (settings.incrementVar ?? null),
-    pmId: settings.pm2Variables ? 0 : null,
-  };
-}
-
-function restartSpec({
-  autorestart,
-  maxRestarts,
-  minUptime,
-  restartDelay: delay,
-  restartBackoff: backoff,
-  stopExitCodes,
-}: AppSettings): RestartSpec {
-  return { autorestart, maxRestarts, minUptime, delay, backoff, stopExitCodes };
-}
-
-/** Returns the variables that PM2 sets for a process, except those that the runner sets for each instance. */
-function pm2Variables(
-  name: string,
-  instances: number,
-  { script, directory: at, exec }: ProgramPlan & { exec?: ExecCommand },
-  directory: string,
-): Record<string, string> {
-  return {
-    name,
-    instances: String(instances),
-    exec_mode: instances > 1 ? 'cluster_mode' : 'fork_mode',
-    pm_cwd: join(directory, at ?? ''),
-    ...(exec === undefined && { pm_exec_path: join(directory, script) }),
-  };
-}
-
-interface OfWorkers {
-  /** directory of the release */
-  directory: string;
-  /** variables of the workers, which background processes get, too */
-  env: Record<string, string>;
-  /** variables of `sluice env set` */
-  own: Record<string, string>;
-  workers: number;
-  /** returns the PATH of a process. @param rest PATH of the app; undefined for that of the server */
-  path(rest: string | undefined): string;
-  /** variables of the system and the package manager, with their values before the settings of the app change them */
-  usual: Record<string, string>;
-}
-
-function backgroundSpecs({ settings, background }: RunPlan, ofWorkers: OfWorkers): BackgroundSpec[] {
-  // PM2 counts the processes of all its apps.
-  let pmId = ofWorkers.workers;
-  return background.map((plan) => {
-    const set = settings.processes[plan.name];
-    const { name, count } = plan;
-    const spec = { ...backgroundSpec(plan, set?.env, ofWorkers), ...supervisionOf(settings, set) };
-    if (!settings.pm2Variables) return spec;
-    const first = pmId;
-    pmId += count;
-    const ofPm2 = pm2Variables(name, count, plan, ofWorkers.directory);
-    const missing = Object.entries(ofPm2).filter(([variable]) => ofWorkers.env[variable] === undefined);
-    return { ...spec, env: { ...Object.fromEntries(missing), ...spec.env }, pmId: first };
-  });
-}
-
-type ProcessSettings = AppSettings['processes'][string];
-
-/** Returns the settings of a background process that are not those of the workers. */
-function supervisionOf(settings: AppSettings, own: ProcessSettings | undefined): Partial<BackgroundSpec> {
-  if (own === undefined) return {};
-  const set = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
-  const { killTimeout, shutdownWithMessage, stopSignal, maxMemory, cronRestart, instanceVar, incrementVar } =
-    own;
-  const { waitReady } = own;
-  const passedOn = {
-    ...{ killTimeout, shutdownWithMessage, stopSignal, cronRestart, instanceVar, incrementVar, waitReady },
-  };
-  const given = Object.entries(passedOn).filter(([, value]) => value !== undefined);
-  const restarts = restartSpec({ ...settings, ...set });
-  return {
-    ...Object.fromEntries(given),
-    ...(!isDeepStrictEqual(restarts, restartSpec(settings)) && { restarts }),
-    ...(maxMemory !== undefined && { maxMemory: maxMemory === false ? null : maxMemory }),
-  };
-}
-
-function backgroundSpec(
-  { name, count, overlap, script, exec, defaults = {}, directory: at, ...plan }: BackgroundPlan,
-  ofProcess: Record<string, string | null> = {},
-  { directory, env: shared, own, path, usual }: OfWorkers,
-): BackgroundSpec {
-  const written = Object.entries(ofProcess).filter(([variable]) => own[variable] === undefined);
-  const usualOr = (variable: string, value: string | null) =>
-    variable === 'PATH' ? path(value ?? undefined) : (value ?? usual[variable]);
-  const values = written.map(([variable, value]) => [variable, usualOr(variable, value)] as const);
-  const removed = values.flatMap(([variable, value]) => (value === undefined ? [variable] : []));
-  const set = values.filter((entry): entry is [string, string] => entry[1] !== undefined);
-  const missing = Object.entries(defaults).filter(([variable]) => shared[variable] === undefined);
-  const before = Object.fromEntries([...missing, ...set]);
-  const kept = Object.entries(shared).filter(([variable]) => !removed.includes(variable));
-  const all = withVariables({ ...Object.fromEntries(kept), ...before }, plan.env);
-  const names = [...Object.keys(before), ...Object.keys(plan.env)];
-  const env = {
-    ...Object.fromEntries(removed.map((variable) => [variable, null])),
-    ...Object.fromEntries(names.map((key) => [key, all[key] ?? ''])),
-  };
-  return {
-    ...{ name, count, overlap, env },
-    ...(at && { workingDirectory: at }),
-    ...(exec && { exec: exec.command }),
-    script: join(directory, script),
-    nodeArgs: expandWords(plan.nodeArgs, all),
-    args: expandWords(plan.args, all),
-  };
 }
 
 /** Default limit of processes and threads. A worker has about a dozen threads; image libraries and compilers have more. */

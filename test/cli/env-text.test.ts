@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { parseEnv } from 'node:util';
 import { formatEnvText, parseEnvText, type WrittenVariable } from '../../src/cli/env-text.ts';
+import { awkwardValue } from '../support/awkward-value.ts';
 import { Random } from '../support/random.ts';
 
 const kinds = [
@@ -10,59 +11,11 @@ const kinds = [
   { build: true, plain: false },
   { build: false, plain: true },
 ];
-/** Pieces of values that mean something to a parser of .env files, a shell or a terminal. */
-const pieces = [
-  ...[
-    'a',
-    'Z',
-    '0',
-    ' ',
-    '\t',
-    '\n',
-    '\r',
-    '\r\n',
-    '"',
-    "'",
-    '`',
-    '#',
-    '$',
-    '\\',
-    '=',
-    '\\n',
-    "$'",
-    '$X',
-    '$(id)',
-  ],
-  ...[
-    'é',
-    '漢',
-    '👩‍👩‍👧',
-    '\u2028',
-    '\u200b',
-    '\ufeff',
-    '\u001b[31m',
-    '\u0001',
-    '\u007f',
-    '\u009b',
-    '!',
-    '%',
-    '&',
-  ],
-  ...[
-    '\nX=1\n',
-    "\nexport Y=$'z'\n",
-    '\n# sluice: plain\n',
-    '# sluice: build-only',
-    ' #',
-    '-----BEGIN KEY-----\n',
-  ],
-];
-
 test('values of every kind are read back from the printed text', () => {
   const random = new Random(15);
   for (let round = 0; round < 3000; round += 1) {
     const variables = Array.from({ length: 1 + random.below(4) }, (_, index): WrittenVariable => {
-      const value = Array.from({ length: random.below(8) }, () => random.pick(pieces)).join('');
+      const value = awkwardValue(random);
       return { name: `NAME_${index}`, value, ...random.pick(kinds) };
     });
     const text = formatEnvText(variables);

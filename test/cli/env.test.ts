@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { running } from '../support/apps.ts';
+import { awkwardValue } from '../support/awkward-value.ts';
 import { cli } from '../support/cli.ts';
 import { Random } from '../support/random.ts';
 import { startSluice } from '../support/server.ts';
@@ -120,28 +121,9 @@ test('a variable changes its kind, and is removed, whatever its kind', async () 
 
 test('the shown values can be set again, and stay as they are', async () => {
   const random = new Random(4);
-  const pieces = [
-    'a',
-    ' ',
-    '\t',
-    '\n',
-    '\r',
-    '"',
-    "'",
-    '`',
-    '#',
-    '$',
-    '\\',
-    '=',
-    '\\n',
-    "$'",
-    'é',
-    '👍',
-    '\u001b[0m',
-  ];
   const changes = Object.fromEntries(
     Array.from({ length: 300 }, (_, index) => {
-      const value = Array.from({ length: random.below(9) }, () => random.pick(pieces)).join('');
+      const value = awkwardValue(random);
       const kind = random.pick([{}, { plain: true }, { build: true }]);
       return [`NAME_${index}`, { value, ...kind }];
     }),

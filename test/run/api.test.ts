@@ -68,13 +68,15 @@ test('a client that takes no output lets the command wait, and no memory grows',
   await waitFor(() => client.bytes >= 256 * 1024, { what: 'a full window' });
   const pid = Number.parseInt(client.stdout, 10);
   const used = () => statOf(pid)?.slice(11, 13).join(' ');
+  let last: string | undefined;
   await waitFor(
-    async () => {
-      const before = used();
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      return used() === before;
+    () => {
+      const now = used();
+      const isSame = now === last;
+      last = now;
+      return isSame;
     },
-    { what: '`yes` waiting' },
+    { what: '`yes` waiting', interval: 300 },
   );
   const before = [memoryOf(sluice.pid), memoryOf(runner.pid)];
   assert.ok(client.bytes < 1024 ** 2, `${client.bytes} bytes without a reply`);

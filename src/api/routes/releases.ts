@@ -10,34 +10,33 @@ import { type ApiContext, type ApiOptions, environmentIdOf, queryText, wholeNumb
 import { answerDeploy } from '../deploy-answer.ts';
 import type { AddRoute } from '../route.ts';
 
-const expected = 'the number of a release, or null for the release that was live before';
+/** A whole number in a body. @param expected value, for the message */
+function whole(expected: string, least: number, most: number) {
+  return v.pipe(
+    v.number(expected),
+    v.integer(expected),
+    v.minValue(least, expected),
+    v.maxValue(most, expected),
+  );
+}
 
 const rollbackBody = v.strictObject({
   release: v.optional(
-    v.nullable(v.pipe(v.number(expected), v.integer(expected), v.minValue(1, expected))),
+    v.nullable(
+      whole(
+        'the number of a release, or null for the release that was live before',
+        1,
+        Number.MAX_SAFE_INTEGER,
+      ),
+    ),
     null,
   ),
 });
 
 const portBody = v.strictObject({
-  port: v.nullable(
-    v.pipe(
-      v.number('a port, or null for the next free one'),
-      v.integer('a whole number'),
-      v.minValue(1, 'a port from 1'),
-      v.maxValue(65_535, 'a port up to 65535'),
-    ),
-  ),
+  port: v.nullable(whole('a port from 1 to 65535, or null for the next free one', 1, 65_535)),
   host: v.optional(v.pipe(v.string(), v.ip('a numeric address'))),
-  within: v.optional(
-    v.pipe(
-      v.number('a time in ms'),
-      v.integer('a time in ms'),
-      v.minValue(0, 'a time in ms'),
-      v.maxValue(600_000, 'at most 10 minutes'),
-    ),
-    60_000,
-  ),
+  within: v.optional(whole('a time in ms, of at most 10 minutes', 0, 600_000), 60_000),
 });
 
 /** Serves releases: upload, redeploy, rollback, list, log. */

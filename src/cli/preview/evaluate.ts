@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import type { RunEvaluation } from '../../build/pm2/evaluation.ts';
 import { patientTimer } from '../../system/concurrency/deadline.ts';
 import { listPids, signalProcess, variableOf } from '../../system/process/processes.ts';
-import { spawn, usualPath } from '../../system/process/run.ts';
+import { readUpTo, spawn, usualPath } from '../../system/process/run.ts';
 
 /** Variables of the user that an evaluation gets. None of them holds a secret. */
 const inherited = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'];
@@ -38,27 +37,15 @@ export function evaluateIn(directory: string, env: Record<string, string>): RunE
       end();
     };
     using _ = patientTimer(late, timeout);
-    const output = outputOf(child.stdout, maxOutput, end);
+    const output = readUpTo(child.stdout, maxOutput, end);
     const closed = once(child, 'close');
     const [code] = (await once(child, 'exit')) as [number | null];
     end();
     await endMarked(mark);
     // The pipe has no writer now.
     await closed;
-    return { output: output.text(), code, timedOut };
+    return { output: await output, code, timedOut };
   };
-}
-
-/** Collects an output up to a limit. @param tooMuch called after more */
-function outputOf(stream: Readable | null, most: number, tooMuch: () => void) {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  stream?.on('data', (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > most) tooMuch();
-    else chunks.push(chunk);
-  });
-  return { text: () => Buffer.concat(chunks).toString() };
 }
 
 /** Kills the processes that an evaluation has started outside of its group. Each of them may have started another one. */

@@ -127,7 +127,7 @@ export class ProgramFailed extends Error {
 export class OutputTooLong extends ProgramFailed {}
 
 /** Reads a stream to its end; calls `tooMuch` after more than `most` bytes. */
-async function readUpTo(
+export async function readUpTo(
   stream: Readable | null | undefined,
   most: number,
   tooMuch: () => void,
