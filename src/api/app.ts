@@ -13,6 +13,7 @@ import { logRoutes } from './routes/logs.ts';
 import { releaseRoutes } from './routes/releases.ts';
 import { runRoutes } from './routes/runs.ts';
 import { serverRoutes } from './routes/server.ts';
+import { asksForWebSocket } from './upgrade.ts';
 
 /**
  * Options for the http servers that serve the API. An upload may take longer than Node's 5 minutes for a whole request; the
@@ -26,8 +27,7 @@ export const apiServerOptions: ServerOptions = {
   connectionsCheckingInterval: 1000,
   keepAlive: true,
   keepAliveInitialDelay: 15 * 60_000,
-  // Others, such as HTTP/2 without TLS, are answered as if they asked for nothing.
-  shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
+  shouldUpgradeCallback: asksForWebSocket,
 };
 
 /**

@@ -21,14 +21,23 @@ const upgrades = new WeakMap<IncomingMessage, Upgrade>();
 const maxMessage = 128 * 1024;
 
 /**
+ * Returns whether a request begins a WebSocket. Others, such as HTTP/2 without TLS, are answered as if they asked for nothing.
+ * A request with a body begins none: its upgrade would come with a stream in place of its socket.
+ */
+export function asksForWebSocket({ method, headers }: IncomingMessage): boolean {
+  const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+  return method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket' && !hasBody;
+}
+
+/**
  * Returns a listener for requests that ask for another protocol. They are routed, checked and logged like all requests, and each is
  * answered, unless its route calls `acceptWebSocket`.
  */
 export function upgradeListener(
   listener: RequestListener,
-): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
-  return (request, duplex, head) => {
-    const socket = duplex as Socket;
+): (request: IncomingMessage, stream: Duplex, head: Buffer) => void {
+  return (request, _stream, head) => {
+    const { socket } = request;
     socket.on('error', () => undefined);
     if (socket.destroyed) return;
     const response = new http.ServerResponse(request);

@@ -64,7 +64,7 @@ export function limitConnections(server: Server, { next, silence }: ConnectionLi
   });
 
   // An upgraded connection has limits of its own. Answers to earlier requests would get lost.
-  server.prependListener('upgrade', (_request, socket: Socket) => {
+  server.prependListener('upgrade', ({ socket }) => {
     const use = uses.get(socket) as Use;
     clearTimeout(use.limit);
     if (use.unanswered > 0) socket.destroy();

@@ -53,6 +53,13 @@ test('the API for the ssh relay answers HTTP/1.0, which has no trailers, with 40
   assert.match(await exchange(listeners['ssh relay'](), head), /^HTTP\/1\.1 400 [\s\S]*HTTP\/1\.1/);
 });
 
+test('a request for a WebSocket whose body has not arrived is answered like one that asks for nothing', async () => {
+  const head = 'GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n';
+  for (const body of ['Content-Length: 2\r\n\r\na', 'Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n'])
+    for (const open of [listeners.tcp, listeners['unix socket']])
+      assert.match(await exchange(open(), `${head}${body}`), /^HTTP\/1\.1 200 [\s\S]*"status":"ok"/);
+});
+
 test('a request for a whole URL, as clients send to a proxy, is served by its path', async () => {
   const request = `GET http://anything:1/healthz?a=b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
   assert.match(await exchange(listeners.tcp(), request), /^HTTP\/1\.1 200 [\s\S]*"status":"ok"/);

@@ -22,6 +22,7 @@ export const known: Buffer[] = [
   'GET http://[::1]:x/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
   'GET //a%@x/#q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
   'GET //a%ff@x/#q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+  'GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\na',
 ].map((text) => Buffer.from(text));
 
 /** Requests of the ssh relay. */
