@@ -4,7 +4,7 @@ import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
 import { hasWorkers, noCommit, type Release, type ReleaseRecord, releaseState } from '../releases/release.ts';
-import { isWildcard, toUrlHost } from '../system/net/address.ts';
+import { isLoopback, isWildcard, toUrlHost } from '../system/net/address.ts';
 import type { Environment } from './environment.ts';
 
 /** Returns a release as the API shows it. @throws AppError `release_not_found` */
@@ -27,21 +27,28 @@ export function releaseNotFound(name: string, number: number): AppError {
 }
 
 /**
- * Returns the URL at which clients reach a release: the first domain of its app, or else its port; null without workers.
+ * Returns the URL at which clients reach a release, which is that of the first domain of its app, or else that of its port, and the
+ * place of these clients; nulls without workers.
  * @param release undefined if none has been live
  */
-export function appUrl(
-  { appliance, id }: Environment,
-  { port, host: own }: EnvironmentState,
+export function appAddress(
+  environment: Environment,
+  state: EnvironmentState,
   release: Pick<ReleaseRecord, 'protocol' | 'run'> | undefined,
-): string | null {
-  if (release !== undefined && !hasWorkers(release)) return null;
+): Pick<Release, 'url' | 'reach'> {
+  if (release !== undefined && !hasWorkers(release)) return { url: null, reach: null };
+  const { appliance, id } = environment;
   const [domain] = appliance.domains.of(id);
-  if (domain !== undefined) return domain.url;
-  const { host: usual, hostname } = appliance.settings.apps;
-  const host = own ?? usual;
-  const name = hostname ?? (isWildcard(host) ? 'localhost' : toUrlHost(host));
-  return `${protocols[release?.protocol ?? 'http'].scheme}://${name}:${port}`;
+  if (domain !== undefined) return { url: domain.url, reach: 'domain' };
+  const host = hostOf(environment, state);
+  const name = appliance.settings.apps.hostname ?? (isWildcard(host) ? 'localhost' : toUrlHost(host));
+  const url = `${protocols[release?.protocol ?? 'http'].scheme}://${name}:${state.port}`;
+  return { url, reach: isLoopback(host) ? 'server' : 'network' };
+}
+
+/** Returns the address on which an app listens. */
+export function hostOf({ appliance }: Pick<Environment, 'appliance'>, { host }: EnvironmentState): string {
+  return host ?? appliance.settings.apps.host;
 }
 
 const protocols: Record<AppProtocol, { scheme: string; name: string }> = {
@@ -88,7 +95,7 @@ async function view(
     ...shown,
     ...noCommit,
     ...origin,
-    url: appUrl(environment, await environment.state(), record),
+    ...appAddress(environment, await environment.state(), record),
     state: releaseState(record, {
       activeRelease: active?.release ?? null,
       hasTree: await environment.store.hasTree(record.number),

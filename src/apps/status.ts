@@ -1,9 +1,10 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
+import type { Reach } from '../config/reach.ts';
 import type { DomainView } from '../edge/domain.ts';
 import type { EnvironmentStatus, ExecCommand, Liveness, OneOffStatus } from '../protocol/runner.ts';
 import { changedSinceBuild } from './built-with.ts';
 import type { Environment, Problem } from './environment.ts';
-import { appUrl } from './release-view.ts';
+import { appAddress, hostOf } from './release-view.ts';
 
 /** State of an app's workers. `stopped` also if the app should not run; `empty` if no release has been live. */
 type AppState = Liveness | 'empty';
@@ -36,7 +37,10 @@ export interface AppStatus extends OfRunner {
   problem: Problem | null;
   /** with its first domain, or else its port; null if the live release has no workers, and so no port */
   url: string | null;
+  reach: Reach | null;
   port: number;
+  /** address on which the app listens */
+  host: string;
   /** its domains, the oldest first */
   domains: DomainView[];
   /** number of the live release; null if there is none */
@@ -78,9 +82,10 @@ export async function environmentStatus(
     ...liveness,
     crash,
     problem: liveness.state === 'starting' && !inRunner?.active ? environment.problem : null,
-    url: appUrl(environment, state, live),
+    ...appAddress(environment, state, live),
     domains: appliance.domains.of(id),
     port: state.port,
+    host: hostOf(environment, state),
     release: active?.release ?? null,
     node: live?.node?.version ?? null,
     changedSinceBuild: live === undefined ? [] : changedSinceBuild(live, await environment.variableSet()),

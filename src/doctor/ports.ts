@@ -1,4 +1,5 @@
 import type { ServerStatus } from '../api/routes/server.ts';
+import type { AppStatus } from '../apps/status.ts';
 import { listPorts } from '../config/environment-state.ts';
 import { installRoot } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';
@@ -105,7 +106,14 @@ export function* checkOutside({ server, limits, listeners }: Snapshot): Iterable
       );
     }
   }
-  const { host } = limits.apps;
-  const reach = isLoopback(host) ? 'from this machine only' : `on ${host}, each on its own port only`;
-  yield ok(`apps can be reached ${reach}`);
+  yield ok(describeReach(server.status.apps, limits.apps.host));
+}
+
+/** Describes from where apps can be reached on their own ports. @param usual address of apps that have none of their own */
+function describeReach(apps: readonly AppStatus[], usual: string): string {
+  const reach = isLoopback(usual) ? 'from this machine only' : `on ${usual}, each on its own port only`;
+  const others = apps
+    .filter(({ host, url }) => url !== null && host !== usual)
+    .map((app) => `${nameOf(app)} (port ${app.port} of ${app.host})`);
+  return `apps can be reached ${reach}${others.length === 0 ? '' : `, except ${others.join(', ')}`}`;
 }

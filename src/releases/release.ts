@@ -1,4 +1,5 @@
 import type { AppSettings } from '../config/app-settings.ts';
+import type { Reach } from '../config/reach.ts';
 import type { ErrorBody } from '../errors/app-error.ts';
 import type { ExecCommand, Notice } from '../protocol/runner.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
@@ -190,6 +191,7 @@ export interface Release
   state: ReleaseState;
   /** null for a release without workers, which has no port */
   url: string | null;
+  reach: Reach | null;
 }
 
 interface ReleaseFacts {

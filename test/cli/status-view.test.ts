@@ -13,6 +13,7 @@ test('the status of an app lists the metrics that its processes declare', () => 
     ...{ name: 'shop', environment: 'production', state: 'running', since: new Date().toISOString() },
     ...{ crash: null, problem: null, url: 'http://127.0.0.1:9001', port: 9001, domains: [], release: 7 },
     ...{ node: null, changedSinceBuild: [], wanted: 2, exec: null, background: [], cron: [], oneOffs: [] },
+    ...{ reach: 'server', host: '127.0.0.1' },
     ...{ descriptors: 1, deploying: [], rebuild: null },
     workers: [
       { ...worker, metrics: [{ name: 'Users', value: 12, unit: 'people' }] },

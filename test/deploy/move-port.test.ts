@@ -5,9 +5,11 @@ import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import type { ReadableStream } from 'node:stream/web';
 import { test } from 'node:test';
+import { describeLive } from '../../src/config/reach.ts';
 import type { DeployEvent } from '../../src/deploy/events.ts';
 import { waitsForPort } from '../../src/deploy/move-port.ts';
 import { running } from '../support/apps.ts';
+import { doctor } from '../support/doctor.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
@@ -61,6 +63,16 @@ test('an app takes the port of another program when that program ends, and keeps
   const status = await sluice.status('shop');
   assert.equal(status.port, port);
   assert.equal(status.url, `http://localhost:${port}`);
+  // The app had an address of this machine only, as all others have.
+  assert.equal(
+    (await doctor(sluice.home)).checks['outside']?.message,
+    `apps can be reached from this machine only, except shop (port ${port} of ::)`,
+  );
+  const [release] = await sluice.releases('shop');
+  assert.equal(
+    release && describeLive({ release, tookMs: 5 }),
+    `http://localhost:${port} release 1 in 5 ms (on all addresses of the server)`,
+  );
   assert.equal(await answerOf(port), String(status.workers[0]?.pid));
   assert.equal((await fetchText(port, '/', { host: '::1' })).status, 200);
   await waitFor(

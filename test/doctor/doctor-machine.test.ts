@@ -61,9 +61,10 @@ test('ports that workers of Sluice use are no fault, with a server or after it w
 });
 
 test('doctor warns of an app that listens for other machines on a second port', () => {
-  const look = (listener: { host: string; port: number; pids: number[] }) => {
-    const worker = { pid: 7 };
-    const apps = [{ name: 'loud', environment: 'production', port: 9001, workers: [worker], background: [] }];
+  const look = (listener: { host: string; port: number; pids: number[] }, host = '127.0.0.1') => {
+    const processes = { workers: [{ pid: 7 }], background: [] };
+    const url = 'http://localhost:9001';
+    const apps = [{ name: 'loud', environment: 'production', url, host, port: 9001, ...processes }];
     const server = { state: 'up', status: { apps } };
     const snapshot = { server, listeners: [listener], limits: { apps: { host: '127.0.0.1' } } };
     return summary([...checkOutside(snapshot as unknown as Snapshot)]);
@@ -80,6 +81,10 @@ test('doctor warns of an app that listens for other machines on a second port', 
     { host: '0.0.0.0', port: 4000, pids: [8] },
   ])
     assert.equal(look(quiet).message, 'apps can be reached from this machine only');
+  assert.equal(
+    look({ host: '::', port: 9001, pids: [7] }, '::').message,
+    'apps can be reached from this machine only, except loud (port 9001 of ::)',
+  );
 });
 
 test('listeners are found with address, port, user and process', async () => {
