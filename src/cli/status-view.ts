@@ -46,10 +46,12 @@ function nameOf({ name: app, environment }: AppStatus): string {
 }
 
 export function stateText({ state, deploying, background }: AppStatus): string {
-  const crashed = background.filter((process) => process.state === 'crashed');
+  const failing = background.filter((process) => process.failing);
   return [
     paint(stateColour(state), state),
-    ...crashed.map(({ name, instance }) => paint('red', `${name}.${instance} crashed`)),
+    ...failing.map(({ name, instance, state: its }) =>
+      paint('red', `${name}.${instance} ${its === 'crashed' ? 'crashed' : 'fails'}`),
+    ),
     ...(deploying.length === 0 ? [] : [`deploying ${deploying.join(', ')}`]),
   ].join(', ');
 }
@@ -80,13 +82,13 @@ export function workersText(app: AppStatus): string {
   return app.wanted === null || open === app.wanted ? String(open) : `${open}/${app.wanted}`;
 }
 
-/** Describes crashes of workers and processes that do not run again. The column RESTARTS counts the others. */
+/** Describes crashes of workers and processes that do not run again, or fail. The column RESTARTS counts the others. */
 function describeCrashes(app: AppStatus): string {
   const { state, crash, wanted, background } = app;
   const isMissing = state !== 'stopped' && (wanted === null || countOpen(app) < wanted);
   const crashes = [
     isMissing ? crash : null,
-    ...background.map((process) => (process.pid === null ? process.crash : null)),
+    ...background.map((process) => (process.pid === null || process.failing ? process.crash : null)),
   ].filter((each) => each !== null);
   if (crashes.length === 0) return '';
   const texts = crashes.flatMap(({ at, message, output }) => [

@@ -28,6 +28,7 @@ import { addDeclaredDomains } from './declared-domains.ts';
 import { Deployment } from './deployment.ts';
 import { evaluateAsApp } from './evaluate.ts';
 import type { DeployWatcher } from './events.ts';
+import { failingProcesses } from './failing-processes.ts';
 import { giveUpPort } from './give-up-port.ts';
 import { commandContext, postSwitch, preSwitch } from './hooks.ts';
 import { availableNodes, ensureNode, nodeOf, removeUnusedNodes } from './node.ts';
@@ -78,9 +79,12 @@ export async function deploy(
     const release = await publish(deployment, plan, built);
     await preSwitch(deployment, release);
     await goLive(deployment, release);
+    // The remaining steps run meanwhile.
+    const failing = failingProcesses(deployment, release);
     await addDeclaredDomains(deployment, release, source.mayAddDomains ?? false);
     await postSwitch(deployment, release, stopping);
     await clean(deployment, settings);
+    for (const notice of await failing) await deployment.lateNotice(notice);
     return await deployment.finished();
   } catch (error) {
     throw await deployment.failed(error);

@@ -99,15 +99,21 @@ export class Deployment extends Progress implements QueuedDeploy {
     } catch (error) {
       const { log } = this.environment.appliance;
       log[levelOf(error)]('deploy step failed', { ...this.#subject, step, error });
-      this.notice({
+      await this.lateNotice({
         code: `${step}_failed`,
         message: `the release is live, but the step ${step} failed: ${errorBody(error).message}`,
         hint: 'The log of the server has the details.',
       });
-      await this.environment.store.update(this.number, { notices: this.notices }).catch((cause: unknown) => {
-        log.error('notices not on record', { ...this.#subject, error: cause });
-      });
     }
+  }
+
+  /** Reports a notice after the step `record`, and adds it to the record. */
+  async lateNotice(notice: Notice): Promise<void> {
+    this.notice(notice);
+    const { store, appliance } = this.environment;
+    await store.update(this.number, { notices: this.notices }).catch((cause: unknown) => {
+      appliance.log.error('notices not on record', { ...this.#subject, error: cause });
+    });
   }
 
   async finished(): Promise<Release> {

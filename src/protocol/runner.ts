@@ -235,6 +235,8 @@ export interface BackgroundStatus extends ProcessUsage {
   state: BackgroundState;
   /** its last end; null if there was none */
   crash: Crash | null;
+  /** true if the process has ended as it should not, and does not run, or has run for less than 30 s since */
+  failing: boolean;
   startedAt: string | null;
   restarts: number;
   /** metrics that the app has declared */
@@ -369,6 +371,10 @@ export interface RunnerCalls {
    */
   takePort: Call<{ key: string; generation: number; within: number }, unknown, { waiting: true }>;
   discard: Call<{ key: string; generation: number }>;
+  /**
+   * waits until each background process of the live release has ended once, for up to `settleTime`, and returns those that fail
+   */
+  failing: Call<{ key: string }, BackgroundStatus[]>;
   /** drains and ends all workers of an environment, and closes its port */
   stop: Call<{ key: string }>;
   /** runs a job; ends it with all its children if the caller hangs up or aborts */

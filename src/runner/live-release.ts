@@ -99,6 +99,11 @@ export class LiveRelease {
     if (failure !== undefined) throw failure;
   }
 
+  /** Returns the background processes of the live release that fail: see BackgroundProcesses. */
+  failing(): Promise<BackgroundStatus[]> {
+    return this.#background.failing();
+  }
+
   /** State of a live release without workers. */
   get liveness(): Liveness {
     return this.#background.liveness;

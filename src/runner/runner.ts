@@ -195,6 +195,7 @@ export class Runner {
         standby.delete(nameOf(key, generation));
         return this.#supervisor(key).discard(generation);
       },
+      failing: ({ key }) => this.#supervisor(key).failing(),
       // Also if this runner has started nothing: workers of an earlier runner may serve the app.
       stop: ({ key }) => this.#supervisor(key).stop(),
       job: ({ job, limits }, context) => {

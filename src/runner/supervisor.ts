@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
 import type {
+  BackgroundStatus,
   BootResult,
   EnvironmentStatus,
   GenerationSpec,
@@ -245,6 +246,11 @@ export class AppSupervisor {
     }
     if (step === 'unlinked') log(`${next.spec.paths.current} was not replaced: ${(error as Error).message}`);
     if (step === 'unsynced') log(`the switch may not outlive a power cut: ${describeError(error)}`);
+  }
+
+  /** Returns the background processes of the live release that fail soon after their start. */
+  failing(): Promise<BackgroundStatus[]> {
+    return this.#liveRelease.failing();
   }
 
   /** Ends a generation that never had traffic. */

@@ -69,6 +69,8 @@ export class FakeRunner implements RunnerCaller {
         const result: JobResult = { code: 0, signal: null, timedOut: false, durationMs: 1 };
         return result as never;
       }
+      case 'failing':
+        return [] as never;
       default:
         return null as never;
     }

@@ -18,7 +18,7 @@ import { sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
 import { type ProcessContext, startProcess } from '../app-process.ts';
 import { describeExit, type Exit } from '../exit.ts';
-import { Restarts } from '../generation/restarts.ts';
+import { Restarts, steadyTime } from '../generation/restarts.ts';
 import { instanceVariables } from '../instance-variables.ts';
 import { BackgroundHandle } from './background-handle.ts';
 import { supervisionOf } from './background-spec.ts';
@@ -53,11 +53,14 @@ export class BackgroundProcess {
   /** aborts the wait for the next start, because it is due now */
   #wake = new AbortController();
   #crash: Crash | null = null;
+  /** true if its last end was not as it should be */
+  #hasFailed = false;
   #state: BackgroundState = 'waiting';
   #isOver = false;
   #isOnTrial: boolean;
   readonly #confirmed = Promise.withResolvers<void>();
   readonly #ready = Promise.withResolvers<void>();
+  readonly #hasRun = Promise.withResolvers<void>();
   readonly #failed = Promise.withResolvers<() => Promise<AppError>>();
 
   constructor(options: BackgroundOptions) {
@@ -97,6 +100,18 @@ export class BackgroundProcess {
   /** True if the process runs, or has ended as it should. */
   get isFine(): boolean {
     return this.#state === 'starting' || this.#state === 'running' || this.#state === 'stopped';
+  }
+
+  /** True if the process has ended as it should not, and has not run for long since. */
+  get isFailing(): boolean {
+    if (!this.#hasFailed || this.#stopping.signal.aborted) return false;
+    const running = this.#running;
+    return running === undefined || Date.now() - running.startedAt.getTime() < steadyTime;
+  }
+
+  /** Fulfilled when the process has ended for the first time, or could not be started. */
+  get hasRun(): Promise<void> {
+    return this.#hasRun.promise;
   }
 
   /** True if the process has ended by itself, and is not started again. */
@@ -181,6 +196,7 @@ export class BackgroundProcess {
       pid: running?.pid ?? null,
       state: this.#state,
       crash: this.#crash,
+      failing: this.isFailing,
       startedAt: running?.startedAt.toISOString() ?? null,
       restarts: this.#restarts.count,
       cpuPercent: running?.figures.cpuPercent ?? null,
@@ -193,6 +209,7 @@ export class BackgroundProcess {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       const delay = await this.#runOnce();
+      this.#hasRun.resolve();
       if (signal.aborted || (delay === null && this.#spec.cronRestart === null)) break;
       if (delay === null) this.#state = 'stopped';
       else this.#state = this.#restarts.isCrashing ? 'crashed' : 'waiting';
@@ -236,7 +253,10 @@ export class BackgroundProcess {
     } catch (error) {
       // The message of Node.js quotes the argument or the variable that it refuses.
       const why = sharedMasker(this.#options.spec.log.secrets).maskText((error as Error).message);
-      this.#options.log(`${this.#name} was not started: ${why}`);
+      const message = `${this.#name} was not started: ${why}`;
+      this.#options.log(message);
+      this.#noteCrash(message, []);
+      this.#hasFailed = true;
       if (this.#isOnTrial) await this.#fail(async () => failures.notStarted(this.#name, why));
       return this.#restarts.noteFailedStart();
     }
@@ -256,15 +276,20 @@ export class BackgroundProcess {
   #noteDeath(running: BackgroundHandle, exit: Exit, lived: number): number | null {
     if (this.#isRestarting) {
       this.#isRestarting = false;
+      this.#hasFailed = false;
       this.#restarts.replaced();
       return 0;
     }
     const delay = this.#restarts.noteDeath(lived, exit.code);
     const how = `${describeExit(exit)} after ${formatDuration(lived)}`;
-    const output = running.output.lastLines();
-    this.#crash = { at: new Date().toISOString(), message: `${this.#name} ${how}`, output };
+    this.#noteCrash(`${this.#name} ${how}`, running.output.lastLines());
+    this.#hasFailed = !this.#restarts.isFinal(exit.code);
     running.log(`${how}; ${this.#restarts.describeNext(delay)}`);
     return delay;
+  }
+
+  #noteCrash(message: string, output: string[]): void {
+    this.#crash = { at: new Date().toISOString(), message, output };
   }
 
   async #start(): Promise<BackgroundHandle> {

@@ -108,6 +108,19 @@ export class BackgroundProcesses {
     return failed.timedOut ? failures.endedUnexplained(ended.name) : await failed.value();
   }
 
+  /**
+   * Waits until the processes of the live release have started and each of them has ended once, for up to `settleTime`.
+   * @returns those that fail
+   */
+  async failing(): Promise<BackgroundStatus[]> {
+    const spec = this.#latest;
+    if (spec === undefined || spec.background.length === 0) return [];
+    const started = this.#turns.run(async () => this.#of(spec));
+    const haveRun = started.then((processes) => Promise.all(processes.map(({ hasRun }) => hasRun)));
+    await withDeadline(haveRun, spec.settleTime);
+    return this.#of(spec).flatMap((process) => (process.isFailing ? [process.status()] : []));
+  }
+
   end(killTimeout: number): Promise<void> {
     this.#latest = undefined;
     return this.#turns.run(() => this.#end([...this.#processes], killTimeout));

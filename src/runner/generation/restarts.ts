@@ -6,7 +6,7 @@ import { formatDuration } from '../../system/text/format.ts';
 const ceiling = 15_000;
 const factor = 1.5;
 /** Uptime after which earlier deaths do not count, in ms. */
-const steadyTime = 30_000;
+export const steadyTime = 30_000;
 
 /** Counts the deaths of one process, and decides when it is started again. */
 export class Restarts {
