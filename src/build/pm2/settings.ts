@@ -96,9 +96,11 @@ export async function pm2Settings(
     cores: release.cores,
     environment: selection.environment,
   });
-  const ofWeb = web === undefined ? { workers: 0 } : await settingsOfWeb(web, release);
+  const ofWeb: Record<string, unknown> =
+    web === undefined ? { workers: 0 } : await settingsOfWeb(web, release);
   const value = { ...ofWeb, stopSignal: 'SIGINT', pm2Variables: true, ...processes };
-  const notices = noticesOf(selection, { entries, web, background, others });
+  const ignoredPort = 'port' in ofWeb ? undefined : web?.port;
+  const notices = noticesOf(selection, { entries, web, background, others, ignoredPort });
   return { value, notices, directories: [...new Set(entries.map(({ command }) => command.directory))] };
 }
 
@@ -314,9 +316,11 @@ interface Found {
   web: Entry | undefined;
   background: Entry[];
   others: string[];
+  /** port that the file gives to `web`, and that `web` does not get */
+  ignoredPort: number | undefined;
 }
 
-function noticesOf({ file }: Selection, { entries, web, background, others }: Found): Notice[] {
+function noticesOf({ file }: Selection, { entries, web, background, others, ignoredPort }: Found): Notice[] {
   const ignored = [...new Set([...entries.flatMap(({ app }) => app.ignored), ...others])];
   const moved = [...new Set(entries.flatMap(({ command }) => command.moved))];
   const ports = background
@@ -342,6 +346,13 @@ function noticesOf({ file }: Selection, { entries, web, background, others }: Fo
       code: 'pm2_port_of_process',
       message: `${web.name} of ${file} gets the requests. Other apps listen on the ports that the file gives them: ${ports.join(', ')}`,
       hint: 'To serve another app on a port of Sluice with its releases and health checks, deploy it as an app of its own. Choose its files with "root" or its command with "start" in sluice.json.',
+    });
+  }
+  if (ignoredPort !== undefined) {
+    notices.push({
+      code: 'pm2_port_ignored',
+      message: `Sluice ignores the port ${ignoredPort} of ${file}, because Sluice assigns the port and sets PORT`,
+      hint: '`sluice status` shows the address. A proxy of your own must use that address; `sluice domains add` sets up nginx.',
     });
   }
   return notices;

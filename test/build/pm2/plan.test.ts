@@ -225,8 +225,23 @@ suite('the settings of a file of PM2', () => {
   test('have the port if the code does not read PORT', async (t) => {
     const app = { script: 'server.js', env: { PORT: 3000 } };
     const server = 'server.listen(3000); metrics.listen(9000);';
-    const { settings } = await planOf(t, { 'server.js': server, 'ecosystem.config.js': exportsOf(app) });
+    const { settings, notices } = await planOf(t, {
+      ...{ 'server.js': server, 'ecosystem.config.js': exportsOf(app) },
+    });
     assert.equal(settings.port, 3000);
+    assert.ok(notices.every(({ code }) => code !== 'pm2_port_ignored'));
+  });
+
+  test('do not have the port of an app that reads PORT, with a note', async (t) => {
+    for (const options of [{ port: 3715 }, { env: { PORT: '3715' } }]) {
+      const app = { script: 'server.js', ...options };
+      const { settings, notices } = await planOf(t, {
+        ...{ 'server.js': listening, 'ecosystem.config.js': exportsOf(app) },
+      });
+      assert.equal(settings.port, undefined);
+      assert.match(notices[0]?.message ?? '', /^Sluice ignores the port 3715 of ecosystem\.config\.js/);
+      assert.match(notices[0]?.hint ?? '', /`sluice status`/);
+    }
   });
 
   test('are those of sluice.json first, and of package.json last', async (t) => {
