@@ -16,7 +16,7 @@ import { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
 import { appNotFound, Environment } from './environment.ts';
 import { prepareFiles } from './files.ts';
-import { finishRemoval, newRemoval, unfinishedRemovals } from './removal.ts';
+import { finishRemoval, isRemoved, newRemoval, type RemovedId, unfinishedRemovals } from './removal.ts';
 
 interface UseOptions {
   /** creates the environment if it does not exist */
@@ -120,7 +120,14 @@ export class Registry {
     }
   }
 
-  async #removeUnused({ id, name, paths: { directory } }: Environment): Promise<void> {
+  async #removeUnused(environment: Environment): Promise<void> {
+    const aside = await this.#moveAside(environment);
+    await this.#appliance.reservePorts();
+    await finishRemoval(this.#appliance, aside);
+  }
+
+  /** Moves the files of one environment aside in one step. Returns their path, for `finishRemoval`. */
+  async #moveAside({ id, name, paths: { directory } }: Environment): Promise<string> {
     const { paths } = this.#appliance;
     const aside = newRemoval(paths, id.app);
     await mkdir(aside);
@@ -128,36 +135,46 @@ export class Registry {
     await chmod(aside, 0o711);
     await rename(directory, join(aside, id.environment));
     this.#environments.delete(name);
-    // If the app has a repository, the end of the push removes the directory.
+    // If the app has a repository, `tidyUp` removes the directory.
     if ((await listDirectory(paths.app(id.app))).length === 0) await removeTree(paths.app(id.app));
     await syncDirectory(paths.apps);
-    await this.#appliance.reservePorts();
-    await finishRemoval(this.#appliance, aside);
+    return aside;
   }
 
-  /**
-   * Removes an app with all its environments. The app is gone in one step, even if Sluice ends while its files are deleted.
-   * @param endForRemoval ends everything that runs in an environment; its result is disposed of after the removal
-   * @param gone called after that step
-   * @throws AppError `app_not_found`, `invalid_name`
-   */
-  async remove(
-    app: string,
-    endForRemoval: (environment: Environment) => Promise<Disposable>,
-    gone: () => Promise<void>,
-  ): Promise<void> {
-    checkName('an app', app);
-    using _ = await this.#locks.take(app);
-    const environments = await this.of(app);
-    if (environments.length === 0) throw appNotFound(app);
-    using locks = new DisposableStack();
-    for (const environment of environments) locks.use(await endForRemoval(environment));
+  /** Moves the files of an app aside in one step. Returns their path, for `finishRemoval`. */
+  async #moveAllAside(app: string, environments: Environment[]): Promise<string> {
     const { paths } = this.#appliance;
     const aside = newRemoval(paths, app);
     await rename(paths.app(app), aside);
     for (const environment of environments) this.#environments.delete(environment.name);
     this.#repositories.delete(app);
     await syncDirectory(paths.apps);
+    return aside;
+  }
+
+  /**
+   * Removes an app with all its environments, or one environment. It is gone in one step, even if Sluice ends while its files
+   * are deleted.
+   * @param endForRemoval ends everything that runs in an environment; its result is disposed of after the removal
+   * @param gone called after that step
+   * @throws AppError `app_not_found`, `invalid_name`
+   */
+  async remove(
+    removed: RemovedId,
+    endForRemoval: (environment: Environment) => Promise<Disposable>,
+    gone: () => Promise<void>,
+  ): Promise<void> {
+    const { app, environment: name } = removed;
+    checkName('an app', app);
+    if (name !== null) checkName('an environment', name);
+    using _ = await this.#locks.take(app);
+    const environments = (await this.of(app)).filter(({ id }) => isRemoved(removed, id));
+    const [only] = environments;
+    if (only === undefined)
+      throw appNotFound(name === null ? app : environmentName({ app, environment: name }));
+    using locks = new DisposableStack();
+    for (const environment of environments) locks.use(await endForRemoval(environment));
+    const aside = await (name === null ? this.#moveAllAside(app, environments) : this.#moveAside(only));
     // Both are tried even if one fails: the app is gone, so nobody can remove it again.
     const outcomes = await Promise.allSettled([finishRemoval(this.#appliance, aside), gone()]);
     await this.#appliance.reservePorts();

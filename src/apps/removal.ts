@@ -1,6 +1,12 @@
 import { chmod, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { EnvironmentPaths, environmentName, isName, type Paths } from '../config/paths.ts';
+import {
+  type EnvironmentId,
+  EnvironmentPaths,
+  environmentName,
+  isName,
+  type Paths,
+} from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { listDirectory } from '../system/fs/files.ts';
@@ -10,6 +16,17 @@ import { appTreeMode, isOwnedByServer, removeAllButRecords, runAsApp } from './f
 
 /** Prefix of directories in the home with the files of removed apps, which are still being deleted. */
 const prefix = '.removing-';
+
+/** Environment to remove; all environments of the app if `environment` is null. */
+export interface RemovedId {
+  app: string;
+  environment: string | null;
+}
+
+/** Returns true if a removal concerns an environment. */
+export function isRemoved({ app, environment }: RemovedId, id: EnvironmentId): boolean {
+  return id.app === app && (environment === null || id.environment === environment);
+}
 
 /** Returns a path to which the files of an app are renamed, for `finishRemoval`. */
 export function newRemoval({ home }: Paths, app: string): string {

@@ -200,9 +200,9 @@ export class Edge {
     if (this.#all.length > 0) this.#inBackground(() => this.#tryToApply());
   }
 
-  /** Removes the domains of a removed app. The status reports a failure of nginx. */
-  async removeOf(app: string): Promise<void> {
-    if (await this.#removeWhere(({ target }) => target?.app === app))
+  /** Removes the domains of environments that are removed. The status reports a failure of nginx. */
+  async removeOf(isRemoved: (id: EnvironmentId) => boolean): Promise<void> {
+    if (await this.#removeWhere(({ target }) => target !== null && isRemoved(target)))
       this.#inBackground(() => this.#tryToApply());
   }
 

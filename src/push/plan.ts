@@ -1,4 +1,5 @@
 import type { AppSettings } from '../config/app-settings.ts';
+import { defaultEnvironment, isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { PushRequest } from '../git/hook.ts';
 import { heads, isNone, type RefUpdate, tags } from '../git/refs.ts';
@@ -39,7 +40,7 @@ export async function planPush(
   if (deleted !== undefined) {
     throw refused(
       `the branch ${nameOf(deleted)} shows what runs and cannot be deleted`,
-      `To stop ${app}: sluice stop ${app}. To remove ${app} with its data: sluice destroy ${app}.`,
+      `To stop ${app}: sluice stop ${app}. To remove an environment with its data: sluice destroy ${app}@ENVIRONMENT. To remove all of ${app}: sluice destroy ${app}.`,
     );
   }
   const changed = branches.filter((update) => update.new !== update.old);
@@ -62,7 +63,7 @@ export async function planPush(
   }
   const byEnvironment = branchesByEnvironment(await settingsIn(update.new));
   const [environment] = [...byEnvironment].find(([, names]) => names.includes(branch)) ?? [];
-  if (environment === undefined) throw notDeploying(branch, byEnvironment);
+  if (environment === undefined) throw notDeploying(app, branch, byEnvironment);
   return { action: 'deploy', environment, branch, update };
 }
 
@@ -89,15 +90,27 @@ function branchesByEnvironment({ branches = {} }: AppSettings): Map<string, stri
   return new Map(Object.entries({ production, ...branches }));
 }
 
-function notDeploying(branch: string, byEnvironment: Map<string, string[]>): AppError {
+function notDeploying(app: string, branch: string, byEnvironment: Map<string, string[]>): AppError {
   const list = [...byEnvironment]
     .filter(([, names]) => names.length > 0)
     .map(([environment, names]) => `${names.join(' or ')} into ${environment}`);
-  const deploying = byEnvironment.get('production')?.[0] ?? 'main';
   return refused(
     `the branch ${branch} does not deploy (branches that deploy: ${list.join(', ')})`,
-    `Push it as one of these: git push deploy ${branch}:${deploying}. Or give it an environment in sluice.json: "branches": {"staging": "${branch}"}.`,
+    deployingHint(app, branch, byEnvironment),
   );
+}
+
+/** Says how to deploy what was pushed as `branch`. Never suggests production for a branch of another name. */
+function deployingHint(app: string, branch: string, byEnvironment: Map<string, string[]>): string {
+  const [ofSameName] = byEnvironment.get(branch) ?? [];
+  if (ofSameName !== undefined)
+    return `The branch ${ofSameName} deploys into ${branch}: git push deploy HEAD:${ofSameName}.`;
+  const [production] = byEnvironment.get(defaultEnvironment) ?? [];
+  if (productionBranches.includes(branch) && production !== undefined)
+    return `Push it as a branch that deploys: git push deploy ${branch}:${production}.`;
+  // `git push deploy main:staging` means an environment with the name of the branch.
+  const environment = isName(branch) ? branch : 'staging';
+  return `Give the branch an environment in sluice.json, commit, and push again: "branches": {"${environment}": "${branch}"}. Or send the directory without git: sluice deploy --app ${app}@${environment}. See docs/git.md.`;
 }
 
 function nameOf({ ref }: RefUpdate): string {

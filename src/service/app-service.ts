@@ -3,6 +3,7 @@ import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
 import { Registry } from '../apps/registry.ts';
 import { releaseView } from '../apps/release-view.ts';
+import { isRemoved, type RemovedId } from '../apps/removal.ts';
 import { type AppStatus, environmentStatus } from '../apps/status.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import {
@@ -249,25 +250,27 @@ export class AppService {
   }
 
   /**
-   * Stops and removes an app with all its environments and files.
-   * @param gone called when the app is gone, while its files are still being deleted
+   * Stops and removes an app with all its environments and files, or one environment.
+   * @param gone called when it is gone, while its files are still being deleted
    * @throws AppError `backup_running`
    */
-  async destroy(app: string, by: string, gone: () => Promise<void>): Promise<void> {
+  async destroy(removed: RemovedId, by: string, gone = async () => {}): Promise<void> {
     this.#signal.throwIfAborted();
     const { moveLock, domains, log } = this.#appliance;
+    const { app, environment } = removed;
     using moving = moveLock.tryMove();
     if (moving === undefined) {
       throw new AppError('backup_running', `a backup is being made, and ${app} is in it`, {
         hint: 'Try again after the backup.',
       });
     }
-    await this.#registry.remove(app, endForRemoval, async () => {
-      await domains.removeOf(app);
+    await this.#registry.remove(removed, endForRemoval, async () => {
+      await domains.removeOf((id) => isRemoved(removed, id));
       await gone();
     });
-    log.info('app removed', { app, by });
-    const event = { app, environment: '*', action: 'destroy', by, outcome: 'done' };
+    if (environment !== null) await this.git.settle(app);
+    log.info('app removed', { app, ...(environment !== null && { environment }), by });
+    const event = { app, environment: environment ?? '*', action: 'destroy', by, outcome: 'done' };
     await writeHistory(this.#appliance, event);
   }
 

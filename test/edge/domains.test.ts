@@ -268,10 +268,17 @@ test('a damaged domains.json is reported, and everything else runs (thorough)', 
   await remove('shop.example.com');
 });
 
-test('destroying an app removes its domains (thorough)', async () => {
+test('destroying an app or an environment removes its domains (thorough)', async () => {
   await sluice.deploy('shortlived', answering('not for long'));
+  await sluice.deploy('shortlived', answering('shorter still'), 'staging');
   await add({ name: 'short.example.com', app: 'shortlived' });
+  await add({ name: 'shorter.example.com', app: 'shortlived', environment: 'staging' });
   await add({ name: 'shop.example.com', app: 'shop' });
+  await sluice.call('DELETE', '/v1/apps/shortlived?environment=staging&confirm=shortlived@staging');
+  assert.deepEqual(
+    (await list()).map(({ name }) => name),
+    ['short.example.com', 'shop.example.com'],
+  );
   await sluice.call('DELETE', '/v1/apps/shortlived?confirm=shortlived');
   assert.deepEqual(
     (await list()).map(({ name }) => name),

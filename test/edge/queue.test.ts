@@ -167,7 +167,7 @@ test('two calls for one name run one after the other', async (t) => {
 test('the removal of an app does not wait for nginx, and adding a domain for the app fails', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('shop.example.com');
-  await edge.removeOf('shop');
+  await edge.removeOf(({ app }) => app === 'shop');
   assert.deepEqual(names(), []);
   assert.deepEqual(applier.answered, []);
   applier.release();
@@ -201,7 +201,7 @@ test('with damaged results of orders, the removal of an app leaves nginx unchang
     const damaged = await open();
     damaged.start();
     assert.match(damaged.fault?.message ?? '', /orders\.json has/);
-    await damaged.removeOf('shop');
+    await damaged.removeOf(({ app }) => app === 'shop');
     await damaged.stop();
     assert.deepEqual(await applier.wanted(), before);
     await rm(paths.edge.orders);

@@ -43,10 +43,18 @@ test('a branch without an environment is refused with the branches that deploy',
     code: 'push_refused',
     message:
       'the branch feature does not deploy (branches that deploy: main or master into production, develop or next into staging)',
-    hint: /^Push it as one of these: git push deploy feature:main\./,
+    hint: 'Give the branch an environment in sluice.json, commit, and push again: "branches": {"feature": "feature"}. Or send the directory without git: sluice deploy --app shop@feature. See docs/git.md.',
   });
   await assert.rejects(plan([update('refs/heads/main')], { branches: { production: ['live'] } }), {
     hint: /git push deploy main:live/,
+  });
+  const staging = [update('refs/heads/staging')];
+  await assert.rejects(plan(staging), { hint: /"branches": \{"staging": "staging"\}.+shop@staging/ });
+  await assert.rejects(plan(staging, { branches: { staging: ['develop'] } }), {
+    hint: 'The branch develop deploys into staging: git push deploy HEAD:develop.',
+  });
+  await assert.rejects(plan([update('refs/heads/feature/cart')]), {
+    hint: /"branches": \{"staging": "feature\/cart"\}/,
   });
 });
 

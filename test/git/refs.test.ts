@@ -33,7 +33,10 @@ test('a branch that does not deploy is refused with the branches that do, and mo
     output,
     /^refused: the branch feature does not deploy \(branches that deploy: main or master into production, develop or next into staging\)$/m,
   );
-  assert.match(output, /^ {2}Push it as one of these: git push deploy feature:main\. Or .+"branches"/m);
+  assert.match(
+    output,
+    /^ {2}Give the branch an environment in sluice\.json.+"branches": \{"feature": "feature"\}/m,
+  );
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
   assert.equal(await releases(), 1);
 });

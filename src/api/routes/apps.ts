@@ -8,9 +8,11 @@ import { jsonBody } from '../body.ts';
 import { type ApiOptions, environmentIdOf, queryFlag, queryText } from '../context.ts';
 import type { AddRoute } from '../route.ts';
 
-/** App that was removed, with the names of the tokens and keys that were for this app alone, and were removed with it. */
+/** App or environment that was removed, with the names of the tokens and keys of the app that were removed with it. */
 export interface DestroyedApp {
   app: string;
+  /** null if all environments of the app are removed */
+  environment: string | null;
   tokens: string[];
   keys: string[];
 }
@@ -59,15 +61,20 @@ export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions):
 
   add('GET /v1/apps/:app', 'read', ['environment'], (ctx) => service.status(environmentIdOf(ctx)));
 
-  add('DELETE /v1/apps/:app', 'admin', ['confirm'], async (ctx) => {
+  add('DELETE /v1/apps/:app', 'admin', ['environment', 'confirm'], async (ctx) => {
     const { app } = environmentIdOf(ctx);
-    if (queryText(ctx, 'confirm') !== app) {
-      throw new AppError('confirmation_required', `this call removes all environments of ${app} for good`, {
-        hint: `Confirm with ?confirm=${app}`,
+    const environment = queryText(ctx, 'environment') ?? null;
+    const name = environment === null ? app : `${app}@${environment}`;
+    if (queryText(ctx, 'confirm') !== name) {
+      const what = environment === null ? `all environments of ${app}` : name;
+      throw new AppError('confirmation_required', `this call removes ${what} for good`, {
+        hint: `Confirm with ?confirm=${name}`,
       });
     }
-    const destroyed: DestroyedApp = { app, tokens: [], keys: [] };
-    await service.destroy(app, ctx.state.principal.name, async () => {
+    const destroyed: DestroyedApp = { app, environment, tokens: [], keys: [] };
+    await service.destroy({ app, environment }, ctx.state.principal.name, async () => {
+      // Tokens and keys are for an app. The app may get this environment again.
+      if (environment !== null) return;
       destroyed.tokens = await tokens.removeOf(app);
       destroyed.keys = await keys.removeOf(app);
     });

@@ -4,6 +4,7 @@ import type { ServerStatus } from '../../api/routes/server.ts';
 import type { AppStatus } from '../../apps/status.ts';
 import type { EnvironmentId } from '../../config/paths.ts';
 import {
+  type AppOptions,
   appPath,
   appSubcommand,
   type CommonOptions,
@@ -22,7 +23,10 @@ export function registerAppCommands(program: Command): void {
   const status = 'Show the server and its apps, or one app and its workers';
   appSubcommand(program, 'status [app]', status).action(showStatus);
   subcommand(program, 'apps', 'List apps').action(listing('/v1/apps', listApps));
-  subcommand(program, 'destroy <app>', 'Remove an app with all its environments, for good')
+  const removal =
+    'Remove for good: `shop` with all its environments, or only one: `shop@staging`, `shop@production`';
+  subcommand(program, 'destroy <app>', removal)
+    .option('-e, --environment <name>', 'Remove only this environment; same as `APP@NAME`')
     .option('--confirm <app>', 'Repeat the name, if there is no terminal for the question')
     .action(destroy);
   const scale = 'Set the number of workers, or `default`: the number that the release sets';
@@ -60,19 +64,16 @@ function describeServer({ server, runner, edge, apps, domains }: ServerStatus): 
   ].join('\n');
 }
 
-async function destroy(name: string, options: CommonOptions & { confirm?: string }): Promise<void> {
-  const { app } = parseEnvironment(name);
-  if (name !== app) {
-    throw new UsageError(
-      `invalid app name: "${name}"`,
-      `Name only the app, ${app}: this removes all its environments.`,
-    );
-  }
-  const confirm = options.confirm ?? (await askForName(name));
+async function destroy(written: string, options: AppOptions & { confirm?: string }): Promise<void> {
+  const { app, environment } = parseEnvironment(written, options.environment);
+  const isWhole = written === app && options.environment === undefined;
+  const name = isWhole ? app : `${app}@${environment}`;
+  const confirm = options.confirm ?? (await askForName(name, isWhole));
   if (confirm !== name) {
     throw new UsageError(`the confirmation does not match: expected "${name}"; nothing was removed`);
   }
-  const removed = await call<DestroyedApp>('DELETE', `/v1/apps/${app}`, { query: { confirm } });
+  const query = { confirm, ...(!isWhole && { environment }) };
+  const removed = await call<DestroyedApp>('DELETE', `/v1/apps/${app}`, { query });
   await show(options, { ...removed, destroyed: true }, () =>
     [
       `${name} is removed`,
@@ -82,14 +83,15 @@ async function destroy(name: string, options: CommonOptions & { confirm?: string
   );
 }
 
-async function askForName(app: string): Promise<string> {
+async function askForName(name: string, isWhole: boolean): Promise<string> {
   if (!process.stdin.isTTY) {
-    throw new UsageError(`this removes ${app} for good`, `Confirm with --confirm ${app}`);
+    const what = isWhole ? `${name} with all its environments` : name;
+    throw new UsageError(`this removes ${what} for good`, `Confirm with --confirm ${name}`);
   }
   const { createInterface } = await import('node:readline/promises');
   using questions = createInterface({ input: process.stdin, output: process.stderr });
   return await questions.question(
-    `This stops ${app} and removes its releases, variables and shared files, and the tokens and keys of this app.\nType its name to continue: `,
+    `This stops ${name} and removes ${isWhole ? 'all its environments with their' : 'its'} releases, variables, domains and shared files${isWhole ? ', and the tokens and keys of this app' : ''}.\nType its name to continue: `,
   );
 }
 
