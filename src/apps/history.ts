@@ -11,6 +11,8 @@ export interface LoggedEvent {
   app: string;
   environment: string;
   release?: number;
+  /** background process that was restarted alone */
+  process?: string;
   /** host name, for actions on domains */
   domain?: string;
   /** of a one-off command, without values of variables */

@@ -18,6 +18,7 @@ import { registerUpCommand } from './commands/up.ts';
 import { registerUpgradeCommand } from './commands/upgrade.ts';
 import { reportFailure } from './failure.ts';
 import { otherNames, registerUnneededCommands, similarNames } from './other-names.ts';
+import { withProcessHint } from './process-hint.ts';
 
 const epilogue = `
 Deploy with git: git push deploy main (see docs/git.md).
@@ -59,7 +60,10 @@ async function main(): Promise<void> {
   } catch (error) {
     // Commander has printed help, the version, or the error.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
-    else process.exitCode = reportFailure(error, process.argv.includes('--json'));
+    else {
+      const reported = await withProcessHint(error, process.argv[2]);
+      process.exitCode = reportFailure(reported, process.argv.includes('--json'));
+    }
   }
 }
 

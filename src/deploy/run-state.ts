@@ -14,6 +14,16 @@ export const restart: RunStateChange = async (environment, signal) => {
   await moveTraffic(environment, await environment.requireLiveRelease(), signal);
 };
 
+/**
+ * Restarts one background process, such as `mail.0`, or all with a name, with the variables that they have. Workers are not touched.
+ * @throws AppError `process_not_found`
+ */
+export function restartProcess(process: string): RunStateChange {
+  return async ({ appliance, name: key }) => {
+    await appliance.runner.call('restartProcess', { key, process });
+  };
+}
+
 /** Starts the live release unless it runs. */
 export const start: RunStateChange = async (environment, signal) => {
   const release = await environment.requireLiveRelease();

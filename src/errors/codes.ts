@@ -78,6 +78,7 @@ export const errorStatus = {
 
   // one-off commands
   command_not_found: 404,
+  process_not_found: 404,
   terminal_unavailable: 422,
   too_many_commands: 429,
 

@@ -375,6 +375,11 @@ export interface RunnerCalls {
    * waits until each background process of the live release has ended once, for up to `settleTime`, and returns those that fail
    */
   failing: Call<{ key: string }, BackgroundStatus[]>;
+  /**
+   * restarts one background process, such as `mail.0`, or all with a name, as at a switch. Fulfilled when the new ones are ready or
+   * have ended, or after `bootTimeout`
+   */
+  restartProcess: Call<{ key: string; process: string }>;
   /** drains and ends all workers of an environment, and closes its port */
   stop: Call<{ key: string }>;
   /** runs a job; ends it with all its children if the caller hangs up or aborts */

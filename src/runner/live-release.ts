@@ -104,6 +104,12 @@ export class LiveRelease {
     return this.#background.failing();
   }
 
+  /** Restarts background processes of the live release: see BackgroundProcesses. @throws AppError `process_not_found` */
+  async restartProcess(live: Generation, process: string): Promise<void> {
+    await this.#background.restartSome(live, process);
+    this.#logInApp(live.spec, `${process} was restarted`);
+  }
+
   /** State of a live release without workers. */
   get liveness(): Liveness {
     return this.#background.liveness;

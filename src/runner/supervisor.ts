@@ -253,6 +253,15 @@ export class AppSupervisor {
     return this.#liveRelease.failing();
   }
 
+  /** Restarts background processes by their name: see RunnerCalls. @throws AppError `process_not_found` */
+  async restartProcess(process: string): Promise<void> {
+    if (this.#active === undefined) {
+      const hint = `Start the app: \`sluice start ${this.key}\`.`;
+      throw new AppError('process_not_found', `${this.key} does not run`, { hint });
+    }
+    await this.#liveRelease.restartProcess(this.#active, process);
+  }
+
   /** Ends a generation that never had traffic. */
   async discard(id: number): Promise<void> {
     const generation = this.#standby.get(id);

@@ -1,6 +1,6 @@
 import type { Appliance } from '../apps/appliance.ts';
 import type { Environment } from '../apps/environment.ts';
-import { writeHistory } from '../apps/history.ts';
+import { type LoggedEvent, writeHistory } from '../apps/history.ts';
 import { Registry } from '../apps/registry.ts';
 import { releaseView } from '../apps/release-view.ts';
 import { isRemoved, type RemovedId } from '../apps/removal.ts';
@@ -20,7 +20,7 @@ import { type NodeUpdate, updateNode } from '../deploy/node-update.ts';
 import { endOneOffs } from '../deploy/one-off.ts';
 import { Recovery, recoverFiles } from '../deploy/recover.ts';
 import { rollback } from '../deploy/rollback.ts';
-import { type RunStateChange, restart, scale, start, stop } from '../deploy/run-state.ts';
+import { type RunStateChange, restart, restartProcess, scale, start, stop } from '../deploy/run-state.ts';
 import { sourceOfCommit } from '../deploy/source-of-commit.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { GitServer } from '../push/git-server.ts';
@@ -168,6 +168,14 @@ export class AppService {
   }
 
   /**
+   * Restarts background processes: one such as `mail.0`, or all with a name.
+   * @throws AppError `process_not_found`
+   */
+  restartProcess(id: EnvironmentId, process: string, by: string): Promise<AppStatus> {
+    return this.#changeWorkers('restart', restartProcess(process), id, by, { process });
+  }
+
+  /**
    * Sets the number of workers of this and later releases; null restores the number of the release.
    * @throws AppError `without_port`
    */
@@ -180,11 +188,13 @@ export class AppService {
     change: RunStateChange,
     id: EnvironmentId,
     by: string,
+    details: Details = {},
   ): Promise<AppStatus> {
-    await this.#change(id, action, by, async (environment) => {
+    const work = async (environment: Environment) => {
       using _traffic = await environment.trafficLock.take(this.#signal);
       await change(environment, this.#signal);
-    });
+    };
+    await this.#change(id, action, by, work, { details: () => details });
     return this.status(id);
   }
 
@@ -321,8 +331,10 @@ interface ChangeOptions<T> {
   /** creates the environment if it does not exist */
   create?: boolean;
   /** details of the result, for the history */
-  details?: (result: T) => { release?: number };
+  details?: (result: T) => Details;
 }
+
+type Details = Pick<LoggedEvent, 'release' | 'process'>;
 
 /** Ends everything that runs in an environment that is to be removed. Returns its traffic lock. */
 async function endForRemoval(environment: Environment): Promise<Disposable> {

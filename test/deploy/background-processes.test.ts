@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
@@ -51,4 +52,65 @@ test('processes that run or have ended as they should leave no note and no mark'
     return background.some(({ state }) => state === 'stopped') && run('list');
   });
   assert.match(stdout, /\ncalm +running +1 +1 /);
+});
+
+test('one background process is restarted by its own rules, and nothing else is touched', async () => {
+  const mail = { command: 'node mail.js', count: 2, stopSignal: 'SIGUSR2', killTimeout: '60s' };
+  await sluice.deploy('post', {
+    ...answering('post', { processes: { mail, fine: 'sh fine.sh' } }),
+    ...fine,
+    'mail.js': `
+      process.on('SIGUSR2', () => { console.log('stopped by SIGUSR2'); process.exit(); });
+      console.log('works');
+      setInterval(() => undefined, 1000);
+    `,
+  });
+  const pids = async () => {
+    const { workers, background } = await sluice.status('post');
+    const ofProcesses = background.map(({ name, instance, pid }) => [`${name}.${instance}`, pid]);
+    return Object.fromEntries([...workers.map(({ pid }) => ['web', pid]), ...ofProcesses]);
+  };
+  const logLines = async () => (await sluice.request('/v1/apps/post/logs')).text();
+  // A signal to a process that has not set its handler would end it.
+  const working = (count: number) =>
+    waitFor(async () => (await logLines()).split('works').length === count + 1, { what: `${count} starts` });
+  await working(2);
+  const before = await pids();
+  const { code, stdout } = await run('restart', 'post', '--worker', 'mail.1');
+  assert.equal(code, 0);
+  assert.match(stdout, /\nmail\.1 +\d+ +running +1 /);
+  const after = await pids();
+  assert.notEqual(after['mail.1'], before['mail.1']);
+  assert.deepEqual({ ...after, 'mail.1': 0 }, { ...before, 'mail.1': 0 });
+  await waitFor(async () => (await logLines()).includes('stopped by SIGUSR2'), { what: 'the stop signal' });
+  await working(3);
+  await sluice.call('POST', '/v1/apps/post/restart?worker=mail');
+  const both = await pids();
+  for (const name of ['mail.0', 'mail.1']) assert.notEqual(both[name], after[name]);
+  assert.deepEqual([both['web'], both['fine.0']], [before['web'], before['fine.0']]);
+  const events = await readFile(sluice.paths.events, 'utf8');
+  assert.match(events, /"action":"restart",.*"process":"mail\.1"/);
+  const failed = await run('restart', 'post', '--worker', 'mial');
+  assert.match(
+    failed.stderr,
+    /post has no background process mial\n {2}Background processes of post: mail, fine\./,
+  );
+});
+
+test('a command with the name of a background process names its app', async () => {
+  const hints: [string[], RegExp][] = [
+    [['logs', 'mail'], /mail is a background process of post: sluice logs post --worker mail\n/],
+    [['reload', 'mail'], /: sluice restart post --worker mail\n/],
+    [['stop', 'mail'], /mail is a background process of post: it stops with the app, .*sluice status post\n/],
+    [['describe', 'mail'], /: sluice status post\n/],
+    [['delete', 'mail', '--confirm', 'mail'], /: sluice status post\n/],
+  ];
+  for (const [args, hint] of hints) {
+    const { code, stderr } = await run(...args);
+    assert.equal(code, 1);
+    assert.match(stderr, /app mail not found\n/);
+    assert.match(stderr, hint);
+  }
+  assert.match((await run('logs', 'mail@staging')).stderr, /List apps/);
+  assert.match((await run('logs', 'other')).stderr, /List apps/);
 });

@@ -120,7 +120,15 @@ export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions):
     })),
   );
 
-  for (const verb of ['restart', 'stop', 'start'] as const) {
+  add('POST /v1/apps/:app/restart', 'deploy', ['environment', 'worker'], (ctx) => {
+    const process = queryText(ctx, 'worker');
+    const [id, by] = [environmentIdOf(ctx), ctx.state.principal.name];
+    return process === undefined
+      ? service.changeRunState('restart', id, by)
+      : service.restartProcess(id, process, by);
+  });
+
+  for (const verb of ['stop', 'start'] as const) {
     add(`POST /v1/apps/:app/${verb}`, 'deploy', ['environment'], (ctx) =>
       service.changeRunState(verb, environmentIdOf(ctx), ctx.state.principal.name),
     );

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { DestroyedApp } from '../../api/routes/apps.ts';
 import type { ServerStatus } from '../../api/routes/server.ts';
 import type { AppStatus } from '../../apps/status.ts';
+import type { CallOptions } from '../../client/api-client.ts';
 import type { EnvironmentId } from '../../config/paths.ts';
 import {
   type AppOptions,
@@ -34,6 +35,14 @@ export function registerAppCommands(program: Command): void {
     (id: EnvironmentId, workers: string, options: CommonOptions) =>
       act(id, '/scale', options, { workers: parseWorkers(workers) }),
   );
+  appSubcommand(program, 'restart <app>', 'Replace the workers of an app with new ones of the same release')
+    .option(
+      '--worker <process>',
+      'Restart only one background process, such as mail.1, or all of a kind: mail',
+    )
+    .action((id: EnvironmentId, options: CommonOptions & { worker?: string }) =>
+      act(id, '/restart', options, undefined, { worker: options.worker }),
+    );
   for (const [verb, description] of Object.entries(verbs)) {
     appSubcommand(program, `${verb} <app>`, description).action((id: EnvironmentId, options: CommonOptions) =>
       act(id, `/${verb}`, options),
@@ -42,7 +51,6 @@ export function registerAppCommands(program: Command): void {
 }
 
 const verbs = {
-  restart: 'Replace the workers of an app with new ones of the same release',
   stop: 'Stop an app, after its open requests',
   start: 'Start an app that was stopped',
 } as const;
@@ -105,6 +113,12 @@ function parseWorkers(text: string): number | null {
   );
 }
 
-function act(id: EnvironmentId, path: string, options: CommonOptions, json?: unknown): Promise<void> {
-  return show(options, call<AppStatus>('POST', appPath(id, path), { json }), describeApp);
+function act(
+  id: EnvironmentId,
+  path: string,
+  options: CommonOptions,
+  json?: unknown,
+  query: CallOptions['query'] = {},
+): Promise<void> {
+  return show(options, call<AppStatus>('POST', appPath(id, path), { json, query }), describeApp);
 }

@@ -150,6 +150,10 @@ export class BackgroundProcess {
     return this.#options.background.name;
   }
 
+  get instance(): number {
+    return this.#options.instance;
+  }
+
   /** Ends the process, and waits until it is gone. */
   async end(): Promise<void> {
     this.#stopping.abort();

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AppError } from '../../errors/app-error.ts';
+import { AppError } from '../../errors/app-error.ts';
 import type { BackgroundSpec, BackgroundStatus, GenerationSpec, Liveness } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
@@ -22,6 +22,9 @@ interface Options extends EnvironmentContext {
   allowance: Allowance;
 }
 
+/** Returns true for processes that are meant. */
+type Selection = (background: BackgroundSpec, instance: number) => boolean;
+
 /**
  * Background processes of one environment: those of the live release, those of former releases that have not ended, and those on
  * trial, of a release without workers that is not live yet.
@@ -42,13 +45,26 @@ export class BackgroundProcesses {
     this.#latest = spec;
     const release = group.retain();
     const done = this.#turns.run(async () => {
-      if (this.#latest !== spec) return;
-      const ended = this.#end([...this.#processes], spec.killTimeout);
-      this.#start(spec, group, ({ overlap }) => overlap);
-      await ended;
-      if (this.#latest === spec) this.#start(spec, group, ({ overlap }) => !overlap);
+      if (this.#latest === spec) await this.#swap([...this.#processes], spec, group, () => true);
     });
     return done.finally(release);
+  }
+
+  /**
+   * Restarts some processes of the live release, as a switch does. Waits until the new ones are ready or have ended, `bootTimeout` at
+   * most.
+   * @param process name such as `mail`, for all its instances, or `mail.0`
+   * @throws AppError `process_not_found`
+   */
+  async restartSome({ spec, group }: Pick<Generation, 'spec' | 'group'>, process: string): Promise<void> {
+    const isMeant = (name: string, instance: number) => [name, `${name}.${instance}`].includes(process);
+    const started = await this.#turns.run(async () => {
+      const former = this.#of(spec).filter(({ kind, instance }) => isMeant(kind, instance));
+      if (former.length === 0) throw processNotFound(spec, process);
+      return this.#swap(former, spec, group, ({ name }, instance) => isMeant(name, instance));
+    });
+    const settled = started.map(({ ready, hasRun }) => Promise.race([ready, hasRun]));
+    await withDeadline(Promise.all(settled), spec.bootTimeout);
   }
 
   /**
@@ -148,7 +164,7 @@ export class BackgroundProcesses {
     return states.size === 1 && states.has('stopped') ? 'stopped' : 'starting';
   }
 
-  /** Restarts all processes with a name, also those that have ended for good. */
+  /** Restarts all processes with a name in their place, also those that have ended for good. */
   restart(name: string, why: string): void {
     for (const process of this.#processes) if (process.kind === name) process.restart(why);
   }
@@ -157,20 +173,41 @@ export class BackgroundProcesses {
     return [...this.#processes].map((process) => process.status());
   }
 
-  /** Starts the processes of a release that `selected` chooses. */
+  /**
+   * Ends processes, and starts those of the live release that `selected` chooses: those with `overlap` at once, the others when the
+   * former have ended.
+   */
+  async #swap(
+    former: BackgroundProcess[],
+    spec: GenerationSpec,
+    group: Cgroup,
+    selected: Selection,
+  ): Promise<BackgroundProcess[]> {
+    const ended = this.#end(former, spec.killTimeout);
+    const before = this.#start(spec, group, (one, instance) => one.overlap && selected(one, instance));
+    await ended;
+    if (this.#latest !== spec) return before;
+    const after = this.#start(spec, group, (one, instance) => !one.overlap && selected(one, instance));
+    return [...before, ...after];
+  }
+
+  /** Starts the processes of a release that `selected` chooses, and returns them. */
   #start(
     spec: GenerationSpec,
     group: Cgroup,
-    selected: (background: BackgroundSpec, instance: number) => boolean,
+    selected: Selection,
     { isOnTrial = false } = {},
-  ): void {
+  ): BackgroundProcess[] {
+    const started: BackgroundProcess[] = [];
     for (const background of spec.background) {
       for (let instance = 0; instance < background.count; instance += 1) {
         if (!selected(background, instance)) continue;
         const options = { ...this.#options, spec, background, instance, group, isOnTrial };
-        this.#processes.add(new BackgroundProcess(options));
+        started.push(new BackgroundProcess(options));
       }
     }
+    for (const process of started) this.#processes.add(process);
+    return started;
   }
 
   #of(spec: GenerationSpec): BackgroundProcess[] {
@@ -203,6 +240,16 @@ export class BackgroundProcesses {
     };
     await Promise.all(earlier.map(end));
   }
+}
+
+function processNotFound({ key, background }: GenerationSpec, process: string): AppError {
+  const names = background.filter(({ count }) => count > 0).map(({ name }) => name);
+  return new AppError('process_not_found', `${key} has no background process ${process}`, {
+    hint:
+      names.length === 0
+        ? `To restart the whole app: \`sluice restart ${key}\`.`
+        : `Background processes of ${key}: ${names.join(', ')}. To restart the whole app: \`sluice restart ${key}\`.`,
+  });
 }
 
 async function waitUntilGone({ pid, startTime }: ProcessRecord): Promise<void> {
