@@ -1,5 +1,6 @@
+import { statSync } from 'node:fs';
 import { readdir, rm, stat } from 'node:fs/promises';
-import { userInfo } from 'node:os';
+import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseSettings } from '../config/settings-file.ts';
@@ -21,6 +22,8 @@ const recordSchema = v.strictObject({
   /** files of nginx that were changed; empty if the app took the port itself */
   files: v.array(v.strictObject({ path: v.string(), before: v.string(), after: v.string() })),
   takenAt: v.string(),
+  /** when the traffic returned to PM2; undefined if it has not */
+  undoneAt: v.optional(v.string()),
 });
 
 /** Record of a takeover, from which the traffic of an app can return to PM2. */
@@ -28,7 +31,14 @@ export type TakeoverRecord = v.InferOutput<typeof recordSchema>;
 
 /** Directory of the user of this process: the home of Sluice belongs to its server, which root does not trust. */
 function directory(): string {
-  return join(process.env['XDG_CONFIG_HOME'] || join(userInfo().homedir, '.config'), 'sluice/import');
+  return join(process.env['XDG_CONFIG_HOME'] || join(ownHome(), '.config'), 'sluice/import');
+}
+
+/** Returns HOME, or the home in /etc/passwd if HOME belongs to another user, as after some `sudo`: that user could replace files. */
+function ownHome(): string {
+  const home = homedir();
+  const isOwn = statSync(home, { throwIfNoEntry: false })?.uid === process.geteuid?.();
+  return isOwn ? home : userInfo().homedir;
 }
 
 const pathOf = (app: string) => join(directory(), `${app}.json`);
@@ -40,8 +50,13 @@ export async function saveRecord(app: string, record: TakeoverRecord): Promise<s
   return pathOf(app);
 }
 
-/** Returns the record of a takeover; undefined if there is none. */
+/** Returns the record of a takeover; undefined if there is none, or if it was undone. */
 export async function findRecord(app: string): Promise<TakeoverRecord | undefined> {
+  const record = await readRecord(app);
+  return record?.undoneAt === undefined ? record : undefined;
+}
+
+async function readRecord(app: string): Promise<TakeoverRecord | undefined> {
   const path = pathOf(app);
   const value = await readJson(path);
   // Files of nginx get the texts of the record, so no other user may have written it.
@@ -49,20 +64,44 @@ export async function findRecord(app: string): Promise<TakeoverRecord | undefine
   return isOwn ? parseSettings(recordSchema, value, path) : undefined;
 }
 
-/** @throws AppError `takeover_failed` if there is no record */
-export async function loadRecord(app: string): Promise<TakeoverRecord> {
-  const record = await findRecord(app);
-  if (record !== undefined) return record;
-  throw new AppError('takeover_failed', `there is no record of a takeover of ${app}`, {
-    hint: `\`sluice import pm2 --apply\` writes ${pathOf(app)}. Run --undo as the same user.`,
+/**
+ * Finds the takeover of an app that was not undone.
+ * @param name of the app in Sluice, or of one of its apps in PM2
+ * @throws AppError `takeover_failed` if there is none, or more than one
+ */
+export async function loadRecord(name: string): Promise<{ app: string; record: TakeoverRecord }> {
+  const named = [...(await readRecords())]
+    .filter(([app, { names }]) => app === name || names.includes(name))
+    .map(([app, record]) => ({ app, record }));
+  const taken = named.filter(({ record }) => record.undoneAt === undefined);
+  const [found, ...others] = taken.some(({ app }) => app === name)
+    ? taken.filter(({ app }) => app === name)
+    : taken;
+  if (found !== undefined && others.length === 0) return found;
+  if (found !== undefined)
+    throw new AppError('takeover_failed', `${name} is part of ${taken.map(({ app }) => app).join(' and ')}`, {
+      hint: 'Name one of these apps.',
+    });
+  const [undone] = named;
+  if (undone === undefined)
+    throw new AppError('takeover_failed', `there is no record of a takeover of ${name}`, {
+      hint: `\`sluice import pm2 --apply\` writes records into ${directory()}. Run --undo as the same user.`,
+    });
+  const { app, record } = undone;
+  throw new AppError('takeover_failed', `${app} has returned to PM2 already, at ${record.undoneAt}`, {
+    hint: `Nothing has changed. To take over its traffic again: sluice import pm2 --app ${record.names[0]} --apply`,
   });
 }
 
-/** Returns all records, by the names of their apps in Sluice. */
+/** Returns the records of takeovers that were not undone, by the names of their apps in Sluice. */
 export async function listRecords(): Promise<Map<string, TakeoverRecord>> {
+  return new Map([...(await readRecords())].filter(([, { undoneAt }]) => undoneAt === undefined));
+}
+
+async function readRecords(): Promise<Map<string, TakeoverRecord>> {
   const files = (await ifThere(readdir(directory()))) ?? [];
   const apps = files.filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
-  const records = await Promise.all(apps.map(async (app) => [app, await findRecord(app)] as const));
+  const records = await Promise.all(apps.map(async (app) => [app, await readRecord(app)] as const));
   return new Map(records.flatMap(([app, record]) => (record === undefined ? [] : [[app, record]])));
 }
 

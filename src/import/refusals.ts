@@ -11,6 +11,7 @@ const pause = 1;
 export interface Refusals {
   /** Ends the observation. @returns the longest time in which connections were refused, in ms */
   end(): Promise<number>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** Connects to a port again and again, and measures for how long its connections are refused. */
@@ -18,10 +19,14 @@ export function observeRefusals({ host, port }: { host: string; port: number }):
   const address = isWildcard(host) ? '127.0.0.1' : host;
   const ended = new AbortController();
   const observation = observe();
+  const end = () => {
+    ended.abort();
+    return observation;
+  };
   return {
-    async end() {
-      ended.abort();
-      return observation;
+    end,
+    async [Symbol.asyncDispose]() {
+      await end();
     },
   };
 

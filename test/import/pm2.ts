@@ -258,3 +258,27 @@ test('on ports that PM2 holds, connections are refused for at most 100 ms', asyn
     assert.ok(refusedMs <= 100 && gap <= 100);
   }
 });
+
+test('on a port that PM2 had, --undo announces how long connections are refused', async (t) => {
+  const sluice = await startSluice(t);
+  const pm2 = await Pm2.start(t, ['shop']);
+  const importPm2 = (...options: string[]) =>
+    cli(['import', 'pm2', '--nginx-config', '/nonexistent', ...options], { env: env(sluice, pm2) });
+  const moved = await importPm2('--apply');
+  assert.equal(moved.code, 0, moved.stdout + moved.stderr);
+  const clients = new Clients(pm2.ports['shop'] ?? 0, 'localhost');
+  await waitFor(() => clients.isMoved);
+  const { code, stdout, stderr } = await importPm2('--undo', 'shop');
+  assert.equal(code, 0, stdout + stderr);
+  const [, announced] = /PM2 has port \d+ again: connections were refused for (.+)/.exec(stdout) ?? [];
+  assert.ok(announced, stdout);
+  await waitFor(() => clients.answers.at(-1)?.body.startsWith('pm2') ?? false, {
+    what: 'the answers of PM2',
+  });
+  await clients.stop();
+  const starts = clients.failures.map(({ start }) => start);
+  const gap = starts.length === 0 ? 0 : Math.max(...starts) - Math.min(...starts);
+  const counts = Map.groupBy(clients.failures, ({ error }) => error);
+  const errors = [...counts].map(([error, all]) => `${all.length} × ${error}`).join(', ');
+  t.diagnostic(`${errors}, within ${gap.toFixed(1)} ms; announced: ${announced}`);
+});

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +19,7 @@ import { wholeFile } from '../support/whole-file.ts';
 const program = fileURLToPath(new URL('../support/fake-pm2.cjs', import.meta.url));
 const sluice = await startSluice(wholeFile);
 
-/** Starts a PM2 that has an app on a port. @param traits `stubborn` to not stop the app; `fork` for the mode of the app */
+/** Starts a PM2 that has an app on a port. @param traits `stubborn` to not stop the app; `fork` for the mode of the app; `name=` and its name */
 async function startPm2(t: TestContext, ...traits: string[]) {
   const directory = await temporaryDirectory(t);
   const home = await mkdtemp(join(directory, 'pm2-'));
@@ -35,13 +35,13 @@ async function startPm2(t: TestContext, ...traits: string[]) {
   const daemon = spawn(process.execPath, args, { argv0, env, stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(() => daemon.kill('SIGKILL'));
   await once(daemon.stdout, 'data');
+  const callIn = (config: Record<string, string>, ...options: string[]) =>
+    cli(['import', 'pm2', ...options], { env: { SLUICE_HOME: sluice.home, PM2_HOME: home, ...config } });
   const callWith = (nginxConfig: string, ...options: string[]) =>
-    cli(['import', 'pm2', '--nginx-config', nginxConfig, ...options], {
-      env: { SLUICE_HOME: sluice.home, PM2_HOME: home, XDG_CONFIG_HOME: home },
-    });
+    callIn({ XDG_CONFIG_HOME: home }, '--nginx-config', nginxConfig, ...options);
   const record = join(home, 'sluice/import/shop.json');
   return {
-    ...{ port, callWith, call: callWith.bind(undefined, '/nonexistent') },
+    ...{ port, callIn, callWith, call: callWith.bind(undefined, '/nonexistent') },
     answer: async () => (await fetchText(port)).body,
     fail: (...faults: string[]) => writeFile(join(home, 'faults'), faults.join(' ')),
     calls: async () => (await readFile(join(home, 'calls'), 'utf8')).trim().split('\n'),
@@ -89,11 +89,24 @@ test('an app takes the port of PM2, and gives the port back', async (t) => {
   assert.equal(taken.code, 0, taken.stdout + taken.stderr);
   assert.match(taken.stdout, new RegExp(`shop has port ${port}: connections were refused for \\d+ ms`));
   assert.match(taken.stdout, /PM2 has stopped shop/);
+  assert.match(taken.stdout, /--undo shop \(connections are refused until PM2 has started the app, /);
   assert.equal(await answer(), 'sluice');
   assert.equal((await sluice.status('shop')).port, port);
 
+  const shown = await call('--undo', 'shop', '--dry-run');
+  assertCode(shown);
+  assert.match(
+    shown.stdout,
+    new RegExp(`^Sluice closes port ${port} before PM2 starts shop: connections are refused until .+\\n$`),
+  );
+  assert.equal(await answer(), 'sluice');
+
   const undone = await call('--undo', 'shop');
   assert.equal(undone.code, 0, undone.stdout + undone.stderr);
+  assert.match(
+    undone.stdout,
+    new RegExp(`PM2 has port ${port} again: connections were refused for \\d.*\nshop is stopped in Sluice`),
+  );
   assert.equal(await answer(), 'pm2');
   assert.equal((await sluice.status('shop')).state, 'stopped');
   const retaken = await call('--apply');
@@ -102,7 +115,24 @@ test('an app takes the port of PM2, and gives the port back', async (t) => {
   assert.equal((await call('--undo', 'shop')).code, 0);
   const again = await call('--undo', 'shop');
   assert.equal(again.code, 1);
-  assert.match(again.stderr, /there is no record of a takeover of shop/);
+  assert.match(again.stderr, /shop has returned to PM2 already, at 20.+\n {2}Nothing has changed\./);
+  assert.equal(await answer(), 'pm2');
+  const never = await call('--undo', 'blog');
+  assert.equal(never.code, 1);
+  assert.match(never.stderr, /there is no record of a takeover of blog/);
+});
+
+test('--undo knows an app by its name in PM2, and its record is in HOME', async (t) => {
+  const { callIn, answer } = await startPm2(t, 'name=My_Front');
+  const home = await temporaryDirectory(t);
+  t.after(() => sluice.call('DELETE', '/v1/apps/my-front?confirm=my-front'));
+  const noNginx = ['--nginx-config', '/nonexistent'];
+  assertCode(await callIn({ HOME: home }, '--apply', ...noNginx));
+  assert.deepEqual(await readdir(join(home, '.config/sluice/import')), ['my-front.json']);
+  const undone = await callIn({ HOME: home }, '--undo', 'My_Front', '--json', ...noNginx);
+  assertCode(undone);
+  assert.deepEqual(JSON.parse(undone.stdout), { app: 'my-front', undone: true });
+  assert.equal(await answer(), 'pm2');
 });
 
 test('if PM2 does not give up its port, PM2 keeps serving the app', async (t) => {

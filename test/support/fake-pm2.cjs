@@ -10,15 +10,16 @@ const { join } = require('node:path');
 
 const [home = '', directory = '', port = '', ...traits] = process.argv.slice(2);
 const socket = join(home, 'rpc.sock');
+const own = traits.find((trait) => trait.startsWith('name='))?.slice('name='.length) ?? 'shop';
 /** @type {import('node:http').Server | undefined} */
 let server;
 
 const faults = () =>
   existsSync(join(home, 'faults')) ? readFileSync(join(home, 'faults'), 'utf8').trim().split(' ') : [];
 
-const app = (name = 'shop') => ({
+const app = (name = own) => ({
   name,
-  pm_id: Number(faults().includes('renumbered') && name === 'shop'),
+  pm_id: Number(faults().includes('renumbered') && name === own),
   pid: server === undefined ? 0 : process.pid,
   pm2_env: {
     ...{

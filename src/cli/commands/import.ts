@@ -22,7 +22,10 @@ export function registerImportCommand(program: Command): void {
     .option('--no-code', 'Create apps and variables, and print settings: a later push brings the code')
     .option('--apply', 'Take over the traffic, and stop the apps in PM2')
     .option('--delete', 'With --apply: delete the apps from PM2 instead of stopping them')
-    .option('--undo <app>', 'Return the traffic of an app to PM2, and stop the app in Sluice')
+    .option(
+      '--undo <app>',
+      'Return the traffic of an app to PM2, and stop the app in Sluice; on a port of PM2, the app is down for some seconds',
+    )
     .option('--port <number>', 'Port of the app in PM2, if the import cannot find it')
     .option('--nginx-config <file>', 'Main file of the configuration of nginx, if it is not the usual one')
     .action(async (options: ImportOptions) => {

@@ -48,8 +48,8 @@ export async function importPm2(options: ImportOptions): Promise<void> {
   const say = (text: string) => (json ? undefined : print(text));
   const nginx = new Nginx(options.nginxConfig);
   if (options.undo !== undefined) {
-    await undoTakeover(options.undo, nginx, say);
-    if (json) printJson({ app: options.undo, undone: true });
+    const app = await undoTakeover(options.undo, { nginx, say, isDry: dryRun === true });
+    if (json) printJson({ app, undone: dryRun !== true });
     return;
   }
   const pm2 = options.dump === undefined ? await findPm2(options.user) : undefined;
@@ -75,11 +75,11 @@ export async function importPm2(options: ImportOptions): Promise<void> {
 }
 
 /** @throws UsageError for options that exclude each other */
-function checkOptions({ dump, apply, undo, code, dryRun, app, port, delete: isDelete }: ImportOptions): void {
+function checkOptions({ dump, apply, undo, code, app, port, delete: isDelete }: ImportOptions): void {
   if (dump !== undefined && apply) throw new UsageError('--apply needs PM2 itself: leave out --dump');
   if (apply && !code) throw new UsageError('--apply needs the code: leave out --no-code');
   if (isDelete && !apply) throw new UsageError('--delete is for --apply');
-  if (undo !== undefined && (apply || dryRun)) throw new UsageError('--undo excludes --apply and --dry-run');
+  if (undo !== undefined && apply) throw new UsageError('--undo excludes --apply');
   if (port !== undefined && app?.length !== 1) throw new UsageError('--port needs one app: --app NAME');
 }
 

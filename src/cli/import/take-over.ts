@@ -22,6 +22,10 @@ const stopLimit = 10_000;
 /** Time that PM2 gives a process by default, in ms, and the number of processes that PM2 stops at a time. */
 const [usualKillTimeout, stoppedAtOnce] = [1600, 2];
 
+/** Effect of `--undo` on an app that has the port of PM2, because PM2 and Sluice cannot have the port at once. */
+export const gapOfUndo =
+  'connections are refused until PM2 has started the app, most often for a few seconds';
+
 export interface Takeover {
   app: string;
   by: 'nginx' | 'port' | 'none';
@@ -64,7 +68,7 @@ export async function takeOver({ planned, traffic }: ShownApp, tools: Tools): Pr
   else if (traffic.by === 'port') refusedMs = await takeOverPort(planned, traffic, record, tools);
   else await saveRecord(app, record);
   await changeProcesses(pm2, isDelete ? 'delete' : 'stop', ids);
-  await sayEnd(app, record, tools);
+  await sayEnd(app, record, traffic.by, tools);
   return { app, by: traffic.by, refusedMs };
 }
 
@@ -93,7 +97,7 @@ async function finishTakeover(
   if (changes.length > 0) await nginx.apply(changes, drainLimit);
   await changeProcesses(pm2, isDelete ? 'delete' : 'stop', isDelete ? [...running, ...stopped] : running);
   const names = record.names.filter((name) => !missing.includes(name));
-  await sayEnd(app, { ...record, names }, tools);
+  await sayEnd(app, { ...record, names }, by, tools);
   return { app, by, refusedMs: null };
 }
 
@@ -129,13 +133,18 @@ async function changesInPlace(
 }
 
 /** Says that PM2 has no process of an app any more, or that they can return. A deleted process has no way back, so no record. */
-async function sayEnd(app: string, { names }: TakeoverRecord, { say, isDelete }: Tools): Promise<void> {
+async function sayEnd(
+  app: string,
+  { names }: TakeoverRecord,
+  by: Takeover['by'],
+  { say, isDelete }: Tools,
+): Promise<void> {
   if (isDelete) await removeRecord(app);
   say(`PM2 ${isDelete ? 'has deleted' : 'has stopped'} ${names.join(', ')}`);
   say(
     isDelete
       ? `${app} cannot return to PM2 with --undo`
-      : `To return to PM2: sluice import pm2 --undo ${app}`,
+      : `To return to PM2: sluice import pm2 --undo ${app}${by === 'port' ? ` (${gapOfUndo})` : ''}`,
   );
 }
 

@@ -4,23 +4,34 @@ import { diffLines, takeBack } from '../../import/diff.ts';
 import type { FileChange, Nginx } from '../../import/nginx.ts';
 import { changeProcesses, findPm2, type Pm2 } from '../../import/pm2-daemon.ts';
 import { findRecorded } from '../../import/recorded-processes.ts';
-import { loadRecord, removeRecord, type TakeoverRecord } from '../../import/records.ts';
+import { loadRecord, saveRecord, type TakeoverRecord } from '../../import/records.ts';
+import { observeRefusals } from '../../import/refusals.ts';
 import { listListeners } from '../../system/net/listeners.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { call } from '../command.ts';
 import { importedPath, movePort, portOf } from './app-port.ts';
-import { drainLimit } from './take-over.ts';
+import { changesText, drainLimit, gapOfUndo } from './take-over.ts';
 
 /** Time for an app of PM2 to listen after its start, in ms. */
 const startLimit = 60_000;
 
+interface Undo {
+  nginx: Nginx;
+  /** prints a line for people */
+  say: (text: string) => void;
+  /** true to only show what would be done */
+  isDry: boolean;
+}
+
 /**
  * Returns the traffic of an app to PM2, and stops the app in Sluice. Each step may run again after an interruption.
+ * @param name of the app in Sluice, or of one of its apps in PM2
+ * @returns the name in Sluice
  * @throws AppError `takeover_failed`, `pm2_failed`, `nginx_failed`; Sluice then still serves the app
  */
-export async function undoTakeover(app: string, nginx: Nginx, say: (text: string) => void): Promise<void> {
-  const record = await loadRecord(app);
-  const { port, files, user, names } = record;
+export async function undoTakeover(name: string, { nginx, say, isDry }: Undo): Promise<string> {
+  const { app, record } = await loadRecord(name);
+  const { port, host = '127.0.0.1', files, user, names } = record;
   const pm2 = await findPm2(user);
   const { stopped, missing } = await findRecorded(pm2, record);
   if (missing.length > 0)
@@ -29,8 +40,11 @@ export async function undoTakeover(app: string, nginx: Nginx, say: (text: string
     });
   const changes = await changesBack(files, nginx);
   const hasPort = files.length === 0 && port !== 0 && (await portOf(app)) === port;
+  if (isDry && changes.length > 0) say(changesText(changes));
+  if (hasPort) say(`Sluice closes port ${port} before PM2 starts ${names.join(', ')}: ${gapOfUndo}`);
+  if (isDry) return app;
+  await using refusals = hasPort ? observeRefusals({ host, port }) : undefined;
   if (hasPort) await movePort(app, { port: null });
-  const freedAt = performance.now();
   try {
     // `pm2 start` would restart those that run.
     await changeProcesses(pm2, 'start', stopped);
@@ -38,14 +52,16 @@ export async function undoTakeover(app: string, nginx: Nginx, say: (text: string
   } catch (error) {
     throw await stayInSluice(app, record, { pm2, started: stopped, hasPort, error: error as Error });
   }
-  if (hasPort) say(`PM2 has port ${port} again after ${formatDuration(performance.now() - freedAt)}`);
+  if (refusals !== undefined)
+    say(`PM2 has port ${port} again: connections were refused for ${formatDuration(await refusals.end())}`);
   if (changes.length > 0) {
     await nginx.apply(changes, drainLimit);
     say('nginx has its former configuration, and sends the requests to PM2');
   }
   await call('POST', importedPath(app, '/stop'));
-  await removeRecord(app);
+  await saveRecord(app, { ...record, files: [], undoneAt: new Date().toISOString() });
   say(`${app} is stopped in Sluice; PM2 runs ${names.join(', ')}`);
+  return app;
 }
 
 interface FailedStart {
