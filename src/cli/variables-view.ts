@@ -16,9 +16,19 @@ export function isSet({ origin }: ListedVariable): boolean {
 
 /** Formats variables as a table. Values that are hidden are dots. */
 export function variablesTable(variables: ListedVariable[]): string {
-  const rows = variables.map((variable) => [variable.name, cell(variable.value), origin(variable)]);
+  const differ = variables.some(({ processes }) => processes !== null);
+  const rows = variables.map((variable) => {
+    const [name, value] = [variable.name, cell(variable.value)];
+    return differ
+      ? [name, value, processesText(variable), origin(variable)]
+      : [name, value, origin(variable)];
+  });
   const hint = variables.some(({ value }) => value === null) ? ['', paint('dim', 'Show values: --show')] : [];
-  return [table('NAME VALUE ORIGIN', rows), ...hint].join('\n');
+  return [table(differ ? 'NAME VALUE PROCESSES ORIGIN' : 'NAME VALUE ORIGIN', rows), ...hint].join('\n');
+}
+
+function processesText({ processes, build }: ListedVariable): string | null {
+  return build ? null : (processes?.join(', ') ?? 'all');
 }
 
 function cell(value: string | null): string {
@@ -44,14 +54,23 @@ export interface Difference {
   plain: boolean;
 }
 
+/** Returns the names of a variable in a comparison: with the process if only background processes have the value. */
+function labels({ name, processes }: ListedVariable): string[] {
+  return processes === null || processes.includes('web')
+    ? [name]
+    : processes.map((process) => `${name} (${process})`);
+}
+
 /** Compares the variables of two environments. */
 export function differences(
   one: ListedVariable[],
   other: ListedVariable[],
 ): { equal: number; different: Difference[] } {
-  const names = [...new Set([...one, ...other].map(({ name }) => name))].sort();
+  const names = [...new Set([...one, ...other].flatMap(labels))].sort();
   const all = names.map((name) => {
-    const found = [one, other].map((variables) => variables.find((variable) => variable.name === name));
+    const found = [one, other].map((variables) =>
+      variables.find((variable) => labels(variable).includes(name)),
+    );
     const values = found.map((variable) => variable?.value ?? null);
     return { name, values, plain: found.every((variable) => variable?.plain !== false) };
   });

@@ -129,12 +129,12 @@ export function parseLayers<Schema extends v.GenericSchema>(
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
   throw invalidSettings(
-    Map.groupBy(result.issues, (issue) => sourcesOf(v.getDotPath(issue) ?? '', origins) || source),
+    Map.groupBy(result.issues, (issue) => sourceOf(v.getDotPath(issue) ?? '', origins) || source),
   );
 }
 
 /** Returns the source of the setting at a path, or the sources of the settings inside; '' if no layer has the setting. */
-function sourcesOf(path: string, origins: Origins): string {
+export function sourceOf(path: string, origins: Origins): string {
   const names = path.split('.');
   for (let length = names.length; length > 0; length--) {
     const setting = names.slice(0, length).join('.');

@@ -3,6 +3,7 @@ import type { VariableSet } from '../apps/variable-set.ts';
 import { secretsAmong } from '../config/app/variables.ts';
 import { generationSpec } from '../deploy/spec.ts';
 import type { RunPlan } from '../releases/release.ts';
+import { processVariables, withProcesses } from './process-variables.ts';
 
 /** Variable of an app, with its origin, as the API and `sluice env list --json` show it. */
 export interface ListedVariable {
@@ -15,6 +16,8 @@ export interface ListedVariable {
   build: boolean;
   /** true if the value is not secret */
   plain: boolean;
+  /** `web` for the workers, and names of background processes, that have the value; null for all processes that have the variable */
+  processes: string[] | null;
   /** who has set the variable, and when (ISO 8601); null if unknown */
   by: string | null;
   at: string | null;
@@ -29,33 +32,45 @@ interface ListOptions {
   all: boolean;
 }
 
-/** Lists the variables that were set, then those of the live release, then those that Sluice sets. */
+/**
+ * Lists the variables that were set, then those of the live release, then those that Sluice sets, and at last those of single background
+ * processes.
+ */
 export async function listVariables(
   environment: Environment,
   { mayKnow, show, all }: ListOptions,
 ): Promise<ListedVariable[]> {
   const set = await environment.variableSet();
   const live = await environment.liveRelease();
-  const env = live?.run ? (await generationSpec(environment, live)).env : {};
-  const ofRelease = live?.run ? releaseVariables(live.run, env) : [];
+  const running = live?.run ? { run: live.run, spec: await generationSpec(environment, live) } : undefined;
+  const env = running?.spec.env ?? {};
+  const ofRelease = running ? releaseVariables(running.run, env) : [];
   const known = new Set([...Object.keys(set.app), ...ofRelease.map(({ name }) => name)]);
   const others = Object.keys(env).filter((name) => all && !known.has(name));
-  return [
+  const shared = [
     ...setVariables(set),
     ...ofRelease.filter(({ name }) => env[name] !== set.app[name]),
     ...others.map((name) => ({ ...unset, name, value: env[name] ?? '', origin: 'Sluice', plain: true })),
-  ].map((row) => ({ ...row, value: mayKnow && (show || row.plain) ? row.value : null }));
+  ];
+  const rows: Row[] = running
+    ? [
+        ...withProcesses(shared, running.spec),
+        ...processVariables(running.run, running.spec, all).map((row) => ({ ...unset, ...row })),
+      ]
+    : shared;
+  return rows.map((row) => ({ ...row, value: mayKnow && (show || row.plain) ? row.value : null }));
 }
 
 type Row = ListedVariable & { value: string };
 
 /** Facts about a variable that `sluice env set` has not set. */
-const unset = { build: false, by: null, at: null };
+const unset = { build: false, processes: null, by: null, at: null };
 
 function setVariables({ app, build, facts }: VariableSet): Row[] {
   return Object.entries({ ...build, ...app }).map(([name, value]) => {
     const { plain = false, by = null, at = null } = facts[name] ?? {};
-    return { name, value, origin: 'sluice env set', build: !Object.hasOwn(app, name), plain, by, at };
+    const kind = { build: !Object.hasOwn(app, name), plain };
+    return { name, value, origin: 'sluice env set', ...kind, processes: null, by, at };
   });
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { running } from '../support/apps.ts';
+import { answering, running } from '../support/apps.ts';
 import { awkwardValue } from '../support/awkward-value.ts';
 import { cli } from '../support/cli.ts';
 import { Random } from '../support/random.ts';
@@ -55,6 +55,36 @@ test('list shows names and origins, and hides the values of secrets', async () =
   );
   assert.match((await run('list', 'shop', '--all')).stdout, /\nPORT +\d+ +Sluice\n/);
   assert.match((await run('list', 'shop', '--show')).stdout, /^SECRET=open-sesame-1$/m);
+});
+
+test('list shows which processes have a variable, and diff compares those of each process', async () => {
+  const mail = { command: 'sh wait.sh', env: { LEVEL: 'debug', MAIL_TOKEN: 'mail-token-1', SHADE: null } };
+  const settings = {
+    env: { LEVEL: 'info', SHADE: 'red' },
+    processes: { mail, clock: 'sh wait.sh', same: { command: 'sh wait.sh', env: { LEVEL: 'info' } } },
+    environments: { staging: { processes: { mail: { ...mail, env: { LEVEL: 'trace' } } } } },
+  };
+  const files = { ...answering('ok', settings), 'wait.sh': 'sleep 600' };
+  await sluice.deploy('post', files);
+  await run('set', 'post', 'OWN=1');
+  const { stdout } = await run('list', 'post');
+  const rows = stdout.split('\n').map((line) => line.split(/ {2,}/));
+  assert.deepEqual(rows.slice(0, 1), [['NAME', 'VALUE', 'PROCESSES', 'ORIGIN']]);
+  assert.deepEqual(rows[1]?.slice(0, 3), ['OWN', '••••••', 'all']);
+  assert.deepEqual(rows.slice(2, 6), [
+    ['LEVEL', 'info', 'web, clock, same', 'sluice.json'],
+    ['SHADE', 'red', 'web, clock, same', 'sluice.json'],
+    ['LEVEL', 'debug', 'mail', 'sluice.json'],
+    ['MAIL_TOKEN', '••••••', 'mail', 'sluice.json'],
+  ]);
+  const shown = (await run('list', 'post', '--show')).stdout;
+  assert.match(shown, /^OWN=1\n(# .*\n)*$/);
+  assert.match(shown, /\n# MAIL_TOKEN=mail-token-1 {2}\(sluice\.json, mail\)\n/);
+  assert.match((await run('list', 'post', '--all')).stdout, /\nSLUICE_APP +post +all +Sluice\n/);
+  await sluice.deploy('post', files, 'staging');
+  const compared = (await run('diff', 'post', 'post@staging')).stdout;
+  assert.match(compared, /\nLEVEL \(mail\) +debug +trace\n/);
+  assert.doesNotMatch(compared, /\nLEVEL {2}/);
 });
 
 test('a token that may only read sees no values', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ListedVariable } from '../../src/service/variables.ts';
 import { hostileFiles } from '../support/hostile-pm2.ts';
 import { Isolated, withoutRoot } from '../support/isolated.ts';
 import { type Files, pack } from '../support/pack.ts';
@@ -64,8 +65,17 @@ test('a file of PM2 is the configuration of an app', async (t) => {
       'loop.sh': 'echo "shell $0 $1 $2"; sleep 600',
     });
     const log = async () => (await sluice.request('/v1/apps/several/logs')).text();
-    for (const line of ['worker undefined mine production', 'shell loop.sh a b c'])
+    for (const line of ['worker undefined mine x', 'shell loop.sh a b c'])
       await waitFor(async () => (await log()).includes(line), { what: line });
+    const listed = await sluice.call<ListedVariable[]>('GET', '/v1/apps/several/variables');
+    assert.deepEqual(
+      listed.map(({ name, value, origin, processes }) => [name, value, origin, processes]),
+      [
+        ['COLOR', 'red', 'ecosystem.config.js', ['web']],
+        ['NODE_ENV', 'x', 'ecosystem.config.js', null],
+        ['OWN', 'mine', 'ecosystem.config.js', ['worker-1']],
+      ],
+    );
   });
 
   await t.test('and packages of its apps are installed and built', async () => {

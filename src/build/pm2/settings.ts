@@ -92,10 +92,7 @@ export async function pm2Settings(
       ? await webOf(entries, release)
       : entries.find(({ name }) => name === selection.web);
   const background = entries.filter((entry) => entry !== web);
-  const processes = processesOf(background, web, {
-    cores: release.cores,
-    environment: selection.environment,
-  });
+  const processes = processesOf(background, web, release.cores);
   const ofWeb: Record<string, unknown> =
     web === undefined ? { workers: 0 } : await settingsOfWeb(web, release);
   const value = { ...ofWeb, stopSignal: 'SIGINT', pm2Variables: true, ...processes };
@@ -273,11 +270,7 @@ function instancesOf({ options }: Pm2App): number | 'max' {
 }
 
 /** Returns the setting `processes`. */
-function processesOf(
-  background: Entry[],
-  web: Entry | undefined,
-  { cores, environment }: { cores: number; environment: string },
-): Record<string, unknown> {
+function processesOf(background: Entry[], web: Entry | undefined, cores: number): Record<string, unknown> {
   if (background.length === 0) return {};
   const names = processNames(background.map(({ name }) => name));
   const ofWeb = web === undefined ? {} : supervisionOf(web.app);
@@ -285,12 +278,10 @@ function processesOf(
     const own = supervisionOf(app);
     const reset = Object.keys(ofWeb).filter((name) => own[name] === undefined && name in withoutOption);
     const count = app.options['autostart'] === false ? 0 : countOf(instancesOf(app), cores);
-    const ofOthers = Object.keys(web?.env ?? {}).map((name) => [
-      name,
-      name === 'NODE_ENV' ? environment : null,
-    ]);
+    // NODE_ENV is the mode of the whole release.
+    const others = Object.keys(web?.env ?? {}).filter((name) => name !== 'NODE_ENV');
     const variables = {
-      ...Object.fromEntries(ofOthers),
+      ...Object.fromEntries(others.map((name) => [name, null])),
       ...env,
       ...(port !== undefined && { PORT: String(port) }),
     };

@@ -79,7 +79,10 @@ function list(id: EnvironmentId, options: ListOptions): Promise<void> {
 function shownText(variables: ListedVariable[]): string {
   const set = variables.filter(isSet);
   const others = variables.filter((variable) => !isSet(variable) && variable.value !== null);
-  const comments = others.map((variable) => `# ${formatEnvText([written(variable)])}  (${variable.origin})`);
+  const comments = others.map((variable) => {
+    const of = [variable.origin, ...(variable.processes ?? [])].join(', ');
+    return `# ${formatEnvText([written(variable)])}  (${of})`;
+  });
   return [formatEnvText(set.map(written)), ...comments.map((comment) => comment.replaceAll('\n', '\n# '))]
     .filter((part) => part !== '')
     .join('\n');
