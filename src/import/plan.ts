@@ -4,6 +4,7 @@ import { AppError } from '../errors/app-error.ts';
 import { readAppTextIfAny } from '../system/fs/read-file.ts';
 import { validName } from './app-name.ts';
 import { appVariables } from './foreign-variables.ts';
+import { type Environment, machineVariables } from './machine-variables.ts';
 import type { Pm2App } from './pm2-apps.ts';
 import { isSetIn, namesApp, type Pm2File, pm2File } from './pm2-file.ts';
 import type { Pm2Port } from './pm2-ports.ts';
@@ -23,6 +24,8 @@ export interface PlannedApp {
   /** settings that no file in the repository has, for its sluice.json; undefined if there are none */
   settings: Settings | undefined;
   variables: Record<string, string>;
+  /** names of variables of the machine, which are left out */
+  ofMachine: string[];
   /** facts that the import does not take over, and why */
   notes: string[];
 }
@@ -38,6 +41,10 @@ interface PlanFacts {
   homes: readonly string[];
   /** names of apps in PM2 to import; undefined for all that run */
   only: readonly string[] | undefined;
+  /** environments of shells on this machine */
+  shell: readonly Environment[];
+  /** names of variables that belong to the apps, whatever else has them */
+  wanted: readonly string[];
 }
 
 /** Limit of a file of PM2, in bytes. */
@@ -51,7 +58,7 @@ const maxEnvFile = 64 * 1024;
  */
 export async function planImport(
   apps: readonly Pm2App[],
-  { ports, homes, only }: PlanFacts,
+  { ports, homes, only, shell, wanted }: PlanFacts,
 ): Promise<ImportPlan> {
   const leftOut: ImportPlan['leftOut'] = [];
   const projects = new Map<Pm2App, Project>();
@@ -112,6 +119,9 @@ export async function planImport(
     webs: number,
   ): Promise<PlannedApp> {
     const all = [...(web ? [web] : []), ...background];
+    const found = machineVariables(project.root, all, { all: apps, shell });
+    const ofMachine = found.difference(new Set(wanted));
+    const ownApps = all.map((app) => ({ ...app, variables: without(app.variables, ofMachine) }));
     const running = await settingsOf(project, web, background);
     const file = await readFileOf(project, all);
     const isAlone = webs < 2 && !(file && (await hasOthers(file, project, all)));
@@ -123,10 +133,15 @@ export async function planImport(
       port: web && ports.get(web),
       running,
       settings: settingsFor(project, web, background, { isAlone, running, file }),
-      variables: await variablesOf(project, all, file),
-      notes: [...notesOf(project, all), ...(webs < 2 || project.hasSettings ? [] : [sameRepository])],
+      variables: await variablesOf(project, ownApps, file),
+      ofMachine: [...ofMachine].sort(),
+      notes: [...notesOf(project, ownApps), ...(webs < 2 || project.hasSettings ? [] : [sameRepository])],
     };
   }
+}
+
+function without(variables: Record<string, string>, names: ReadonlySet<string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(variables).filter(([name]) => !names.has(name)));
 }
 
 /** Returns the project's file of PM2 if it names all apps: it may be for other apps than those that run. */

@@ -18,7 +18,7 @@ async function appInPm2(t: Parameters<typeof temporaryDirectory>[0], name: strin
     join(directory, 'server.js'),
     "require('node:http').createServer((request, response) => response.end(process.env.GREETING)).listen(process.env.PORT);",
   );
-  const dump = join(directory, 'dump.pm2');
+  const dump = join(await temporaryDirectory(t), 'dump.pm2');
   const variables = { GREETING: 'it\'s "here" # and $HOME', PORT: 3000, SSH_CLIENT: '1.2.3.4', PATH: '/bin' };
   const common = {
     name,
@@ -67,6 +67,25 @@ test('a plan for a live app names what the app has not from PM2', async (t) => {
   const { stdout } = await cli(['import', 'pm2', '--dry-run', '--dump', dump], { env });
   assert.match(stdout, /note: the live app has no variable GREETING: sluice env set pushed NAME=value/);
   assert.match(stdout, /note: PM2 runs the app on Node\.js 18, and Sluice on 26: .*\{"node": "18"\}/);
+});
+
+test('a plan names the variables of the machine, and --variable imports one', async (t) => {
+  const { dump } = await appInPm2(t, 'certified');
+  const [listed] = JSON.parse(await readFile(dump, 'utf8'));
+  const machine = { CERT_FILE_OF_MACHINE: '/ca.pem', PIP_OF_MACHINE: '1' };
+  await writeFile(dump, JSON.stringify([{ ...listed, env: { ...listed.env, ...machine } }]));
+  const show = (...options: string[]) =>
+    cli(['import', 'pm2', '--dry-run', '--dump', dump, ...options], { env: { ...env, ...machine } });
+  const { stdout } = await show();
+  assert.match(stdout, /\n {2}variables +GREETING\n {2}left out +CERT_FILE_OF_MACHINE, PIP_OF_MACHINE: /);
+  assert.match(stdout, /to import one: --variable NAME/);
+  const wanted = await show('--json', '--variable', 'PIP_OF_MACHINE');
+  const [app] = JSON.parse(wanted.stdout).apps;
+  assert.deepEqual(app.variables, ['GREETING', 'PIP_OF_MACHINE']);
+  assert.deepEqual(app.variablesOfMachine, ['CERT_FILE_OF_MACHINE']);
+  const wrong = await show('--variable', 'GREETNIG');
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /no app to import has a variable GREETNIG/);
 });
 
 test('without code, an import sets the variables, and a later push deploys', async (t) => {

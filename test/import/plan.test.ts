@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import * as v from 'valibot';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { appVariables, isForeign } from '../../src/import/foreign-variables.ts';
+import { namedInFiles } from '../../src/import/named-in-files.ts';
 import { planImport } from '../../src/import/plan.ts';
 import { appsOf, type Pm2App } from '../../src/import/pm2-apps.ts';
 import { parseProcessList } from '../../src/import/pm2-list.ts';
@@ -46,14 +47,25 @@ async function project(t: Parameters<typeof temporaryDirectory>[0], files: Recor
 }
 
 /** Plans a list; the daemon has the pid 1000. */
-async function plan(list: unknown, listeners: Listener[] = [], only?: string[]) {
+async function plan(
+  list: unknown,
+  listeners: Listener[] = [],
+  only?: string[],
+  { shell = {}, wanted = [] }: { shell?: Record<string, string>; wanted?: string[] } = {},
+) {
   const { apps } = appsOf(parse(list));
   const ports = findPorts(apps, {
     listeners,
     daemon: 1000,
     parentOf: (pid) => ({ 31: 30, 30: 1000, 1000: 1 })[pid],
   });
-  return planImport(apps, { ports, homes: ['/home/me'], only });
+  return planImport(apps, {
+    ports,
+    homes: ['/home/me'],
+    only,
+    shell: [new Map(Object.entries(shell))],
+    wanted,
+  });
 }
 
 test('instances of a script become one app, and an app without a port becomes its background process', async (t) => {
@@ -444,4 +456,61 @@ test('variables of the shell, of PM2 and of Sluice are not variables of the app'
     B: 'true',
     F: 'f',
   });
+});
+
+test('a variable of the machine is left out if no file of the app names it', async (t) => {
+  const shell = {
+    ...{ SSL_CERT_FILE: '/etc/ca.pem', PIP_CERT: '/etc/ca.pem', RUST_BACKTRACE: '1', CONTAINER_NAME: 'c1' },
+    // Files of the app or its packages name these.
+    ...{ DB_URL: 'db', SHOP_MODE: 'fast', PGHOST: 'db', FROM_ENV_FILE: '1', FROM_FILE: '1' },
+    // No file needs to name these.
+    ...{ NODE_EXTRA_CA_CERTS: '/etc/ca.pem', TZ: 'UTC', https_proxy: 'http://p', DATABASE__HOST: 'db' },
+    ...{ LD_PRELOAD: '/usr/lib/x.so', STRIPE_KEY: 'secret', CACHE: 'redis://u:p@host' },
+  };
+  const directory = await project(t, {
+    ...{ 'package.json': '{}', '.env': 'FROM_ENV_FILE=1\n', 'server.js': 'const { DB_URL } = process.env;' },
+    'lib/mode.ts': "process.env['SHOP_' + name]; // NO_CONTAINER_NAME, CONTAINER_NAMES",
+    'ecosystem.config.js': 'module.exports = { name: "other", env: { FROM_FILE: process.env.FROM_FILE } };',
+    'node_modules/pg/lib/defaults.js': 'host = process.env.PGHOST; /* CONTAINER_NAME */ PIP_CERT = 1;',
+    'node_modules/pg/README.md': 'RUST_BACKTRACE',
+    '.git/config': 'RUST_BACKTRACE',
+  });
+  const list = [listed('web', directory, { env: { ...shell, OWN: 'x', MODE: 'a' } })];
+  const [app] = (await plan(list, [], undefined, { shell: { ...shell, MODE: 'b' } })).apps;
+  const left = ['CONTAINER_NAME', 'PIP_CERT', 'RUST_BACKTRACE', 'SSL_CERT_FILE'];
+  assert.deepEqual(app?.ofMachine, left);
+  const expected = Object.keys({ ...shell, OWN: 'x', MODE: 'a' }).filter((name) => !left.includes(name));
+  assert.deepEqual(Object.keys(app?.variables ?? {}).sort(), expected.sort());
+  const [again] = (await plan(list, [], undefined, { shell, wanted: ['PIP_CERT'] })).apps;
+  assert.equal(again?.variables['PIP_CERT'], '/etc/ca.pem');
+  assert.ok(!again?.ofMachine.includes('PIP_CERT'));
+});
+
+test('a variable belongs to the apps if one of them has a value of its own, or if their project is too large', async (t) => {
+  const directory = await project(t, { 'package.json': '{}', 'server.js': '', 'more.js': '' });
+  const [app] = (
+    await plan(
+      [
+        listed('a', directory, { env: { X: '1', Y: '1' } }),
+        listed('b', directory, { env: { X: '2', Y: '1' } }),
+      ],
+      [],
+      undefined,
+      { shell: { X: '1', Y: '1' } },
+    )
+  ).apps;
+  assert.deepEqual(app?.ofMachine, ['Y']);
+  // Another app with other code, and one in the same directory.
+  const other = await project(t, { 'package.json': '{}', 'server.js': '' });
+  const copied = { env: { X: '1', Z: '1' } };
+  const { apps } = await plan([
+    listed('a', directory, copied),
+    listed('far', other, { env: { X: '1' } }),
+    listed('near', directory, { ...copied, status: 'stopped' }),
+  ]);
+  assert.deepEqual(apps[0]?.ofMachine, ['X']);
+  const [one, many] = [2, 100].map((entries) => ({ entries, bytes: 1000, bytesEach: 1000 }));
+  assert.ok(one && many);
+  assert.deepEqual([...namedInFiles(directory, ['Y'], { project: one, packages: many })], ['Y']);
+  assert.deepEqual([...namedInFiles(directory, ['Y'], { project: many, packages: many })], []);
 });

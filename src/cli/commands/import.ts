@@ -12,6 +12,10 @@ export function registerImportCommand(program: Command): void {
     .option('--dry-run', 'Only show what the import would do')
     .option('-a, --app <name...>', 'Import only these apps, by their names in PM2')
     .option(
+      '--variable <name...>',
+      'Also import these variables, which the import takes for those of the machine',
+    )
+    .option(
       '--user <name>',
       'User who runs PM2 (default: the user who ran sudo, or the user of the only PM2)',
     )

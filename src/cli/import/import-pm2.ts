@@ -5,6 +5,7 @@ import { text as readAll } from 'node:stream/consumers';
 import type { AppStatus } from '../../apps/status.ts';
 import { defaultEnvironment, type EnvironmentId } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { shellEnvironments } from '../../import/machine-variables.ts';
 import { Nginx } from '../../import/nginx.ts';
 import { type PlannedApp, planImport } from '../../import/plan.ts';
 import { appsOf, type Pm2App } from '../../import/pm2-apps.ts';
@@ -31,6 +32,7 @@ import { undoTakeover } from './undo.ts';
 export interface ImportOptions extends CommonOptions {
   dryRun?: true;
   app?: string[];
+  variable?: string[];
   user?: string;
   dump?: string;
   code: boolean;
@@ -96,9 +98,12 @@ async function planAll(options: ImportOptions, pm2: Pm2 | undefined, nginx: Ngin
   const statuses = await statusesOf(options);
   const homes = [homedir(), userInfo().homedir, ...(pm2 ? [pm2.user.home] : [])];
   const owners = await takenOver(pm2);
+  const shell = shellEnvironments();
+  const { app: only, variable: wanted = [] } = options;
   // The user of PM2 names the directories, and may name those of others.
   using _ = pm2 && takeRights(pm2.user);
-  const { apps: planned, leftOut } = await planImport(apps, { ports, homes, only: options.app });
+  const { apps: planned, leftOut } = await planImport(apps, { ports, homes, only, shell, wanted });
+  assertHas(wanted, planned);
   const shown: ShownApp[] = [];
   for (const each of planned) {
     const apps = [...(each.web ? [each.web] : []), ...each.background];
@@ -170,6 +175,16 @@ function assertFound(names: readonly string[], apps: readonly Pm2App[]): void {
   throw new UsageError(
     `PM2 has no app ${missing}`,
     `Apps of PM2: ${apps.map(({ name }) => name).join(', ')}`,
+  );
+}
+
+/** @throws UsageError for a variable that no app has */
+function assertHas(names: readonly string[], planned: readonly PlannedApp[]): void {
+  const missing = names.find((name) => !planned.some(({ variables }) => name in variables));
+  if (missing === undefined) return;
+  throw new UsageError(
+    `no app to import has a variable ${missing}, or its file of PM2 sets it`,
+    'Set a variable yourself: `sluice env set APP NAME=value`.',
   );
 }
 

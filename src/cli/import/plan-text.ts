@@ -17,7 +17,7 @@ export interface ShownApp {
 
 /** Returns the rows of an app for people: a name and a text each. */
 function rowsOf({ planned, commit, isLive, traffic }: ShownApp): [string, string][] {
-  const { project, web, background, port, running, settings, variables } = planned;
+  const { project, web, background, port, running, settings, variables, ofMachine } = planned;
   const { start, processes } = commandsIn(running);
   const all = [...(web ? [web] : []), ...background];
   const names = Object.keys(variables).sort();
@@ -47,6 +47,12 @@ function rowsOf({ planned, commit, isLive, traffic }: ShownApp): [string, string
     ],
     ['commit', commit && commitText(commit)],
     ['variables', names.length === 0 ? undefined : listSome(names, 40)],
+    [
+      'left out',
+      ofMachine.length === 0 || isLive
+        ? undefined
+        : `${listSome(ofMachine, 40)}: variables of this machine that no file of the app names (to import one: --variable NAME)`,
+    ],
     [
       'settings',
       settings === undefined
@@ -82,7 +88,7 @@ function commitText({ commit, branch, changedFiles }: CheckoutCommit): string {
 
 /** Returns the plan of one app as data, without the values of variables. */
 export function planJson({ planned, commit, isLive, traffic }: ShownApp) {
-  const { name, project, web, background, port, running, settings, variables, notes } = planned;
+  const { name, project, web, background, port, running, settings, variables, ofMachine, notes } = planned;
   const describe = (app: NonNullable<typeof web>) => ({
     name: app.name,
     instances: app.instances,
@@ -99,6 +105,7 @@ export function planJson({ planned, commit, isLive, traffic }: ShownApp) {
     directory: project.directory,
     commit: commit ?? null,
     variables: Object.keys(variables).sort(),
+    variablesOfMachine: ofMachine,
     running,
     settings: settings ?? null,
     settingsFile: project.settingsFile ?? null,

@@ -42,12 +42,23 @@ export function processName(pid: number): string | undefined {
  * the environment, or without /proc.
  */
 export function variableOf(pid: number, name: string): string | undefined {
+  return environmentOf(pid).get(name);
+}
+
+/** Returns the environment that a process was started with; an empty one if another user may not read it, or without /proc. */
+export function environmentOf(pid: number): Map<string, string> {
+  const environment = new Map<string, string>();
   try {
-    const variables = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
-    return variables.find((variable) => variable.startsWith(`${name}=`))?.slice(name.length + 1);
+    for (const variable of readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')) {
+      const at = variable.indexOf('=');
+      const name = variable.slice(0, at);
+      // Of two variables with a name, getenv(3) returns the first.
+      if (at > 0 && !environment.has(name)) environment.set(name, variable.slice(at + 1));
+    }
   } catch {
-    return undefined;
+    // The process has ended, or belongs to another user.
   }
+  return environment;
 }
 
 /** Returns the fields of /proc/PID/stat from the third on; undefined if the process does not exist, or without /proc. */
