@@ -2,6 +2,8 @@ import type { EnvironmentState } from '../config/environment-state.ts';
 import type { Reach } from '../config/reach.ts';
 import type { DomainView } from '../edge/domain.ts';
 import type { EnvironmentStatus, ExecCommand, Liveness, OneOffStatus } from '../protocol/runner.ts';
+import type { RunPlan } from '../releases/release.ts';
+import { commandOf } from '../releases/words.ts';
 import { changedSinceBuild } from './built-with.ts';
 import type { Environment, Problem } from './environment.ts';
 import { appAddress, hostOf } from './release-view.ts';
@@ -45,6 +47,14 @@ export interface AppStatus extends OfRunner {
   domains: DomainView[];
   /** number of the live release; null if there is none */
   release: number | null;
+  /** full hash of the commit of the live release; null without git */
+  commit: string | null;
+  /** branch of the commit; null without git */
+  branch: string | null;
+  /** command that starts the workers of the live release, without its variables; null for a static site, and without workers */
+  start: string | null;
+  /** limit of the memory of one worker, in bytes; null if there is none */
+  maxMemory: number | null;
   /** version of Node.js that the live release runs on; null if there is none, or if it is not recorded */
   node: string | null;
   /** variables that have other values than those that the build of the live release has used */
@@ -87,6 +97,10 @@ export async function environmentStatus(
     port: state.port,
     host: hostOf(environment, state),
     release: active?.release ?? null,
+    commit: live?.source.commit ?? null,
+    branch: live?.source.branch ?? null,
+    start: startCommand(live?.run ?? null),
+    maxMemory: live?.run?.settings.maxMemory ?? null,
     node: live?.node?.version ?? null,
     changedSinceBuild: live === undefined ? [] : changedSinceBuild(live, await environment.variableSet()),
     wanted: inRunner?.active?.workers ?? null,
@@ -99,6 +113,13 @@ export async function environmentStatus(
     deploying: [...deploys.values()].filter(({ isUnderWay }) => isUnderWay).map(({ number }) => number),
     rebuild: active === null && state.desired === 'running' ? state.rebuild : null,
   };
+}
+
+/** Returns the command of the workers. The values of its variables may be secret. */
+function startCommand(run: RunPlan | null): string | null {
+  if (run === null || run.static !== undefined) return null;
+  if (run.exec !== undefined) return run.exec.command;
+  return run.script === '' ? null : commandOf(['node', ...run.nodeArgs, run.script, ...run.args]);
 }
 
 /** Returns the state of an app and its start, ISO 8601. */

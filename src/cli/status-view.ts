@@ -12,6 +12,7 @@ export function describeApp(app: AppStatus): string {
   const parts = [
     `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url ?? 'without a port'}`,
     describeMode(app),
+    describeRelease(app),
     describeProblem(app),
     describeStaleBuild(app),
     describeCrashes(app),
@@ -25,15 +26,60 @@ export function describeApp(app: AppStatus): string {
   return parts.filter((part) => part !== '').join('\n\n');
 }
 
-/** Lists apps, one a line, and below why some do not start. */
+/** Lists apps with their addresses, one a line, and below why some do not start. */
 export function listApps(apps: AppStatus[]): string {
-  const rows = apps.map((app) => [nameOf(app), stateText(app), app.release, workersText(app), app.url]);
+  const row = (app: AppStatus) => [...cellsOfApp(app), app.url];
+  return appsTable('APP STATE RELEASE WORKERS URL', apps, row);
+}
+
+/** Lists apps with the figures of their processes, one a line of 80 columns, and below why some do not start. */
+export function listUsage(apps: AppStatus[]): string {
+  const row = (app: AppStatus) => {
+    const { restarts, cpu, memory } = usageOf(app);
+    const up = app.state === 'running' ? shortAge(app.since) : null;
+    return [...cellsOfApp(app), restarts, up, cpu, memory];
+  };
+  return appsTable('APP STATE RELEASE WORKERS RESTARTS UP CPU MEMORY', apps, row);
+}
+
+function cellsOfApp(app: AppStatus) {
+  return [nameOf(app), stateText(app), app.release, workersText(app)];
+}
+
+function appsTable(
+  head: string,
+  apps: AppStatus[],
+  row: (app: AppStatus) => (string | number | null)[],
+): string {
   const none = 'No apps yet. Deploy one from its directory: sluice deploy --app NAME';
   const problems = apps.map((app) => [nameOf(app), describeProblem(app)]).filter(([, problem]) => problem);
-  return [
-    table('APP STATE RELEASE WORKERS URL', rows, none),
-    ...problems.map(([name, problem]) => `${name}: ${problem}`),
-  ].join('\n\n');
+  return [table(head, apps.map(row), none), ...problems.map(([name, problem]) => `${name}: ${problem}`)].join(
+    '\n\n',
+  );
+}
+
+/** Returns the figures of all workers and background processes of an app together. */
+export function usageOf({ workers, background }: AppStatus) {
+  const processes = [...workers, ...background];
+  return {
+    restarts: sum(processes.map(({ restarts }) => restarts)),
+    cpu: `${Math.round(sum(processes.map(({ cpuPercent }) => cpuPercent)))} %`,
+    memory: formatBytes(sum(processes.map(({ memoryBytes }) => memoryBytes))),
+  };
+}
+
+function sum(values: (number | null)[]): number {
+  return values.reduce<number>((total, value) => total + (value ?? 0), 0);
+}
+
+/** Describes the commit, the command and the memory limit of the live release. */
+function describeRelease({ commit, branch, start, exec, maxMemory }: AppStatus): string {
+  const lines = [
+    commit && `commit ${commit.slice(0, 10)}${branch === null ? '' : ` of ${printableLine(branch, false)}`}`,
+    exec === null && start && `starts with ${printableLine(start, false)}`,
+    maxMemory !== null && `a worker that takes more than ${formatBytes(maxMemory)} is replaced ("maxMemory")`,
+  ];
+  return lines.filter(Boolean).join('\n');
 }
 
 /** Describes the mode of an app that does not start from a file. */
@@ -177,6 +223,19 @@ export function age(iso: string): string {
   const hours = Math.floor(milliseconds / 3_600_000);
   if (hours > 0) return `${hours} h ${Math.floor((milliseconds % 3_600_000) / 60_000)} min`;
   return formatDuration(milliseconds);
+}
+
+const unitsOfAge: [unit: string, milliseconds: number][] = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['min', 60_000],
+];
+
+/** Formats the time since a moment in its largest unit: `12 d`. */
+function shortAge(iso: string): string {
+  const milliseconds = Math.max(0, Date.now() - Date.parse(iso));
+  const [unit, length] = unitsOfAge.find(([, length]) => milliseconds >= length) ?? ['s', 1000];
+  return `${Math.floor(milliseconds / length)} ${unit}`;
 }
 
 export function percent(value: number | null): string | null {

@@ -113,9 +113,19 @@ const maxNamed = 20;
 
 /** Describes the sources of settings for people: `workers from sluice.json; hooks.preSwitch from Procfile`; '' without settings. */
 export function describeOrigins(origins: Origins): string {
+  return settingsBySource(origins, (path) => path)
+    .map(([source, names]) => `${names} from ${source}`)
+    .join('; ');
+}
+
+/** Returns each source with its settings for people. @param describe returns the text for the path of a setting */
+export function settingsBySource(
+  origins: Origins,
+  describe: (path: string) => string,
+): [source: string, settings: string][] {
   const paths = Object.keys(origins).filter((path) => !ofFiles.has(path.split('.', 1)[0] ?? ''));
   const bySource = Map.groupBy(paths, (path) => origins[path] ?? '');
-  return [...bySource].map(([source, names]) => `${listSome(names, maxNamed)} from ${source}`).join('; ');
+  return [...bySource].map(([source, names]) => [source, listSome(names, maxNamed, describe)]);
 }
 
 /**

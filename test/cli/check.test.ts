@@ -128,7 +128,7 @@ test('check shows what is decided, and fails as the deploy would', async (t) => 
     `${directory}, 3 files
 
 Node.js    ${process.versions.node} (the app asks for no version)
-settings   workers, health.path from sluice.json
+settings   workers 2, health.path /health (sluice.json)
 packages   builds with npm 11.19.1 (no lockfile)
 app        starts with dist/main.js ("start" in package.json)
 later      The build must write dist/main.js.
@@ -136,6 +136,23 @@ workers    2
 health     GET /health must answer 100-499 within 30 s
 `,
   );
+  const ofPm2 = `module.exports = {
+    script: 'server.js', max_memory_restart: '300M', kill_timeout: 3000, env: { TOKEN: 'hunter2' }, args: 'secret-word',
+  }`;
+  const other = await directoryOf(t, {
+    ...{ 'server.js': answering('x')['server.js'], 'ecosystem.config.js': ofPm2 },
+    'sluice.json': { health: { path: '/up' }, hooks: { preSwitch: 'KEY=abc true' }, shared: ['data'] },
+  });
+  const values = await cli(['check', other]);
+  assert.match(
+    values.stdout,
+    /\nsettings +health\.path \/up, hooks\.preSwitch, shared \[data\] \(sluice\.json\)\n/,
+  );
+  assert.match(
+    values.stdout,
+    /\n {11}workers 1, env\.TOKEN, killTimeout 3\.0 s, maxMemory 300 MiB, .+ \(ecosystem\.config\.js\)\n/,
+  );
+  assert.doesNotMatch(values.stdout, /hunter2|abc/);
   await writeFile(join(directory, 'package.json'), '{"scripts": {"start": "python3 app.py"}}');
   const failed = await cli(['check', directory]);
   assert.equal(failed.code, 1);

@@ -3,6 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { Command } from 'commander';
+import { otherNames, registerUnneededCommands, similarNames } from '../../src/cli/other-names.ts';
 import { cli, sluiceBinary } from '../support/cli.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -66,6 +68,7 @@ test('commands of PM2 that Sluice does not need say so, and fail unless there is
   for (const [name, status, text] of [
     ['startup', 0, /^Nothing to do on a system-wide installation: .*at boot/],
     ['save', 0, /^Nothing to do: .*after a reboot/],
+    ['dump', 0, /^Nothing to do: .*after a reboot/],
     ['flush', 2, /^Sluice does not empty logs/],
     ['kill', 2, /sluice stop APP/],
     ['update', 2, /sluice upgrade --to SOURCE/],
@@ -75,6 +78,42 @@ test('commands of PM2 that Sluice does not need say so, and fail unless there is
     assert.match(stdout, text, name);
   }
   assert.doesNotMatch((await cli(['--help'])).stdout, /^ {2}flush/m);
+});
+
+test('kill says how to stop this server: with systemd only if it runs the server', async (t) => {
+  const home = await temporaryDirectory(t);
+  const local = await cli(['kill'], { env: { SLUICE_HOME: home } });
+  assert.match(local.stdout, /sluice stop APP/);
+  assert.ok(local.stdout.includes(`kill "$(cat ${home}/up.pid)"`), local.stdout);
+  assert.doesNotMatch(local.stdout, /systemctl/);
+  const remote = await cli(['kill'], {
+    env: { SLUICE_URL: 'https://deploy.example.com', SLUICE_TOKEN: 'x' },
+  });
+  assert.match(remote.stdout, /systemctl stop sluice sluice-runner/);
+});
+
+/** Commands of PM2 7, with their other names. */
+const ofPm2 =
+  `start trigger deploy startOrRestart startOrReload pid create startOrGracefulReload stop restart scale profile:mem
+  profile:cpu reload id inspect delete del sendSignal ping updatePM2 update install module:install module:update module:generate
+  uninstall module:uninstall package publish module:publish set multiset get conf config unset report link unlink monitor
+  unmonitor open plus register login logout dump save cleardump send attach resurrect unstartup startup logrotate ecosystem init
+  reset describe desc info show env list ls l ps status jlist slist sysinfos prettylist monit imonit dashboard dash flush
+  reloadLogs logs kill pull forward backward deepUpdate serve expose autoinstall examples install-otel uninstall-otel`.split(
+    /\s+/,
+  );
+
+test('each command of PM2 is a command here, stands for one, or is explained', () => {
+  const program = new Command();
+  registerUnneededCommands(program);
+  const explained = program.commands.map((command) => command.name());
+  const same = ['start', 'deploy', 'stop', 'restart', 'scale', 'init', 'env', 'status', 'monit', 'logs'];
+  const known = [...same, ...explained, ...Object.keys(otherNames), ...Object.keys(similarNames)];
+  assert.deepEqual(
+    ofPm2.filter((name) => !known.includes(name)),
+    [],
+  );
+  assert.equal(new Set(known).size, known.length, 'no name has two meanings');
 });
 
 test('deploy distinguishes a file from a missing directory', async (t) => {

@@ -18,12 +18,14 @@ import {
 } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { formatTime, paint } from '../output.ts';
-import { describeApp, domainsTable, listApps } from '../status-view.ts';
+import { describeApp, domainsTable, listApps, listUsage } from '../status-view.ts';
 
 export function registerAppCommands(program: Command): void {
   const status = 'Show the server and its apps, or one app and its workers';
   appSubcommand(program, 'status [app]', status).action(showStatus);
-  subcommand(program, 'apps', 'List apps').action(listing('/v1/apps', listApps));
+  subcommand(program, 'apps', 'List apps, with the figures of their processes').action(
+    listing('/v1/apps', listUsage),
+  );
   const removal =
     'Remove for good: `shop` with all its environments, or only one: `shop@staging`, `shop@production`';
   subcommand(program, 'destroy <app>', removal)

@@ -2,10 +2,9 @@ import type { LogEntry } from '../../api/routes/logs.ts';
 import type { AppStatus } from '../../apps/status.ts';
 import { environmentName } from '../../config/paths.ts';
 import type { BackgroundStatus, WorkerStatus } from '../../protocol/runner.ts';
-import { formatBytes } from '../../system/text/format.ts';
 import { printable, printableLine } from '../../system/text/printable.ts';
 import { formatClock, paint, stateColour, table } from '../output.ts';
-import { age, bytes, describeProblem, percent, stateText, workersText } from '../status-view.ts';
+import { age, bytes, describeProblem, percent, stateText, usageOf, workersText } from '../status-view.ts';
 
 /** Contents of the screen of `sluice monit`. */
 export interface View {
@@ -50,15 +49,13 @@ export function nameOf({ name: app, environment }: AppStatus): string {
 function appLines(apps: AppStatus[], selected: string | undefined, most: number): string[] {
   const rows = apps.map((app) => {
     const isSelected = nameOf(app) === selected;
-    const processes = [...app.workers, ...app.background];
+    const { restarts, cpu, memory } = usageOf(app);
     return [
       isSelected ? paint('inverse', `> ${nameOf(app)}`) : `  ${nameOf(app)}`,
       stateText(app),
       app.release,
       workersText(app),
-      `${Math.round(sum(processes.map(({ cpuPercent }) => cpuPercent)))} %`,
-      formatBytes(sum(processes.map(({ memoryBytes }) => memoryBytes))),
-      sum(processes.map(({ restarts }) => restarts)),
+      ...[cpu, memory, restarts],
     ];
   });
   const text = table('APP STATE RELEASE WORKERS CPU MEMORY RESTARTS', rows, 'No apps yet.');
@@ -118,8 +115,4 @@ function cells(name: string, process: WorkerStatus | BackgroundStatus): (string 
 function logLine({ time, process, stream, line }: LogEntry, keepColours: boolean): string {
   const text = printableLine(line, keepColours && stream !== 'sys').replaceAll('\t', '    ');
   return `${paint('dim', `${formatClock(new Date(time))} ${process.padEnd(6)}`)}  ${text}`;
-}
-
-function sum(values: (number | null)[]): number {
-  return values.reduce<number>((total, value) => total + (value ?? 0), 0);
 }

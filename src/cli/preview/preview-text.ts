@@ -1,7 +1,7 @@
-import { describeOrigins } from '../../config/settings-layers.ts';
 import { counted, formatDuration } from '../../system/text/format.ts';
 import { noteText, paint } from '../output.ts';
 import type { Preview } from './preview.ts';
+import { settingsRows } from './settings-rows.ts';
 
 /** Returns a preview for people: one line for each decision, then the notes. */
 export function previewText(preview: Preview): string {
@@ -30,7 +30,7 @@ export function previewRows({
   const rows: [name: string, text: string][] = [
     ['directory', [root, directory].filter((part) => part !== '').join('/')],
     ['Node.js', `${node.version} (${node.reason})`],
-    ['settings', describeOrigins(origins)],
+    ...settingsRows(settings, origins),
     ['packages', install ?? ''],
     ['app', start],
     ['later', open.map(({ reason }) => reason).join(' ')],
