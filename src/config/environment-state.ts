@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { Lock } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
-import { ensurePrivateDirectory, writeJsonAtomic } from '../system/fs/files.ts';
+import { ensurePrivateDirectory, readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { count } from './field-types.ts';
 import { type EnvironmentId, listEnvironments, type Paths } from './paths.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
@@ -104,17 +104,39 @@ export async function listEnvironmentsWithState(paths: Paths): Promise<Environme
 }
 
 /**
- * Returns the lowest port from `firstPort` that no environment has and that is free on `host` now. Does not reserve the port.
+ * Returns a port from `firstPort` that no environment has and that is free on `host` now: the lowest one above all that were assigned
+ * before, else the lowest one. So a proxy that still sends requests to the port of a removed app does not reach another app. Does not
+ * reserve the port.
  * @throws AppError `port_taken` if there is none
  */
 export async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
   const taken = new Set((await listPorts(paths)).map(({ port }) => port));
-  for (let port = firstPort; port <= 65535; port++) {
-    if (!taken.has(port) && (await canBind(port, host))) return port;
+  const highest = await highestPort(paths, firstPort);
+  for (const port of [...range(highest + 1, 65535), ...range(firstPort, highest)]) {
+    if (taken.has(port) || !(await canBind(port, host))) continue;
+    if (port > highest)
+      await writeJsonAtomic(paths.ports, { firstPort, highest: port } satisfies AssignedPorts);
+    return port;
   }
   throw new AppError('port_taken', `no port from ${firstPort} to 65535 is free on ${host}`, {
     hint: 'Set a lower "apps.firstPort" in config.json, or stop the programs that use these ports.',
   });
+}
+
+const assignedPortsSchema = v.object({ firstPort: v.number(), highest: v.number() });
+
+/** Highest port that was assigned since `firstPort` is the setting. */
+type AssignedPorts = v.InferOutput<typeof assignedPortsSchema>;
+
+/** Returns the highest port that was assigned; the one before `firstPort` if none was, or if the record is damaged. */
+async function highestPort(paths: Paths, firstPort: number): Promise<number> {
+  const record = await readJson(paths.ports).catch(() => undefined);
+  const isKnown = v.is(assignedPortsSchema, record) && record.firstPort === firstPort;
+  return isKnown ? record.highest : firstPort - 1;
+}
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => from + index);
 }
 
 /** Returns the port of each environment, and its address if it has its own. Leaves out damaged states, which must not prevent new apps. */

@@ -63,6 +63,8 @@ export class Paths extends Directory {
   readonly domains = this.in('domains.json');
   readonly edge = new EdgePaths(this.in('edge'));
   readonly events = this.in('events.jsonl');
+  /** highest port that an app was assigned */
+  readonly ports = this.in('ports.json');
   readonly log = this.in('sluice.log');
   /** process id of libexec/supervise.sh, which restarts the server of `sluice up` */
   readonly supervisor = this.in('up.pid');

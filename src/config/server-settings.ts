@@ -72,7 +72,11 @@ export const serverSettingsSchema = group({
       'Name of this machine in the URLs of apps. Default: `apps.host`, or `localhost` if `apps.host` is `::` or `0.0.0.0`.',
       text(/^[\w.:-]+$/, 'a host name, such as "example.com"'),
     ),
-    firstPort: setting('Port of the first app. Each further app gets the next free port.', port, 9001),
+    firstPort: setting(
+      'Port of the first app. Each further app gets the next port that no app has had. Ports of removed apps come last.',
+      port,
+      9001,
+    ),
   }),
   ssh: optionalGroup({
     authorizedKeys: setting(

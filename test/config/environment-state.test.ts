@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import {
@@ -36,6 +36,30 @@ test('simultaneous first deploys get different free ports', async (t) => {
     { app: 'shop', environment: 'production' },
     { app: 'shop', environment: 'staging' },
   ]);
+});
+
+test('a new app gets the port of a removed one only when no higher port is left', async (t) => {
+  const paths = new Paths(await temporaryDirectory(t));
+  const firstPort = 65_520;
+  const create = async (app: string) =>
+    (await ensureEnvironmentState(paths, { app, environment: 'production' }, { firstPort, host })).port;
+  const first = await create('first');
+  const second = await create('second');
+  assert.ok(second > first);
+  await rm(paths.app('first'), { recursive: true });
+  await rm(paths.app('second'), { recursive: true });
+  const others: number[] = [];
+  for (let number = 0; others.at(-1) !== first; number += 1) others.push(await create(`app-${number}`));
+  assert.deepEqual(
+    others,
+    others
+      .slice(0, -1)
+      .toSorted((a, b) => a - b)
+      .concat(first),
+  );
+  assert.ok((others[0] as number) > second);
+  await writeFile(paths.ports, 'damaged');
+  assert.equal(await create('last'), second);
 });
 
 test('the error names the ports if none is free', async (t) => {
