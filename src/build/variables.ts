@@ -34,8 +34,12 @@ export function baseEnvironment(
   own: NodeJS.ProcessEnv = process.env,
   isolated = false,
 ): Record<string, string> {
-  // npm would run compiled code from /tmp. An isolated app has its own TMPDIR.
-  const env: Record<string, string> = isolated ? {} : { HOME: homedir(), NODE_DISABLE_COMPILE_CACHE: '1' };
+  const env: Record<string, string> = {
+    // A notice about a newer npm says nothing about the app. pnpm removes `npm_…` from the variables of scripts, but no capital letters.
+    NPM_CONFIG_UPDATE_NOTIFIER: 'false',
+    // npm would run compiled code from /tmp. An isolated app has its own TMPDIR.
+    ...(isolated ? {} : { HOME: homedir(), NODE_DISABLE_COMPILE_CACHE: '1' }),
+  };
   for (const [name, value] of Object.entries(own)) {
     const isInherited = inherited.has(name) || (configuration.test(name) && !ofThisRun.test(name));
     if (isInherited && value && !(isolated && personal.test(name))) env[name] = value;

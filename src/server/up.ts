@@ -1,9 +1,12 @@
 import type { ChildProcess } from 'node:child_process';
 import { openSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { chmod, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { RunnerClient } from '../apps/runner-client.ts';
 import { homeFromEnvironment, type Paths } from '../config/paths.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
+import { ifThere } from '../system/fs/exists.ts';
+import { listDirectory } from '../system/fs/files.ts';
 import type { Log, LogLevel } from '../system/log/log.ts';
 import { smallHeap } from '../system/process/footprint.ts';
 import { spawn } from '../system/process/run.ts';
@@ -19,6 +22,7 @@ export type { Ready } from './run-server.ts';
  * @throws AppError if the server cannot start; apps that run already keep running
  */
 export async function up(home: string, whenReady: (ready: Ready) => void): Promise<void> {
+  await takeHome(home);
   await runServer(home, {
     openLog: ({ log }) => openLog(log),
     controlRunner(context) {
@@ -27,6 +31,13 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
     },
     whenReady,
   });
+}
+
+/** Makes a home private that the user has just created, with a mode that depends on the umask. Leaves all other directories alone. */
+export async function takeHome(home: string): Promise<void> {
+  const stats = await ifThere(stat(home));
+  if (stats?.uid !== process.getuid?.()) return;
+  if ((await listDirectory(home)).length === 0) await ifThere(chmod(home, 0o700));
 }
 
 /** Size of our log from which a start renames it, in bytes. */

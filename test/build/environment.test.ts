@@ -29,6 +29,7 @@ test('a build inherits the variables that installs need, and no secrets', () => 
     npm_config_registry: 'https://npm.example',
     YARN_NPM_REGISTRY_SERVER: 'https://npm.example',
     NODE_DISABLE_COMPILE_CACHE: '1',
+    NPM_CONFIG_UPDATE_NOTIFIER: 'false',
   });
 });
 
@@ -66,6 +67,23 @@ test('variables of the app take precedence, except those that describe the relea
     YARN_NODE_LINKER: 'node-modules',
     GIT_CEILING_DIRECTORIES: '/home/sluice/staging',
   });
+});
+
+test('an app may turn on the notice of npm about a newer npm', () => {
+  const base = baseEnvironment({ PATH: '/bin' }, true);
+  assert.equal(base['NPM_CONFIG_UPDATE_NOTIFIER'], 'false');
+  const app = { NPM_CONFIG_UPDATE_NOTIFIER: 'true' };
+  const parts = {
+    base,
+    app,
+    about: {},
+    manager: {},
+    path: [],
+    node: '/node',
+    directory: '/release',
+    ci: false,
+  };
+  assert.equal(buildEnvironment(parts)['NPM_CONFIG_UPDATE_NOTIFIER'], 'true');
 });
 
 test('CI is set only if a setting says so', () => {

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, stat } from 'node:fs/promises';
+import { chmod, readFile, stat } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { AppError } from '../../src/errors/app-error.ts';
 import { exitStatus } from '../../src/server/program.ts';
+import { takeHome } from '../../src/server/up.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { processStartTime } from '../../src/system/process/processes.ts';
 import { Inspector } from '../soak/inspector.ts';
@@ -19,6 +20,19 @@ import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
 const entry = fileURLToPath(new URL('../../src/server/up.ts', import.meta.url));
+
+test('an empty home becomes private, and no other directory does', async (t) => {
+  const home = await temporaryDirectory(t);
+  const mode = async () => (await stat(home)).mode & 0o777;
+  await chmod(home, 0o755);
+  await takeHome(home);
+  assert.equal(await mode(), 0o700);
+  await chmod(home, 0o755);
+  await writeJsonAtomic(`${home}/config.json`, {});
+  await takeHome(home);
+  assert.equal(await mode(), 0o755);
+  await takeHome(`${home}/missing`);
+});
 
 test('a second `sluice up` with the same home is refused, and the first one keeps running', async (t) => {
   const sluice = await startSluice(t);
