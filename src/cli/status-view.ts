@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util';
 import type { AppStatus } from '../apps/status.ts';
 import { environmentName } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
@@ -32,14 +33,22 @@ export function listApps(apps: AppStatus[]): string {
   return appsTable('APP STATE RELEASE WORKERS URL', apps, row);
 }
 
-/** Lists apps with the figures of their processes, one a line of 80 columns, and below why some do not start. */
-export function listUsage(apps: AppStatus[]): string {
+/**
+ * Lists apps with the figures of their processes, one a line, and below why some do not start. Leaves out the addresses if the lines
+ * would be too long.
+ * @param columns width of the terminal; no limit without a terminal
+ */
+export function listUsage(apps: AppStatus[], columns = process.stdout.columns ?? Infinity): string {
   const row = (app: AppStatus) => {
     const { restarts, cpu, memory } = usageOf(app);
     const up = app.state === 'running' ? shortAge(app.since) : null;
     return [...cellsOfApp(app), restarts, up, cpu, memory];
   };
-  return appsTable('APP STATE RELEASE WORKERS RESTARTS UP CPU MEMORY', apps, row);
+  const head = 'APP STATE RELEASE WORKERS RESTARTS UP CPU MEMORY';
+  const withAddresses = appsTable(`${head} URL`, apps, (app) => [...row(app), app.url]);
+  const [first = ''] = withAddresses.split('\n\n');
+  const fits = first.split('\n').every((line) => stripVTControlCharacters(line).length <= columns);
+  return fits ? withAddresses : appsTable(head, apps, row);
 }
 
 function cellsOfApp(app: AppStatus) {

@@ -50,10 +50,11 @@ test('the list of apps has the figures of all processes of an app, in 80 columns
     ...{ startedAt, restarts: 3, cpuPercent: 41, memoryBytes: 300 * 1024 ** 2, metrics: [] },
   };
   const since = new Date(Date.now() - 12 * 86_400_000).toISOString();
-  const text = listUsage([
+  const apps: AppStatus[] = [
     { ...app, name: 'worker-shop', since, workers: [worker, worker], background: [background] },
     { ...app, environment: 'staging', state: 'stopped', workers: [], wanted: null },
-  ]);
+  ];
+  const text = listUsage(apps, 80);
   assert.deepEqual(
     text.split('\n').map((line) => line.split(/ {2,}/)),
     [
@@ -63,4 +64,5 @@ test('the list of apps has the figures of all processes of an app, in 80 columns
     ],
   );
   assert.ok(text.split('\n').every((line) => line.length <= 80));
+  assert.match(listUsage(apps, 120), /MEMORY +URL\n.+ http:\/\/127\.0\.0\.1:9001\n/);
 });

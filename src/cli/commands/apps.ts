@@ -24,7 +24,7 @@ export function registerAppCommands(program: Command): void {
   const status = 'Show the server and its apps, or one app and its workers';
   appSubcommand(program, 'status [app]', status).action(showStatus);
   subcommand(program, 'apps', 'List apps, with the figures of their processes').action(
-    listing('/v1/apps', listUsage),
+    listing<AppStatus[]>('/v1/apps', (apps) => listUsage(apps)),
   );
   const removal =
     'Remove for good: `shop` with all its environments, or only one: `shop@staging`, `shop@production`';
