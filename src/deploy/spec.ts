@@ -89,6 +89,8 @@ export async function generationSpec(
     maxDraining,
     limits: generationLimits(settings, memoryOfEach(settings, workers, background)),
     background,
+    // Another number of workers changes nothing for background processes.
+    ...(changes.workers !== undefined && { keepsBackground: true }),
     cron: settings.cron,
     log: {
       directory: paths.logs,

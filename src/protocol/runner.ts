@@ -54,6 +54,8 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn>, Supervision
   maxDraining: number;
   limits: GenerationLimits;
   background: BackgroundSpec[];
+  /** background processes of the active generation that this generation would run in the same way continue */
+  keepsBackground?: true;
   log: LogSpec;
   /** absolute paths */
   paths: { current: string; generation: string; cron: string };

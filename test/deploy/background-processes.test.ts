@@ -97,6 +97,21 @@ test('one background process is restarted by its own rules, and nothing else is 
   );
 });
 
+test('scale keeps the background processes, and prints the status without the workers of before', async () => {
+  const background = async () => (await sluice.status('post')).background.map(({ pid }) => pid);
+  const before = await background();
+  const { stdout } = await run('scale', 'post', '2');
+  assert.match(stdout, /^post is running since /);
+  assert.equal(stdout.match(/ open /g)?.length, 2);
+  assert.doesNotMatch(stdout, /retired|drained|stopping/);
+  assert.deepEqual(await background(), before);
+  await sluice.call('PATCH', '/v1/apps/post/env?restart=false', { CHANGED: 'yes' });
+  await run('scale', 'post', '1');
+  await waitFor(async () => (await background()).every((pid) => pid !== null && !before.includes(pid)), {
+    what: 'processes with the new variable',
+  });
+});
+
 test('a command with the name of a background process names its app', async () => {
   const hints: [string[], RegExp][] = [
     [['logs', 'mail'], /mail is a background process of post: sluice logs post --worker mail\n/],

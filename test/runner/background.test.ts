@@ -141,6 +141,37 @@ test('with `overlap`, new background processes start while the old ones run (tho
   );
 });
 
+test('a generation that differs in its workers keeps the background processes that are the same', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const first = withBackground(runner, notes, { pmId: 1 }, { drainTimeout: 100 });
+  const [mail] = first.background as [BackgroundSpec];
+  const other: BackgroundSpec = { ...mail, name: 'other' };
+  await runner.release({ ...first, background: [mail, other] });
+  const pids = async () => {
+    const all = await running(runner, notes, 2, first);
+    return Object.fromEntries(all.map(({ name, pid }) => [name, pid]));
+  };
+  const before = await pids();
+  const changed: BackgroundSpec = { ...other, env: { ...other.env, MARK: 'changed' } };
+  const second = { ...first, workers: 2, keepsBackground: true as const };
+  const booted = await runner.release({ ...second, background: [{ ...mail, pmId: 2 }, changed] });
+  await waitFor(async () => {
+    const [status] = await runner.client.call('status', {});
+    return status?.workers.every(({ generation }) => generation === booted.generation);
+  });
+  await waitFor(async () => (await notes.all()).length === 4, { what: 'the other process, again' });
+  const after = await pids();
+  assert.equal(after['mail'], before['mail']);
+  assert.notEqual(after['other'], before['other']);
+  // As a restart, which keeps none.
+  await runner.release({ ...second, keepsBackground: undefined } as unknown as GenerationSpec);
+  await waitFor(async () => (await background(runner)).every(({ pid }) => pid !== before['mail']));
+  await waitFor(() => processStartTime(before['mail'] ?? 0) === undefined, {
+    what: 'the end of the process',
+  });
+});
+
 test('a background process that does not end is killed after killTimeout (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);

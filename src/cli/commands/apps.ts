@@ -122,5 +122,11 @@ function act(
   json?: unknown,
   query: CallOptions['query'] = {},
 ): Promise<void> {
-  return show(options, call<AppStatus>('POST', appPath(id, path), { json, query }), describeApp);
+  return show(options, call<AppStatus>('POST', appPath(id, path), { json, query }), describeOutcome);
+}
+
+/** Describes an app without the workers that a change has replaced: they only finish their requests. */
+function describeOutcome(app: AppStatus): string {
+  const workers = app.workers.filter(({ state }) => !['retired', 'drained', 'exited'].includes(state));
+  return describeApp({ ...app, workers });
 }

@@ -2,6 +2,7 @@ import { addAbortListener, once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import { AppError } from '../../errors/app-error.ts';
 import type {
   BackgroundSpec,
@@ -40,6 +41,8 @@ interface BackgroundOptions extends ProcessContext {
 
 /** Process without a port. It is started again each time it ends, until `end` is called. */
 export class BackgroundProcess {
+  /** release of the process: the one that has started it, or one that would run it in the same way */
+  spec: GenerationSpec;
   readonly #options: BackgroundOptions;
   /** that of its release, with the supervision of the process */
   readonly #spec: GenerationSpec & SupervisionSpec;
@@ -65,16 +68,12 @@ export class BackgroundProcess {
 
   constructor(options: BackgroundOptions) {
     this.#options = options;
+    this.spec = options.spec;
     this.#isOnTrial = options.isOnTrial;
     this.#name = `${options.background.name}.${options.instance}`;
     this.#spec = { ...options.spec, ...supervisionOf(options.spec, options.background) };
     this.#restarts = new Restarts(this.#spec.restarts);
     this.#ended = this.#live().finally(options.group.retain());
-  }
-
-  /** Release of the process. */
-  get spec(): GenerationSpec {
-    return this.#options.spec;
   }
 
   get name(): string {
@@ -130,6 +129,14 @@ export class BackgroundProcess {
   mayRunBeside({ background }: GenerationSpec): boolean {
     const { name, overlap } = this.#options.background;
     return overlap && background.some((other) => other.name === name && other.overlap);
+  }
+
+  /** Returns true if the process is not being ended, and a release would run it in the same way. */
+  isSameIn(spec: GenerationSpec): boolean {
+    const { background, instance } = this.#options;
+    const other = spec.background.find(({ name }) => name === background.name);
+    if (this.#stopping.signal.aborted || other === undefined || instance >= other.count) return false;
+    return isDeepStrictEqual(comparable(this.spec, background), comparable(spec, other));
   }
 
   /** Ends the trial: the release of the process is live. */
@@ -330,6 +337,14 @@ export class BackgroundProcess {
     const isShell = exec !== undefined;
     return new BackgroundHandle({ ...this.#options, ...process, name: this.#name, isShell, channel });
   }
+}
+
+/** Returns what decides how a process runs. */
+function comparable(spec: GenerationSpec, background: BackgroundSpec): object {
+  const { own, others } = variablesOf(background.env, spec.env);
+  // The numbers of PM2 count the workers, too. A process keeps its number, and its cgroup.
+  const { keepsBackground: _, workers: _workers, limits: _limits, ...release } = spec;
+  return { ...release, background: { ...background, env: {}, pmId: null }, env: { ...others, ...own } };
 }
 
 /**

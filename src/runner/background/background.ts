@@ -40,12 +40,15 @@ export class BackgroundProcesses {
     this.#options = options;
   }
 
-  /** Replaces all processes by those of a release. @param group cgroup of its generation */
+  /** Replaces all processes by those of a release, except those that it keeps. @param group cgroup of its generation */
   replace(spec: GenerationSpec, group: Cgroup): Promise<void> {
     this.#latest = spec;
     const release = group.retain();
     const done = this.#turns.run(async () => {
-      if (this.#latest === spec) await this.#swap([...this.#processes], spec, group, () => true);
+      if (this.#latest !== spec) return;
+      const kept = this.#keepSame(spec);
+      const former = [...this.#processes].filter((process) => !kept.has(process.name));
+      await this.#swap(former, spec, group, ({ name }, instance) => !kept.has(`${name}.${instance}`));
     });
     return done.finally(release);
   }
@@ -171,6 +174,13 @@ export class BackgroundProcesses {
 
   status(): BackgroundStatus[] {
     return [...this.#processes].map((process) => process.status());
+  }
+
+  /** Lets processes continue that a release keeps. Returns their names, such as `mail.0`. */
+  #keepSame(spec: GenerationSpec): Set<string> {
+    const kept = [...this.#processes].filter((process) => spec.keepsBackground && process.isSameIn(spec));
+    for (const process of kept) process.spec = spec;
+    return new Set(kept.map(({ name }) => name));
   }
 
   /**
