@@ -88,7 +88,7 @@ const oneForSite: WorkerCount = {
  * @throws AppError `encrypted_files`, `invalid_pm2_file`, `nothing_to_run`, `unsupported_start`, `invalid_settings`, `unsupported_node_version`; errors of `nodes`
  */
 export async function planDeploy(directory: string, circumstances: Circumstances): Promise<DeployPlan> {
-  const { nodes, cores, member = '', environment } = circumstances;
+  const { nodes, cores, member = '', environment, variables } = circumstances;
   await checkEncryptedFiles(directory);
   let procfile: ProcfileSettings = { layers: [], notices: [] };
   let pm2 = noPm2;
@@ -132,7 +132,7 @@ export async function planDeploy(directory: string, circumstances: Circumstances
     ...(now?.notices ?? []),
     ...[build, ...packages].flatMap((each) => each?.packageManager.notices ?? []),
     ...pm2.notices,
-    ...(await unreadFilesNotices(app)),
+    ...(await unreadFilesNotices(app, { ...settings.env, ...variables })),
     ...(member === '' ? await unreadSettingsNotices(directory, settings.directory) : []),
   ];
   const description = now?.description ?? (await describeDecision(directory, start));

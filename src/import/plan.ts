@@ -122,18 +122,20 @@ export async function planImport(
     const found = machineVariables(project.root, all, { all: apps, shell });
     const ofMachine = found.difference(new Set(wanted));
     const ownApps = all.map((app) => ({ ...app, variables: without(app.variables, ofMachine) }));
-    const running = await settingsOf(project, web, background);
     const file = await readFileOf(project, all);
+    const variables = await variablesOf(project, ownApps, file);
+    const port = web && ports.get(web);
+    const running = await settingsOf(project, { web, background, port: port?.port, variables });
     const isAlone = webs < 2 && !(file && (await hasOthers(file, project, all)));
     return {
       name,
       project,
       web,
       background,
-      port: web && ports.get(web),
+      port,
       running,
       settings: settingsFor(project, web, background, { isAlone, running, file }),
-      variables: await variablesOf(project, ownApps, file),
+      variables,
       ofMachine: [...ofMachine].sort(),
       notes: [...notesOf(project, ownApps), ...(webs < 2 || project.hasSettings ? [] : [sameRepository])],
     };
@@ -170,7 +172,7 @@ function settingsFor(
     start: `pm2 start ${project.settingsFile} --only ${quote(names)}`,
     ...(web === undefined && { workers: 0 }),
   };
-  const settings = { ...settingsBesideFile(project, web), ...(isAlone ? {} : only) };
+  const settings = { ...settingsBesideFile(project, web, running), ...(isAlone ? {} : only) };
   return Object.keys(settings).length === 0 ? undefined : settings;
 }
 

@@ -1,5 +1,9 @@
 import type { Release } from '../build/pm2/places.ts';
+import { hasFixedPort } from '../build/pm2/read.ts';
 import { pm2Settings } from '../build/pm2/settings.ts';
+import { readProject } from '../build/start-command/project.ts';
+import { appSettingsSchema } from '../config/app-settings.ts';
+import { parseSettings } from '../config/settings-file.ts';
 import type { Pm2App } from './pm2-apps.ts';
 import { type Project, within } from './project.ts';
 
@@ -14,16 +18,23 @@ const sameOptions = [
   ...(['instance_var', 'increment_var', 'source_map_support'] as const),
 ];
 
+/** Apps of PM2 that become one app. */
+interface Running {
+  /** app that listens; undefined if none does */
+  web: Pm2App | undefined;
+  background: readonly Pm2App[];
+  /** port of `web`; undefined if it is not known */
+  port: number | undefined;
+  variables: Record<string, string>;
+}
+
 /**
  * Returns the settings of apps that PM2 runs, as if a file of PM2 had their options.
- * @param web app that listens; undefined if none does
- * @param others apps that become background processes
  * @throws AppError `invalid_pm2_file`
  */
 export async function settingsOf(
   project: Project,
-  web: Pm2App | undefined,
-  others: readonly Pm2App[],
+  { web, background: others, port, variables }: Running,
 ): Promise<Settings> {
   const apps = [...(web ? [web] : []), ...others];
   const selection = { file: 'the list of PM2', environment: 'production', web: web?.name ?? null };
@@ -33,14 +44,36 @@ export async function settingsOf(
   return {
     ...(directory !== '.' && { directory }),
     ...withUnits(value),
+    ...(port !== undefined && (await isFixed(project, value['start'], port, variables)) && { port }),
     ...(value['node'] === undefined && nodeOf(project, web ?? others[0])),
   };
 }
 
-/** Returns the settings of an app whose other settings are in a file of its repository. */
-export function settingsBesideFile(project: Project, web: Pm2App | undefined): Settings {
+/** Returns true if an app listens on a port that it does not read from PORT. */
+async function isFixed(
+  { root, directory }: Project,
+  start: unknown,
+  port: number,
+  variables: Record<string, string>,
+): Promise<boolean> {
+  if (typeof start !== 'string') return false;
+  const settings = parseSettings(appSettingsSchema, {}, 'no settings');
+  const project = await readProject(root, settings, true, within(root, directory));
+  return hasFixedPort(project, start, port, Object.values(variables).includes(String(port)));
+}
+
+/**
+ * Returns the settings of an app whose other settings are in a file of its repository.
+ * @param running settings of what PM2 runs
+ */
+export function settingsBesideFile(project: Project, web: Pm2App | undefined, running: Settings): Settings {
   const directory = within(project.root, project.directory);
-  return { ...(directory !== '.' && { directory }), ...nodeOf(project, web) };
+  const { port } = running;
+  return {
+    ...(directory !== '.' && { directory }),
+    ...nodeOf(project, web),
+    ...(port !== undefined && { port }),
+  };
 }
 
 /** Returns the options of an app as a file of PM2 has them. The variables are those of the app in Sluice. */

@@ -23,6 +23,15 @@ const cases: [claim: string, files: Files, messages: string[]][] = [
   ],
 ];
 
+test('the notice about .env names only the variables that Sluice does not set', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { '.env': 'GREETING=hello\nLEVEL=3\nPORT=3000\n' });
+  const messages = async (variables: Record<string, string>) =>
+    (await unreadFilesNotices(directory, variables)).map(({ message }) => message);
+  assert.deepEqual(await messages({ LEVEL: '1' }), ['Sluice does not set GREETING from .env']);
+  assert.deepEqual(await messages({ LEVEL: '1', GREETING: 'hi' }), []);
+});
+
 for (const [claim, files, messages] of cases) {
   test(`notices about files that Sluice does not read: ${claim}`, async (t) => {
     const directory = await temporaryDirectory(t);

@@ -88,6 +88,23 @@ test('a plan names the variables of the machine, and --variable imports one', as
   assert.match(wrong.stderr, /no app to import has a variable GREETNIG/);
 });
 
+test('an import with a file .env and a fixed port has no note about them', async (t) => {
+  const { directory, dump } = await appInPm2(t, 'fixed');
+  await writeFile(join(directory, '.env'), 'SAID=from the file\nPORT=3717\n');
+  await writeFile(
+    join(directory, 'server.js'),
+    "require('node:http').createServer((request, response) => response.end(process.env.SAID)).listen(3717);",
+  );
+  const args = ['import', 'pm2', '--dump', dump, '--app', 'fixed', '--port', '3717'];
+  const { code, stdout, stderr } = await cli(args, { env });
+  assert.equal(code, 0, stdout + stderr);
+  assert.match(stdout, /variables +GREETING, SAID\n/);
+  assert.match(stdout, /"port": 3717/);
+  assert.equal(await sluice.get('fixed'), 'from the file');
+  const [release] = await sluice.releases('fixed');
+  assert.deepEqual(release?.notices, []);
+});
+
 test('without code, an import sets the variables, and a later push deploys', async (t) => {
   const { dump } = await appInPm2(t, 'later');
   const { code, stdout, stderr } = await cli(['import', 'pm2', '--no-code', '--dump', dump], { env });

@@ -174,6 +174,26 @@ test('a file of PM2 in the project keeps its settings, and a sluice.json all', a
   assert.deepEqual(apps[0]?.variables, { A: '1', B: '3' });
 });
 
+test('a port that the code does not read from PORT becomes a setting', async (t) => {
+  const settingsOf = async (source: string, env: Record<string, string> = {}, file: string[] = []) => {
+    const directory = await project(t, {
+      ...{ 'package.json': '{"engines":{"node":"20"}}', 'server.js': source },
+      ...Object.fromEntries(file.map((name) => [name, 'module.exports = { name: "web" }'])),
+    });
+    const list = [listed('web', directory, { pid: 11, env })];
+    return (await plan(list, [listener(3717, 11)])).apps[0]?.settings;
+  };
+  const fixed = "require('node:http').createServer().listen(3717);";
+  assert.equal((await settingsOf(fixed))?.['port'], 3717);
+  assert.deepEqual(await settingsOf(fixed, {}, ['ecosystem.config.js']), { port: 3717 });
+  const own = 'const port = process.env.API_PORT; require("./app").listen(port);';
+  assert.equal((await settingsOf(own, { API_PORT: '3717' }))?.['port'], 3717);
+  assert.equal((await settingsOf(own))?.['port'], undefined);
+  const usual = 'require("./app").listen(process.env.PORT || 3717);';
+  assert.equal((await settingsOf(usual))?.['port'], undefined);
+  assert.equal(await settingsOf(usual, {}, ['ecosystem.config.js']), undefined);
+});
+
 test('of a file of PM2 with two apps that listen, each app reads its own part', async (t) => {
   const file = 'module.exports = { apps: [{ name: "api" }, { name: "web" }, { name: "jobs" }] };';
   const directory = await project(t, {

@@ -111,10 +111,6 @@ function releaseOf(
   { directory, runsIn, cores }: { directory: string; runsIn: string; cores: number },
 ): Release {
   const { root, app, mayBuild } = project;
-  const fileOf = async (command: string) => {
-    const found = await followCommand(project, command, 'PM2').catch(unlessRejected);
-    return found && fileIn(project, found);
-  };
   return {
     ...{ app, mayBuild, cores },
     base: posix.relative(app, directory) || '.',
@@ -122,19 +118,35 @@ function releaseOf(
     runsIn: join(runsIn, app),
     kindOf: (path) => kindIn(root, join(app, path)),
     async listens(command) {
-      const file = await fileOf(command);
+      const file = await fileOf(project, command);
       return file === undefined ? undefined : listens(project, file);
     },
-    async hasFixedPort(command, port) {
-      const file = await fileOf(command);
-      if (file === undefined) return false;
-      const texts = [(await readText(project, file)) ?? ''];
-      for (const { text } of importedSources(root, [[file]])) texts.push(text);
-      return (
-        !texts.some((text) => /\bPORT\b/.test(text)) && texts.some((text) => text.includes(String(port)))
-      );
-    },
+    hasFixedPort: (command, port) => hasFixedPort(project, command, port),
   };
+}
+
+/**
+ * Returns true if the program of a command does not read PORT, and has this port in its code.
+ * @param isInVariable true if a variable has the port, instead of the code
+ */
+export async function hasFixedPort(
+  project: Project,
+  command: string,
+  port: number,
+  isInVariable = false,
+): Promise<boolean> {
+  const file = await fileOf(project, command);
+  if (file === undefined) return false;
+  const texts = [(await readText(project, file)) ?? ''];
+  for (const { text } of importedSources(project.root, [[file]])) texts.push(text);
+  if (texts.some((text) => /\bPORT\b/.test(text))) return false;
+  return isInVariable || texts.some((text) => text.includes(String(port)));
+}
+
+/** Returns the file that a command runs, relative to the release; undefined if there is none. */
+async function fileOf(project: Project, command: string): Promise<string | undefined> {
+  const found = await followCommand(project, command, 'PM2').catch(unlessRejected);
+  return found && fileIn(project, found);
 }
 
 function unlessRejected(error: unknown): undefined {
