@@ -1,8 +1,8 @@
-import type { IncomingMessage, RequestListener } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import { AppError } from '../errors/app-error.ts';
+import { AppError, systemCode } from '../errors/app-error.ts';
 import { http } from '../system/process/footprint.ts';
 import type { ApiContext } from './context.ts';
 
@@ -20,13 +20,19 @@ const upgrades = new WeakMap<IncomingMessage, Upgrade>();
 /** Largest message of a WebSocket, in bytes. */
 const maxMessage = 128 * 1024;
 
+/** Path of the only call that needs a WebSocket. */
+const path = /^\/v1\/apps\/[^/?]+\/run(\?|$)/;
+
 /**
- * Returns whether a request begins a WebSocket. Others, such as HTTP/2 without TLS, are answered as if they asked for nothing.
+ * Returns whether a request begins a WebSocket. All others are answered as if they did not ask for another protocol: after an upgrade,
+ * Node.js neither reads the socket nor reports its end, so that a long answer would not notice that its client has gone.
  * A request with a body begins none: its upgrade would come with a stream in place of its socket.
  */
-export function asksForWebSocket({ method, headers }: IncomingMessage): boolean {
+export function asksForWebSocket({ method, url, headers }: IncomingMessage): boolean {
   const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
-  return method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket' && !hasBody;
+  return (
+    method === 'GET' && path.test(url ?? '') && headers.upgrade?.toLowerCase() === 'websocket' && !hasBody
+  );
 }
 
 /**
@@ -42,11 +48,26 @@ export function upgradeListener(
     if (socket.destroyed) return;
     const response = new http.ServerResponse(request);
     response.shouldKeepAlive = false;
-    response.assignSocket(socket);
+    if (!assignSocket(response, socket)) return;
     response.once('finish', () => socket.destroySoon());
     upgrades.set(request, { socket, head, detach: () => response.detachSocket(socket) });
     listener(request, response);
   };
+}
+
+/**
+ * Gives a socket to a response. Disconnects the client and returns false if the socket has an unfinished response, which no listener
+ * knows: Node.js itself answers invalid requests, such as one without a Host.
+ */
+function assignSocket(response: ServerResponse, socket: Socket): boolean {
+  try {
+    response.assignSocket(socket);
+    return true;
+  } catch (error) {
+    if (systemCode(error) !== 'ERR_HTTP_SOCKET_ASSIGNED') throw error;
+    socket.destroy();
+    return false;
+  }
 }
 
 /** @throws AppError `bad_request` if the request does not ask for a WebSocket */

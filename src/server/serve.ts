@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo, ListenOptions } from 'node:net';
+import type { AddressInfo, ListenOptions, Socket } from 'node:net';
 import { apiServerOptions } from '../api/app.ts';
 import { upgradeListener } from '../api/upgrade.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
@@ -49,10 +49,11 @@ export async function serveApi(
   await using opened = new AsyncDisposableStack();
   const open = async (listener: RequestListener, where: ListenOptions & { fd?: number }) => {
     const server = createServer(options, inTurn(listener));
+    const sockets = openSockets(server);
     limitConnections(server, limits);
     server.on('upgrade', upgradeListener(listener));
     await listen(server, where, fail);
-    opened.defer(() => close(server));
+    opened.defer(() => close(server, sockets));
     const address = server.address();
     return typeof address === 'object' ? (address ?? undefined) : undefined;
   };
@@ -121,9 +122,19 @@ function portTaken(host: string | undefined, port: number | undefined): AppError
   });
 }
 
-async function close(server: Server): Promise<void> {
+/** Returns the set of the open connections of a server, which has also those that were upgraded. */
+function openSockets(server: Server): Set<Socket> {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return sockets;
+}
+
+async function close(server: Server, sockets: Set<Socket>): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   const { timedOut } = await withDeadline(closed, stopTimeout);
-  if (timedOut) server.closeAllConnections();
+  if (timedOut) for (const socket of sockets) socket.destroy();
   await closed;
 }

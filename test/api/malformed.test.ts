@@ -53,11 +53,22 @@ test('the API for the ssh relay answers HTTP/1.0, which has no trailers, with 40
   assert.match(await exchange(listeners['ssh relay'](), head), /^HTTP\/1\.1 400 [\s\S]*HTTP\/1\.1/);
 });
 
+const upgrade = 'GET /v1/apps/shop/run HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n';
+
 test('a request for a WebSocket whose body has not arrived is answered like one that asks for nothing', async () => {
-  const head = 'GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n';
   for (const body of ['Content-Length: 2\r\n\r\na', 'Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n'])
     for (const open of [listeners.tcp, listeners['unix socket']])
-      assert.match(await exchange(open(), `${head}${body}`), /^HTTP\/1\.1 200 [\s\S]*"status":"ok"/);
+      assert.match(
+        await exchange(open(), upgrade.replace('upgrade', 'upgrade, close') + body),
+        /^HTTP\/1\.1 4/,
+      );
+});
+
+test('a request for a WebSocket behind a request that Node.js answers itself does not end the server', async () => {
+  for (const first of ['GET / HTTP/1.1\r\n\r\n', 'GET / HTTP/1.1\r\nHost: x\r\nExpect: x\r\n\r\n'])
+    for (const open of [listeners.tcp, listeners['unix socket']])
+      assert.match(await exchange(open(), `${first}${upgrade}\r\n`), /^(HTTP\/1\.1 4|$)/);
+  assert.equal((await sluice.request('/healthz')).status, 200);
 });
 
 test('a request for a whole URL, as clients send to a proxy, is served by its path', async () => {

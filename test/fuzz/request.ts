@@ -16,13 +16,18 @@ export interface Material {
   archive: Buffer;
 }
 
+/** Head of a request for a WebSocket, without its last line. */
+const upgrade = 'GET /v1/apps/shop/run HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n';
+
 /** Requests that have ended a server before. */
 export const known: Buffer[] = [
   'GET http:// HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
   'GET http://[::1]:x/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
   'GET //a%@x/#q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
   'GET //a%ff@x/#q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
-  'GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\na',
+  `${upgrade}Content-Length: 2\r\n\r\na`,
+  `GET / HTTP/1.1\r\n\r\n${upgrade}\r\n`,
+  `GET / HTTP/1.1\r\nHost: x\r\nExpect: x\r\n\r\n${upgrade}\r\n`,
 ].map((text) => Buffer.from(text));
 
 /** Requests of the ssh relay. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -38,6 +39,42 @@ test('the API servers check for late clients much more often than the time limit
   const { headersTimeout = 0, connectionsCheckingInterval = 30_000 } = apiServerOptions;
   assert.ok(headersTimeout > 0 && connectionsCheckingInterval <= headersTimeout / 5);
 });
+
+test('an endless answer notices that its client has gone, also if the request asks for a WebSocket', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  await using api = await serve((_request, response) => {
+    response.once('close', resolve);
+    response.write('begun');
+  });
+  const client = await ask(api.url, '/v1/apps/shop/logs');
+  await once(client, 'data');
+  client.destroy();
+  await promise;
+});
+
+test('the API stops although a client holds a connection that was upgraded', async (t) => {
+  const begun = Promise.withResolvers<void>();
+  const api = await serve(() => begun.resolve());
+  const client = await ask(api.url, '/v1/apps/shop/run');
+  t.after(() => client.destroy());
+  await begun.promise;
+  await api[Symbol.asyncDispose]();
+});
+
+function serve(listener: RequestListener) {
+  return serveApi({ host: '127.0.0.1', port: 0 }, listener, [], {
+    log: createLog(process.stderr.fd, 'server'),
+  });
+}
+
+/** Sends a request for a WebSocket. */
+async function ask(url: string, path: string): Promise<Socket> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  await once(socket, 'connect');
+  socket.on('error', () => undefined);
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n`);
+  return socket;
+}
 
 /** Sends the start of a request, then `piece` again and again. @returns what the server answers until it disconnects */
 async function trickleHeaders(
