@@ -18,10 +18,16 @@ export const restart: RunStateChange = async (environment, signal) => {
  * Restarts one background process, such as `mail.0`, or all with a name, with the variables that they have. Workers are not touched.
  * @throws AppError `process_not_found`
  */
-export function restartProcess(process: string): RunStateChange {
-  return async ({ appliance, name: key }) => {
-    await appliance.runner.call('restartProcess', { key, process });
-  };
+export async function restartProcess(
+  environment: Environment,
+  process: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { appliance, name: key, trafficLock } = environment;
+  const live = await environment.requireLiveRelease();
+  // The boot of a release without workers ends these processes. Otherwise a deploy need not wait until they have ended.
+  using _ = hasWorkers(live) ? undefined : await trafficLock.take(signal);
+  await appliance.runner.call('restartProcess', { key, process });
 }
 
 /** Starts the live release unless it runs. */

@@ -374,9 +374,12 @@ export interface RunnerCalls {
   takePort: Call<{ key: string; generation: number; within: number }, unknown, { waiting: true }>;
   discard: Call<{ key: string; generation: number }>;
   /**
-   * waits until each background process of the live release has ended once, for up to `settleTime`, and returns those that fail
+   * waits until each background process of the live release has ended once, for up to `settleTime`, 3 s at most, and returns
+   * those that fail
    */
   failing: Call<{ key: string }, BackgroundStatus[]>;
+  /** waits until the background processes of the live release run, and those before have ended; 10 s at most */
+  replaced: Call<{ key: string }>;
   /**
    * restarts one background process, such as `mail.0`, or all with a name, as at a switch. Fulfilled when the new ones are ready or
    * have ended, or after `bootTimeout`

@@ -104,6 +104,11 @@ export class LiveRelease {
     return this.#background.failing();
   }
 
+  /** Waits for the background processes of the live release: see BackgroundProcesses. */
+  replaced(): Promise<void> {
+    return this.#background.replaced();
+  }
+
   /** Restarts background processes of the live release: see BackgroundProcesses. @throws AppError `process_not_found` */
   async restartProcess(live: Generation, process: string): Promise<void> {
     await this.#background.restartSome(live, process);

@@ -196,6 +196,7 @@ export class Runner {
         return this.#supervisor(key).discard(generation);
       },
       failing: ({ key }) => this.#supervisor(key).failing(),
+      replaced: ({ key }) => this.#supervisor(key).replaced(),
       restartProcess: ({ key, process }) => this.#supervisor(key).restartProcess(process),
       // Also if this runner has started nothing: workers of an earlier runner may serve the app.
       stop: ({ key }) => this.#supervisor(key).stop(),

@@ -253,6 +253,11 @@ export class AppSupervisor {
     return this.#liveRelease.failing();
   }
 
+  /** Waits until the background processes of the live release have replaced those before. */
+  replaced(): Promise<void> {
+    return this.#liveRelease.replaced();
+  }
+
   /** Restarts background processes by their name: see RunnerCalls. @throws AppError `process_not_found` */
   async restartProcess(process: string): Promise<void> {
     if (this.#active === undefined) {

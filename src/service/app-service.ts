@@ -5,7 +5,7 @@ import { Registry } from '../apps/registry.ts';
 import { releaseView } from '../apps/release-view.ts';
 import { isRemoved, type RemovedId } from '../apps/removal.ts';
 import { type AppStatus, environmentStatus } from '../apps/status.ts';
-import type { EnvironmentId } from '../config/paths.ts';
+import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import {
   assertChanges,
   changeVariables,
@@ -171,8 +171,10 @@ export class AppService {
    * Restarts background processes: one such as `mail.0`, or all with a name.
    * @throws AppError `process_not_found`
    */
-  restartProcess(id: EnvironmentId, process: string, by: string): Promise<AppStatus> {
-    return this.#changeWorkers('restart', restartProcess(process), id, by, { process });
+  async restartProcess(id: EnvironmentId, process: string, by: string): Promise<AppStatus> {
+    const work = (environment: Environment) => restartProcess(environment, process, this.#signal);
+    await this.#change(id, 'restart', by, work, { details: () => ({ process }) });
+    return this.status(id);
   }
 
   /**
@@ -188,13 +190,13 @@ export class AppService {
     change: RunStateChange,
     id: EnvironmentId,
     by: string,
-    details: Details = {},
   ): Promise<AppStatus> {
-    const work = async (environment: Environment) => {
+    await this.#change(id, action, by, async (environment) => {
       using _traffic = await environment.trafficLock.take(this.#signal);
       await change(environment, this.#signal);
-    };
-    await this.#change(id, action, by, work, { details: () => details });
+    });
+    // The status shows the processes that run from now on.
+    await this.#appliance.runner.call('replaced', { key: environmentName(id) });
     return this.status(id);
   }
 
@@ -331,10 +333,8 @@ interface ChangeOptions<T> {
   /** creates the environment if it does not exist */
   create?: boolean;
   /** details of the result, for the history */
-  details?: (result: T) => Details;
+  details?: (result: T) => Pick<LoggedEvent, 'release' | 'process'>;
 }
-
-type Details = Pick<LoggedEvent, 'release' | 'process'>;
 
 /** Ends everything that runs in an environment that is to be removed. Returns its traffic lock. */
 async function endForRemoval(environment: Environment): Promise<Disposable> {

@@ -112,6 +112,16 @@ test('scale keeps the background processes, and prints the status without the wo
   });
 });
 
+test('a restart of the app answers when its background processes run again', async () => {
+  const before = (await sluice.status('post')).background.map(({ pid }) => pid);
+  const { stdout } = await run('restart', 'post');
+  for (const name of ['mail.0', 'mail.1', 'fine.0'])
+    assert.match(stdout, new RegExp(`\\n${name.replace('.', '\\.')} +\\d+ +running `));
+  assert.doesNotMatch(stdout, /stopping|retired|drained/);
+  const after = (await sluice.status('post')).background.map(({ pid }) => pid);
+  assert.ok(after.every((pid) => !before.includes(pid)));
+});
+
 test('a command with the name of a background process names its app', async () => {
   const hints: [string[], RegExp][] = [
     [['logs', 'mail'], /mail is a background process of post: sluice logs post --worker mail\n/],

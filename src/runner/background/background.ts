@@ -14,6 +14,11 @@ import type { ProcessRecord } from '../takeover/process-records.ts';
 import { BackgroundProcess } from './background-process.ts';
 import * as failures from './startup-failure.ts';
 
+/** Longest wait of a deploy for processes that fail, in ms. */
+const watchedFor = 3000;
+/** Longest wait for processes that replace others, in ms: an old one may take any time to end. */
+const replacedWithin = 10_000;
+
 /** Time until a process that has ended on trial must have described its failure, in ms: meanwhile the traffic waits. */
 const describedWithin = 10_000;
 
@@ -62,12 +67,21 @@ export class BackgroundProcesses {
   async restartSome({ spec, group }: Pick<Generation, 'spec' | 'group'>, process: string): Promise<void> {
     const isMeant = (name: string, instance: number) => [name, `${name}.${instance}`].includes(process);
     const started = await this.#turns.run(async () => {
+      // A switch has replaced all processes meanwhile.
+      if (this.#latest !== spec) return [];
       const former = this.#of(spec).filter(({ kind, instance }) => isMeant(kind, instance));
       if (former.length === 0) throw processNotFound(spec, process);
       return this.#swap(former, spec, group, ({ name }, instance) => isMeant(name, instance));
     });
-    const settled = started.map(({ ready, hasRun }) => Promise.race([ready, hasRun]));
-    await withDeadline(Promise.all(settled), spec.bootTimeout);
+    await withDeadline(untilReady(started), spec.bootTimeout);
+  }
+
+  /** Waits until the processes of the live release have replaced those before, and are ready or have ended; 10 s at most. */
+  async replaced(): Promise<void> {
+    const spec = this.#latest;
+    if (spec === undefined) return;
+    const started = this.#turns.run(async () => this.#of(spec));
+    await withDeadline(started.then(untilReady), replacedWithin);
   }
 
   /**
@@ -128,7 +142,7 @@ export class BackgroundProcesses {
   }
 
   /**
-   * Waits until the processes of the live release have started and each of them has ended once, for up to `settleTime`.
+   * Waits until the processes of the live release have started and each of them has ended once, for up to `settleTime`, 3 s at most.
    * @returns those that fail
    */
   async failing(): Promise<BackgroundStatus[]> {
@@ -136,7 +150,7 @@ export class BackgroundProcesses {
     if (spec === undefined || spec.background.length === 0) return [];
     const started = this.#turns.run(async () => this.#of(spec));
     const haveRun = started.then((processes) => Promise.all(processes.map(({ hasRun }) => hasRun)));
-    await withDeadline(haveRun, spec.settleTime);
+    await withDeadline(haveRun, Math.min(spec.settleTime, watchedFor));
     return this.#of(spec).flatMap((process) => (process.isFailing ? [process.status()] : []));
   }
 
@@ -250,6 +264,10 @@ export class BackgroundProcesses {
     };
     await Promise.all(earlier.map(end));
   }
+}
+
+async function untilReady(processes: BackgroundProcess[]): Promise<void> {
+  await Promise.all(processes.map(({ ready, hasRun }) => Promise.race([ready, hasRun])));
 }
 
 function processNotFound({ key, background }: GenerationSpec, process: string): AppError {
