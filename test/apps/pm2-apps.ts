@@ -17,6 +17,8 @@ export interface Pm2App {
   prepare?: string[];
   /** last lines of the push if the app cannot run as it is: the next step */
   refusal?: RegExp;
+  /** error of a push if the app ends by itself, at random, while Sluice still watches the new release: then it is pushed again */
+  mayFail?: RegExp;
 }
 
 /** None of them is changed or configured. */
@@ -69,6 +71,8 @@ export const pm2Apps: Pm2App[] = [
     shows: 'pm2.json with an array, cluster mode, exits and restarts',
     web: 'pm2-test',
     answers: { '/': /response from \d+/ },
+    // Each process ends after 1 to 31 s, chosen at random.
+    mayFail: /the app listened, and then ended with exit status 0/,
   },
   {
     repository: '7odri9o/pm2-two-process',
