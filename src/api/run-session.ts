@@ -12,6 +12,9 @@ const mostWaiting = 2 * runWindow;
 /** Bytes that may wait until a client reads them: more than output, which waits earlier. */
 const mostUnread = 4 * runWindow;
 
+/** Messages that one call to the command may make superfluous: the resizes of a long drag of a window, and not a flood. */
+const mostReplaced = 10_000;
+
 /** Interval of pings, in ms. A client that does not answer one before the next is gone. */
 const pingEvery = 20_000;
 
@@ -98,9 +101,9 @@ export async function serveRun(
   using _alive = watch(socket);
   const send = (message: ServerMessage) => socket.send(JSON.stringify(message));
   try {
-    const { run: asked } = parse(runMessage, await firstMessage(socket, gone.signal));
+    const { first, session } = await firstMessage(socket, () => new Session(socket, leave), gone.signal);
+    const { run: asked } = parse(runMessage, first);
     const terminal = asked.terminal ?? null;
-    const session = new Session(socket, leave);
     const end = await run({ run: commandOf(asked), terminal, detached: false }, session, gone.signal);
     send({ exit: end });
   } catch (error) {
@@ -127,6 +130,12 @@ class Session implements OneOffReader {
   #queued = 0;
   #isPassing = false;
   #hasEnded = false;
+  /** calls that wait for the start of the command, or for the answer to the call before them, by subject */
+  readonly #waitingCalls = new Map<string, (handle: OneOffHandle) => Promise<void>>();
+  /** subjects of calls without an answer */
+  readonly #calling = new Set<string>();
+  /** number of calls that were replaced since the last answer */
+  #replaced = 0;
 
   readonly #leave: (reason: AppError) => void;
 
@@ -149,6 +158,8 @@ class Session implements OneOffReader {
   started(handle: OneOffHandle): void {
     this.#handle = handle;
     this.#send({ started: { id: handle.id, release: handle.release } });
+    for (const subject of [...this.#waitingCalls.keys()]) void this.#callNext(subject, handle);
+    if (this.#hasEnded) handle.endInput();
   }
 
   output(stream: 'stdout' | 'stderr', data: Buffer): void {
@@ -204,27 +215,66 @@ class Session implements OneOffReader {
   }
 
   #receive(message: ClientMessage): void {
-    const handle = this.#handle;
     if ('taken' in message) {
       if (message.taken > this.#untaken) throw new AppError('bad_request', 'more output was taken than sent');
       this.#untaken -= message.taken;
       this.#continue();
-    } else if ('end' in message) {
-      this.#hasEnded = true;
-      if (!this.#isPassing) handle?.endInput();
-    } else if ('resize' in message) handle?.resize(message.resize);
-    else handle?.signal(message.signal);
+    } else if ('end' in message) this.#endInput();
+    else if ('resize' in message) this.#call('resize', (handle) => handle.resize(message.resize));
+    else this.#call(message.signal, (handle) => handle.signal(message.signal));
+  }
+
+  #endInput(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    if (!this.#isPassing) this.#handle?.endInput();
+  }
+
+  /**
+   * Makes a call about the command when the command has started and the last call about the subject is answered. A newer call
+   * replaces one that waits, because a client may send any number of messages and the answers may take any time.
+   */
+  #call(subject: string, call: (handle: OneOffHandle) => Promise<void>): void {
+    if (this.#waitingCalls.has(subject)) this.#replaced += 1;
+    if (this.#replaced > mostReplaced)
+      throw new AppError('bad_request', `more than ${mostReplaced} messages wait for the command`);
+    this.#waitingCalls.set(subject, call);
+    if (this.#handle !== undefined) void this.#callNext(subject, this.#handle);
+  }
+
+  async #callNext(subject: string, handle: OneOffHandle): Promise<void> {
+    if (this.#calling.has(subject)) return;
+    this.#calling.add(subject);
+    for (let call = this.#take(subject); call !== undefined; call = this.#take(subject)) {
+      await call(handle);
+      this.#replaced = 0;
+    }
+    this.#calling.delete(subject);
+  }
+
+  #take(subject: string): ((handle: OneOffHandle) => Promise<void>) | undefined {
+    const call = this.#waitingCalls.get(subject);
+    this.#waitingCalls.delete(subject);
+    return call;
   }
 }
 
-/** Waits for the first message. @throws AppError `bad_request`; the reason of `signal` */
-function firstMessage(socket: WebSocket, signal: AbortSignal): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
+/**
+ * Waits for the first message.
+ * @param open starts to receive the messages after it, which may arrive together with the first
+ * @throws AppError `bad_request`; the reason of `signal`
+ */
+function firstMessage(
+  socket: WebSocket,
+  open: () => Session,
+  signal: AbortSignal,
+): Promise<{ first: string; session: Session }> {
+  const { promise, resolve, reject } = Promise.withResolvers<{ first: string; session: Session }>();
   const timer = setTimeout(() => reject(new AppError('bad_request', 'no command came')), firstWithin);
   signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   socket.once('message', (data: Buffer, isBinary) => {
     if (isBinary) reject(new AppError('bad_request', 'the first message must be text'));
-    else resolve(data.toString());
+    else resolve({ first: data.toString(), session: open() });
   });
   return promise.finally(() => clearTimeout(timer));
 }

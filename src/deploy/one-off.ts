@@ -35,8 +35,10 @@ export interface OneOffHandle {
   /** fulfilled when the command can take more */
   write(data: Buffer): Promise<void>;
   endInput(): void;
-  resize(size: TerminalSize): void;
-  signal(signal: OneOffSignal): void;
+  /** fulfilled when the runner has resized the terminal, or the command has ended */
+  resize(size: TerminalSize): Promise<void>;
+  /** fulfilled when the runner has sent the signal, or the command has ended */
+  signal(signal: OneOffSignal): Promise<void>;
   /** lets the command wait with its output */
   pause(): void;
   resume(): void;
@@ -107,18 +109,17 @@ export async function runOneOff(
   using _ = addAbortListener(signal, () => connection.close());
   // Calls that fail because the command has ended, or the connection: `run` reports the reason.
   const late = () => undefined;
+  const isDone = async (answer: Promise<unknown>) => void (await answer.catch(late));
   const onProgress = (message: OneOffProgress) => {
     if ('stream' in message) reader.output(message.stream, Buffer.from(message.data, 'base64'));
     else
       reader.started({
         id: message.id,
         release: command.release,
-        write: async (data) => {
-          await connection.call('input', { data: data.toString('base64') }).catch(late);
-        },
+        write: (data) => isDone(connection.call('input', { data: data.toString('base64') })),
         endInput: () => void connection.call('endInput', {}).catch(late),
-        resize: (size) => void connection.call('resize', size).catch(late),
-        signal: (name) => void connection.call('signal', { signal: name }).catch(late),
+        resize: (size) => isDone(connection.call('resize', size)),
+        signal: (name) => isDone(connection.call('signal', { signal: name })),
         pause: () => connection.pause(),
         resume: () => connection.resume(),
       });

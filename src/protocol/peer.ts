@@ -28,12 +28,31 @@ type Message =
   | { id: number; error: unknown }
   | { id: number; abort: true };
 
-/** Answers calls on a socket, one JSON message per line, until the socket closes. */
+/** Answers that may wait until the caller reads them: more than a caller that awaits its calls ever has. */
+const mostUnread = 1000;
+
+/** Limit of a message, in characters: the variables of an app have a few megabytes at most. */
+const longest = 64 * 1024 ** 2;
+
+/**
+ * Answers calls on a socket, one JSON message per line, until the socket closes. While a caller does not read the answers, its further
+ * calls wait in the kernel.
+ */
 export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers: Handlers<Table>): void {
   const underWay = new Map<number, AbortController>();
   const drained = new WaitQueue();
   const send = async (message: Message) => {
     if (socket.writable && !socket.write(`${JSON.stringify(message)}\n`)) await drained.wait();
+  };
+  let unread = 0;
+  const finish = (message: Message) => {
+    if (!socket.writable) return;
+    unread += 1;
+    if (unread === mostUnread) socket.pause();
+    socket.write(`${JSON.stringify(message)}\n`, () => {
+      if (unread === mostUnread) socket.resume();
+      unread -= 1;
+    });
   };
   const answer = async (id: number, name: string, params: unknown) => {
     const controller = new AbortController();
@@ -45,9 +64,9 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
         signal: controller.signal,
       });
       // JSON has no undefined.
-      void send({ id, result: result ?? null });
+      finish({ id, result: result ?? null });
     } catch (error) {
-      void send({ id, error: describe(error) });
+      finish({ id, error: describe(error) });
     } finally {
       underWay.delete(id);
     }
@@ -164,6 +183,7 @@ function onMessages(socket: Socket, receive: (message: Message) => void): void {
       if (message === undefined) socket.destroy();
       else receive(message);
     }
+    if (splitter.restLength > longest) socket.destroy();
   });
   // The 'close' event follows, and is handled.
   socket.on('error', () => undefined);

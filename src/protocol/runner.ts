@@ -394,7 +394,7 @@ export interface RunnerCalls {
    * this command. When the caller hangs up, the command ends with all its children, unless it is detached
    */
   run: Call<{ command: OneOffSpec; limits: JobLimits }, OneOffResult, OneOffProgress>;
-  /** writes base64 to its input; fulfilled when the command can take more */
+  /** writes base64 to its input; fulfilled when the command can take more, and only then the next call may follow */
   input: Call<{ data: string }>;
   endInput: Call<NoParams>;
   resize: Call<TerminalSize>;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { runWindow, serveRun } from '../../src/api/run-session.ts';
@@ -8,8 +8,13 @@ import type { OneOffHandle, OneOffReader } from '../../src/deploy/one-off.ts';
 import { firstOf } from '../../src/system/concurrency/deadline.ts';
 import { waitFor } from '../support/wait.ts';
 
+interface ServeOptions {
+  /** messages of the client that arrive before the command has started */
+  early?: object[];
+}
+
 /** Serves one command on a WebSocket; the test is the runner. */
-async function serve(t: TestContext) {
+async function serve(t: TestContext, { early = [] }: ServeOptions = {}) {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   t.after(() => server.close());
   await once(server, 'listening');
@@ -23,6 +28,13 @@ async function serve(t: TestContext) {
   const exited = Promise.withResolvers<void>();
   const writes: { data: Buffer; taken: () => void }[] = [];
   const calls: string[] = [];
+  const answers: (() => void)[] = [];
+  const call = (what: string) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    calls.push(what);
+    answers.push(resolve);
+    return promise;
+  };
   let isPaused = false;
   const handle: OneOffHandle = {
     ...{ id: 'abc', release: 1 },
@@ -32,8 +44,8 @@ async function serve(t: TestContext) {
       return promise;
     },
     endInput: () => calls.push('endInput'),
-    resize: () => undefined,
-    signal: (name) => calls.push(name),
+    resize: ({ rows, columns }) => call(`${rows}x${columns}`),
+    signal: (name) => call(name),
     pause() {
       isPaused = true;
     },
@@ -42,7 +54,9 @@ async function serve(t: TestContext) {
     },
   };
   const started = Promise.withResolvers<OneOffReader>();
+  const readsEarly = Promise.withResolvers<void>();
   const served = serveRun(socket, async (_request, reader, signal) => {
+    await readsEarly.promise;
     reader.started(handle);
     started.resolve(reader);
     await firstOf([exited.promise], [signal]);
@@ -50,9 +64,28 @@ async function serve(t: TestContext) {
     return { status: 0, signal: null, durationMs: 1, shortage: null };
   });
   if (client.readyState !== client.OPEN) await once(client, 'open');
-  client.send(JSON.stringify({ run: { command: 'x' } }));
+  // In one packet, so that the messages arrive together.
+  const packets = (client as unknown as { _socket: Socket })._socket;
+  packets.cork();
+  for (const message of [{ run: { command: 'x' } }, ...early]) client.send(JSON.stringify(message));
+  packets.uncork();
+  // A ping is answered after all messages before it.
+  client.ping();
+  await once(client, 'pong');
+  readsEarly.resolve();
   const reader = await started.promise;
-  return { client, socket, messages, writes, calls, reader, served, exited, isPaused: () => isPaused };
+  return {
+    client,
+    socket,
+    messages,
+    writes,
+    calls,
+    answers,
+    reader,
+    served,
+    exited,
+    isPaused: () => isPaused,
+  };
 }
 
 test('many small messages of input become one call at a time, and empty ones none', async (t) => {
@@ -91,4 +124,53 @@ test('output waits for a client that reports it as taken and does not read', asy
   }
   await served;
   assert.notEqual(socket.readyState, socket.OPEN);
+});
+
+test('a flood of resizes and signals becomes one call at a time, with the newest size and each signal once', {
+  timeout: 60_000,
+}, async (t) => {
+  const { client, calls, answers, exited, served } = await serve(t);
+  const signals = ['SIGINT', 'SIGTERM'];
+  for (let count = 1; count <= 3000; count += 1) {
+    client.send(JSON.stringify({ resize: { rows: count, columns: 80 } }));
+    client.send(JSON.stringify({ signal: signals[count % 2] }));
+  }
+  client.ping();
+  await once(client, 'pong');
+  assert.deepEqual(calls, ['1x80', 'SIGTERM', 'SIGINT']);
+  for (const answer of answers.splice(0)) answer();
+  await waitFor(() => calls.length === 6);
+  assert.deepEqual(calls.slice(3).sort(), ['3000x80', 'SIGINT', 'SIGTERM']);
+  for (const answer of answers.splice(0)) answer();
+  exited.resolve();
+  await served;
+  assert.equal(calls.length, 6);
+});
+
+test('a client that floods a command that does not answer is disconnected', {
+  timeout: 60_000,
+}, async (t) => {
+  const { client, socket, calls, messages, served } = await serve(t);
+  for (let count = 0; count < 20_000; count += 1)
+    client.send(JSON.stringify({ resize: { rows: 24, columns: 80 } }));
+  await served;
+  assert.deepEqual(calls, ['24x80']);
+  await waitFor(() => socket.readyState === socket.CLOSED);
+  assert.match(JSON.stringify(messages), /messages wait for the command/);
+});
+
+test('messages before the start of the command take effect at its start', { timeout: 60_000 }, async (t) => {
+  const resize = (rows: number) => ({ resize: { rows, columns: 80 } });
+  const early = [
+    { end: true },
+    resize(1),
+    { signal: 'SIGINT' },
+    resize(2),
+    { signal: 'SIGINT' },
+    { end: true },
+  ];
+  const { calls, exited, served } = await serve(t, { early });
+  assert.deepEqual(calls, ['2x80', 'SIGINT', 'endInput']);
+  exited.resolve();
+  await served;
 });

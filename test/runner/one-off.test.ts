@@ -202,6 +202,17 @@ test('the runner refuses other signals, sizes, environments and second commands'
   assert.ok(existsSync(runner.paths.processes));
 });
 
+test('the runner holds the input of one call, whatever its caller sends', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { client, id, result } = await run(runner, command(runner, 'exec sleep 1000'));
+  await waitFor(() => id() !== '');
+  const data = Buffer.alloc(256 * 1024).toString('base64');
+  const first = client.call('input', { data });
+  await assert.rejects(client.call('input', { data }), { code: 'bad_request' });
+  await runner.client.call('endOneOffs', { key: 'shop' });
+  await Promise.all([first, result]);
+});
+
 test('a command that exceeds the memory of the app is killed in its own cgroup', {
   skip: noLimits(),
 }, async (t) => {

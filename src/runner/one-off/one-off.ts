@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { AppError } from '../../errors/app-error.ts';
 import type { AppLogs } from '../../logs/app-logs.ts';
 import type { LogOrigin } from '../../logs/line.ts';
 import type { CallContext } from '../../protocol/peer.ts';
@@ -141,9 +142,14 @@ export class OneOff {
     }
   }
 
-  /** Writes to the input of the command. Fulfilled when the command can take more, or has closed its input. */
+  /**
+   * Writes to the input of the command. Fulfilled when the command can take more, or has closed its input.
+   * @throws AppError `bad_request` if the command has not taken the input before
+   */
   write(data: Buffer): Promise<void> {
     const { input } = this.#streams;
+    if (input?.writable && input.writableLength > 0)
+      throw new AppError('bad_request', 'the command has not taken the input before');
     const { promise, resolve } = Promise.withResolvers<void>();
     if (input?.writable) input.write(data, () => resolve());
     else resolve();

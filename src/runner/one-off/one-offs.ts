@@ -67,7 +67,7 @@ export class OneOffs {
         own = running.oneOff;
         return running.result;
       },
-      input: ({ data }) => ofThisConnection().write(Buffer.from(data, 'base64')),
+      input: async ({ data }) => ofThisConnection().write(Buffer.from(data, 'base64')),
       endInput: async () => ofThisConnection().endInput(),
       resize: async (size) => ofThisConnection().resize(size),
       signal: async ({ signal }) => {
