@@ -141,6 +141,7 @@ async function planTree(deployment: Deployment, member: string, isInstalled: boo
     environment: environment.id.environment,
     evaluate: evaluateAsApp(deployment, variables.app),
     variables: variables.app,
+    assignedPort: (await environment.state()).port,
     runsIn: environment.paths.release(number).directory,
     ...{ member, isInstalled },
   });

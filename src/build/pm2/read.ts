@@ -22,6 +22,8 @@ export interface Pm2Circumstances {
   evaluate?: RunEvaluation | undefined;
   /** variables of the app, which its file gets */
   variables?: Record<string, string> | undefined;
+  /** port that Sluice has assigned to the app: an import from PM2 keeps the port of PM2 */
+  assignedPort?: number | undefined;
   /** directory of the release when it runs, if that is not the present one; absolute */
   runsIn?: string | undefined;
   /** true if the packages of the app are installed */
@@ -80,7 +82,7 @@ async function readFile(
   circumstances: Pm2Circumstances,
 ): Promise<Pm2Reading> {
   const { environment = defaultEnvironment, isInstalled = false } = circumstances;
-  const { evaluate: run, variables, runsIn = root, cores } = circumstances;
+  const { evaluate: run, variables, assignedPort, runsIn = root, cores } = circumstances;
   if (run === undefined) throw new Error(`${file} cannot be evaluated here`);
   if ((await kindIn(root, file)) !== 'file') return noPm2;
   const name = posix.relative(directory, file);
@@ -98,7 +100,7 @@ async function readFile(
   const release = releaseOf(project, { directory, runsIn, cores });
   const { value, notices, directories } = await pm2Settings(
     result.value,
-    { file: name, environment, env, only, variables },
+    { file: name, environment, env, only, variables, assignedPort },
     release,
   );
   const source = name === 'package.json' ? '"pm2" in package.json' : name;

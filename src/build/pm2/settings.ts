@@ -20,6 +20,8 @@ export interface Selection {
   only?: string[] | undefined;
   /** variables of the app */
   variables?: Record<string, string> | undefined;
+  /** port that Sluice has assigned to the app */
+  assignedPort?: number | undefined;
   /** name of the app that serves requests, or null for none; undefined if only the file can say it */
   web?: string | null | undefined;
 }
@@ -96,7 +98,8 @@ export async function pm2Settings(
   const ofWeb: Record<string, unknown> =
     web === undefined ? { workers: 0 } : await settingsOfWeb(web, release);
   const value = { ...ofWeb, stopSignal: 'SIGINT', pm2Variables: true, ...processes };
-  const ignoredPort = 'port' in ofWeb ? undefined : web?.port;
+  const isIgnored = !('port' in ofWeb) && web?.port !== selection.assignedPort;
+  const ignoredPort = isIgnored ? web?.port : undefined;
   const notices = noticesOf(selection, { entries, web, background, others, ignoredPort });
   return { value, notices, directories: [...new Set(entries.map(({ command }) => command.directory))] };
 }

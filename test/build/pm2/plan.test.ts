@@ -11,13 +11,14 @@ const listening = `require('http').createServer().listen(process.env.PORT);`;
 async function planOf(
   t: TestContext,
   files: Record<string, unknown>,
-  { environment = 'production', isInstalled = false, runsIn = '/srv/release' } = {},
+  { environment = 'production', isInstalled = false, runsIn = '/srv/release', assignedPort = 9001 } = {},
 ): Promise<DeployPlan> {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, files);
   const nodes = { own: '26.8.2', list: async () => ['18.20.8', '22.11.0'] };
   const evaluate = evaluateIn(directory, { NODE_ENV: environment });
-  return await planDeploy(directory, { nodes, cores: 4, environment, evaluate, isInstalled, runsIn });
+  const facts = { nodes, cores: 4, environment, evaluate, isInstalled, runsIn, assignedPort };
+  return await planDeploy(directory, facts);
 }
 
 function exportsOf(...apps: unknown[]): string {
@@ -235,12 +236,13 @@ suite('the settings of a file of PM2', () => {
   test('do not have the port of an app that reads PORT, with a note', async (t) => {
     for (const options of [{ port: 3715 }, { env: { PORT: '3715' } }]) {
       const app = { script: 'server.js', ...options };
-      const { settings, notices } = await planOf(t, {
-        ...{ 'server.js': listening, 'ecosystem.config.js': exportsOf(app) },
-      });
+      const files = { 'server.js': listening, 'ecosystem.config.js': exportsOf(app) };
+      const { settings, notices } = await planOf(t, files);
       assert.equal(settings.port, undefined);
       assert.match(notices[0]?.message ?? '', /^Sluice ignores the port 3715 of ecosystem\.config\.js/);
       assert.match(notices[0]?.hint ?? '', /`sluice status`/);
+      // After an import from PM2.
+      assert.deepEqual((await planOf(t, files, { assignedPort: 3715 })).notices, []);
     }
   });
 
