@@ -86,7 +86,7 @@ function describeRelease({ commit, branch, start, exec, maxMemory }: AppStatus):
   const lines = [
     commit && `commit ${commit.slice(0, 10)}${branch === null ? '' : ` of ${printableLine(branch, false)}`}`,
     exec === null && start && `starts with ${printableLine(start, false)}`,
-    maxMemory !== null && `a worker that takes more than ${formatBytes(maxMemory)} is replaced ("maxMemory")`,
+    maxMemory !== null && `memory limit of a worker: ${formatBytes(maxMemory)} ("maxMemory")`,
   ];
   return lines.filter(Boolean).join('\n');
 }

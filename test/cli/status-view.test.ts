@@ -40,7 +40,7 @@ test('the status of an app has the commit, the command and the memory limit of i
   };
   assert.match(
     describeApp({ ...app, ...live }),
-    /\n\ncommit 1f0c9a7d21 of main\nstarts with node server\.js\n.+ 300 MiB .+\("maxMemory"\)\n\n/,
+    /\n\ncommit 1f0c9a7d21 of main\nstarts with node server\.js\nmemory limit of a worker: 300 MiB \("maxMemory"\)\n\n/,
   );
 });
 

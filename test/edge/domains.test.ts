@@ -324,7 +324,7 @@ test('the command adds, lists and removes domains, and the history has each chan
   );
   assert.match(
     (await cli(['status', 'shop'], { env })).stdout,
-    /release 1 on Node\.js \d+\.\d+\.\d+, https:\/\/shop\.example\.com\n\nDOMAIN/,
+    /release 1 on Node\.js \d+\.\d+\.\d+, https:\/\/shop\.example\.com\n\nstarts with node server\.js\n\nDOMAIN/,
   );
   assert.equal((await cli(['domains', 'add', 'shop'], { env })).code, 2);
   assert.equal((await cli(['domains', 'add', '--api', 'shop', 'x.example.com'], { env })).code, 2);

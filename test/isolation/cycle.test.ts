@@ -232,6 +232,27 @@ test('the files of a removed app are gone before a new app gets its user, and ne
   assert.deepEqual(await left(), []);
 });
 
+test('an environment is removed with its user, and the other environment keeps its own (thorough)', {
+  skip: withoutRoot,
+  timeout: 120_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice, owner } = isolated;
+  await sluice.deploy('shop', app());
+  await sluice.deploy('shop', app(), 'staging');
+  assert.deepEqual((await isolated.users()).toSorted(), [`${owner}_shop`, `${owner}_shop_staging`]);
+  const pids = async () => (await sluice.status('shop')).workers.map(({ pid }) => pid);
+  const before = await pids();
+  await sluice.call('DELETE', '/v1/apps/shop?environment=staging&confirm=shop@staging');
+  assert.deepEqual(await isolated.users(), [`${owner}_shop`]);
+  assert.deepEqual(await pids(), before);
+  assert.deepEqual(await readdir(join(sluice.paths.apps, 'shop')), ['production']);
+  assert.deepEqual(
+    (await readdir(sluice.home)).filter((name) => name.startsWith('.removing')),
+    [],
+  );
+});
+
 test('a first deploy leaves no app if the app cannot get a user (thorough)', {
   skip: withoutRoot,
   timeout: 120_000,
