@@ -73,8 +73,10 @@ test('an unknown parameter is refused with the known ones, and nothing is done',
     'Parameters: environment, commit, branch, author, message, directory, changedFiles.',
   );
   assert.equal(await sluice.get('shop'), 'shop');
-  const removed = await api.delete('/v1/apps/shop?environment=staging&confirm=shop').set(admin).expect(400);
-  assert.equal(removed.body.error.hint, 'Parameters: confirm.');
+  const removed = await api.delete('/v1/apps/shop?env=staging&confirm=shop').set(admin).expect(400);
+  assert.equal(removed.body.error.hint, 'Parameters: environment, confirm.');
+  const other = await api.delete('/v1/apps/shop?environment=staging&confirm=shop').set(admin).expect(400);
+  assert.equal(other.body.error.hint, 'Confirm with ?confirm=shop@staging');
 });
 
 test('a request has the id of its caller, or a new one', async () => {
@@ -224,6 +226,6 @@ test('an app is removed only if its name is confirmed', async () => {
   await api
     .delete('/v1/apps/brief?confirm=brief')
     .set(admin)
-    .expect(200, { app: 'brief', tokens: [], keys: [] });
+    .expect(200, { app: 'brief', environment: null, tokens: [], keys: [] });
   await api.get('/v1/apps/brief').set(admin).expect(404);
 });
