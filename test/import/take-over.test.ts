@@ -97,7 +97,9 @@ test('an app takes the port of PM2, and gives the port back', async (t) => {
   assertCode(shown);
   assert.match(
     shown.stdout,
-    new RegExp(`^Sluice closes port ${port} before PM2 starts shop: connections are refused until .+\\n$`),
+    new RegExp(
+      `^Sluice closes port ${port} before PM2 starts shop: connections are refused until .+\\nthen PM2 runs shop, and shop stops in Sluice\\n$`,
+    ),
   );
   assert.equal(await answer(), 'sluice');
 

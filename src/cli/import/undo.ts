@@ -42,7 +42,10 @@ export async function undoTakeover(name: string, { nginx, say, isDry }: Undo): P
   const hasPort = files.length === 0 && port !== 0 && (await portOf(app)) === port;
   if (isDry && changes.length > 0) say(changesText(changes));
   if (hasPort) say(`Sluice closes port ${port} before PM2 starts ${names.join(', ')}: ${gapOfUndo}`);
-  if (isDry) return app;
+  if (isDry) {
+    say(`then PM2 runs ${names.join(', ')}, and ${app} stops in Sluice`);
+    return app;
+  }
   await using refusals = hasPort ? observeRefusals({ host, port }) : undefined;
   if (hasPort) await movePort(app, { port: null });
   try {
