@@ -11,7 +11,7 @@ import { secretValues } from '../apps/variable-set.ts';
 import { build } from '../build/build.ts';
 import { namedVariables } from '../build/named-variables.ts';
 import type { NodeChoice } from '../build/node-version/choose.ts';
-import { type DeployPlan, planDeploy } from '../build/plan.ts';
+import { planDeploy } from '../build/plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { describeOrigins } from '../config/settings-layers.ts';
 import type { BootResult, Notice } from '../protocol/runner.ts';
@@ -32,7 +32,8 @@ import { failingProcesses } from './failing-processes.ts';
 import { giveUpPort } from './give-up-port.ts';
 import { commandContext, postSwitch, preSwitch } from './hooks.ts';
 import { availableNodes, ensureNode, nodeOf, removeUnusedNodes } from './node.ts';
-import { type BuildResult, publish } from './publish.ts';
+import { passedOn } from './passed-on.ts';
+import { type BuildResult, type PlanWithSecrets, publish } from './publish.ts';
 import { receive } from './receive.ts';
 import { secretsOf } from './spec.ts';
 import { moveTraffic } from './traffic.ts';
@@ -117,7 +118,11 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
 }
 
 /** Plans the release. Finds errors early that would otherwise appear after a long build. */
-async function check(deployment: Deployment, { review }: DeploySource, member: string): Promise<DeployPlan> {
+async function check(
+  deployment: Deployment,
+  { review }: DeploySource,
+  member: string,
+): Promise<PlanWithSecrets> {
   deployment.enter('check');
   const { environment } = deployment;
   const reviewed = await review?.();
@@ -130,7 +135,11 @@ async function check(deployment: Deployment, { review }: DeploySource, member: s
 }
 
 /** @param isInstalled true if the packages of the app are installed */
-async function planTree(deployment: Deployment, member: string, isInstalled: boolean): Promise<DeployPlan> {
+async function planTree(
+  deployment: Deployment,
+  member: string,
+  isInstalled: boolean,
+): Promise<PlanWithSecrets> {
   const { environment, number, signal, tree } = deployment;
   const log = (line: string) => deployment.log(line);
   const variables = await environment.variableSet();
@@ -149,7 +158,7 @@ async function planTree(deployment: Deployment, member: string, isInstalled: boo
   if (origins !== '') log(`settings: ${origins}`);
   deployment.hide(secretsOf([], { settings: plan.settings }));
   for (const notice of plan.notices) deployment.notice(notice);
-  return plan;
+  return { ...plan, passedOn: passedOn(plan.settings, secretValues(variables)) };
 }
 
 /**
@@ -175,9 +184,9 @@ async function useNode(deployment: Deployment, choice: NodeChoice): Promise<Rele
  */
 async function buildTree(
   deployment: Deployment,
-  planned: DeployPlan,
+  planned: PlanWithSecrets,
   member: string,
-): Promise<BuildResult & { plan: DeployPlan }> {
+): Promise<BuildResult & { plan: PlanWithSecrets }> {
   const { settings, start, startsIn, node } = planned;
   const { environment, signal, tree } = deployment;
   const { appliance } = environment;

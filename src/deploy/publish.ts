@@ -17,10 +17,15 @@ export interface BuildResult extends Required<Pick<ReleaseRecord, 'builtWith'>> 
   buildMs: number;
 }
 
+/** Plan of a deploy, with the values of secret variables that its settings pass on. */
+export interface PlanWithSecrets extends DeployPlan {
+  passedOn: string[];
+}
+
 /** Plans how the release runs, and moves its directory to the releases. The release does not change after that. */
 export async function publish(
   deployment: Deployment,
-  plan: DeployPlan,
+  plan: PlanWithSecrets,
   { built, buildMs, builtWith }: BuildResult,
 ): Promise<ReleaseRecord> {
   deployment.enter('publish');
@@ -33,7 +38,11 @@ export async function publish(
   // Before files of other releases are linked: they take no space of their own.
   const sizeBytes = await directorySize(tree);
   const earlier = await carryAssets(deployment, { settings, ...start });
-  const run = { settings, origins: plan.origins, ...start, ...earlier, background, ...built };
+  const secrets = [...(start.secrets ?? []), ...plan.passedOn];
+  const run = {
+    ...{ settings, origins: plan.origins, ...start, ...earlier, background, ...built },
+    ...(secrets.length > 0 && { secrets }),
+  };
   deployment.hide(secretsOf([], run));
   const release = await environment.store.update(number, { run, buildMs, sizeBytes, builtWith });
   await environment.store.publish(number);

@@ -114,7 +114,7 @@ export interface ProgramPlan {
   env: Record<string, Word>;
   /** variables of env files that the command names; those of the app take precedence. Undefined in earlier records */
   defaults?: Record<string, string>;
-  /** values in `env` that are of env files, to mask. Undefined without any, and in earlier records */
+  /** values in `env` that are of env files, and values of secret variables in the settings, to mask. Undefined without any, and in earlier records */
   secrets?: string[];
   /** working directory, relative to the release; undefined for the release itself, and in earlier records */
   directory?: string;

@@ -1,6 +1,7 @@
 import type { Environment } from '../apps/environment.ts';
 import type { VariableSet } from '../apps/variable-set.ts';
 import { secretsAmong } from '../config/app/variables.ts';
+import { containsAny } from '../deploy/passed-on.ts';
 import { generationSpec } from '../deploy/spec.ts';
 import type { RunPlan } from '../releases/release.ts';
 import { processVariables, withProcesses } from './process-variables.ts';
@@ -58,8 +59,15 @@ export async function listVariables(
         ...processVariables(running.run, running.spec, all).map((row) => ({ ...unset, ...row })),
       ]
     : shared;
-  return rows.map((row) => ({ ...row, value: mayKnow && (show || row.plain) ? row.value : null }));
+  const isSecret = containsAny(running?.spec.log.secrets ?? []);
+  return rows.map((row) => {
+    const plain = row.plain && (notOfRelease.has(row.origin) || !isSecret(row.value));
+    return { ...row, plain, value: mayKnow && (show || plain) ? row.value : null };
+  });
 }
+
+/** Origins of variables that are plain whatever secrets their values contain. */
+const notOfRelease = new Set(['sluice env set', 'Sluice']);
 
 type Row = ListedVariable & { value: string };
 

@@ -104,6 +104,36 @@ test('a file of PM2 is the configuration of an app', async (t) => {
   });
 });
 
+test('a secret that a file of PM2 passes on under another name stays secret, also after a change', async (t) => {
+  // `sluice check` has no secrets of the server.
+  const sluice = await startSluice(t, { check: false });
+  await sluice.call('PATCH', '/v1/apps/passes/env', { STRIPE_SK: 'sk-first-value' });
+  const worker = 'setInterval(() => console.log("has", process.env.HOOK, process.env.OWN), 20);';
+  const text = `const { STRIPE_SK } = process.env; module.exports = { apps: [
+      { script: 'server.js', env: { STRIPE: STRIPE_SK, OWN: 'mine' } },
+      { name: 'worker', script: 'worker.js', env: { HOOK: 'https://x.example/' + STRIPE_SK, OWN: 'mine' } } ] };`;
+  await sluice.deploy('passes', withFile(text, { 'worker.js': worker }));
+  const logged = async () =>
+    (await (await sluice.request('/v1/apps/passes/logs?lines=100000')).text())
+      .split('\n')
+      .filter((line) => line.endsWith(' mine'));
+  const check = async () => {
+    const before = (await logged()).length;
+    const lines = await waitFor(async () => {
+      const now = await logged();
+      return now.length > before + 5 && now;
+    });
+    for (const line of lines) assert.ok(!line.includes('first-value'), line);
+    const list = await sluice.call<ListedVariable[]>('GET', '/v1/apps/passes/variables');
+    for (const { name, value } of list)
+      assert.equal(value, name === 'OWN' ? 'mine' : null, `${name} ${JSON.stringify(list)}`);
+    assert.ok(list.some(({ name }) => name === 'HOOK') && list.some(({ name }) => name === 'STRIPE'));
+  };
+  await check();
+  await sluice.call('PATCH', '/v1/apps/passes/env', { STRIPE_SK: 'sk-second-value' });
+  await check();
+});
+
 test('notes about a file of PM2 show no value of a variable', async (t) => {
   const sluice = await startSluice(t, { check: false });
   await sluice.call('PATCH', '/v1/apps/noted/env', { SECRET: 'open-sesame' });
