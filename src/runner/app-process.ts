@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { GenerationSpec, SupervisionSpec } from '../protocol/runner.ts';
+import type { GenerationSpec, LogSpec, SupervisionSpec } from '../protocol/runner.ts';
 import { describeError } from '../system/log/log.ts';
 import { signalProcess } from '../system/process/processes.ts';
 import { spawn } from '../system/process/run.ts';
@@ -59,7 +59,9 @@ export interface ProcessOptions {
   endLeftovers(killTimeout: number): Promise<number>;
   output: Pick<ProcessOutput, 'end' | 'note' | 'processEnded' | 'everything' | 'lastLines' | 'isBlocked'>;
   records: Pick<ProcessRecords, 'noteRetired' | 'noteMembers' | 'remove'>;
-  spec: Pick<SupervisionSpec, 'stopSignal' | 'shutdownWithMessage' | 'killTimeout'>;
+  spec: Pick<SupervisionSpec, 'stopSignal' | 'shutdownWithMessage' | 'killTimeout'> & {
+    log: Pick<LogSpec, 'secrets'>;
+  };
   /** true for the shell of an exec worker */
   isShell?: boolean;
   log(message: string): void;

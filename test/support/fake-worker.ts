@@ -99,7 +99,7 @@ export class FakeWorker {
       allowance: fakes.allowance,
       output: fakes.output,
       records: { noteRetired: () => undefined, noteMembers: () => undefined, remove: () => undefined },
-      spec: { stopSignal: null, shutdownWithMessage: false, killTimeout: 1000 },
+      spec: { stopSignal: null, shutdownWithMessage: false, killTimeout: 1000, log: { secrets: [] } },
       log,
       clock: fakes.clock,
       signal: (to, signal) => this.#signal(to, signal),

@@ -13,7 +13,7 @@ const { asciiJson } =
 
 /** Returns what the runner knows of the metrics in messages of an app. */
 function known(...data: unknown[]): AppMetric[] {
-  const [ofApp, ofRunner] = [new AppMetrics(), new Metrics()];
+  const [ofApp, ofRunner] = [new AppMetrics(), new Metrics([])];
   for (const each of data) {
     ofApp.hear({ type: 'axm:monitor', data: each });
     for (const message of ofApp.takeChanged()) {
@@ -80,7 +80,20 @@ test('the runner refuses metrics that no bootstrap sends, and keeps at most 32',
     { name: '\u001b' },
   ])
     assert.ok(refused({ ...good, ...bad }), JSON.stringify(bad));
-  const metrics = new Metrics();
+  const metrics = new Metrics([]);
   for (let index = 0; index < 100; index += 1) metrics.note({ ...good, name: `metric ${index}` });
   assert.equal(metrics.list().length, 32);
+});
+
+test('metrics are masked as the log of the app is, also where a text is cut', () => {
+  const secret = 'an-example-of-a-secret-value';
+  const metrics = new Metrics([secret]);
+  const short = { value: true, unit: '' };
+  metrics.note({ name: `of ${secret}`, value: secret, unit: secret.slice(0, 16) });
+  metrics.note({ name: 'requests', value: 5, unit: 'ms' });
+  metrics.note({ name: `${'x'.repeat(50)}${secret.slice(0, 14)}`, ...short });
+  const list = metrics.list();
+  assert.doesNotMatch(JSON.stringify(list), /an-exa/);
+  assert.deepEqual(list[0], { name: 'of ••••••', value: '••••••', unit: '••••••' });
+  assert.deepEqual(list[1], { name: 'requests', value: 5, unit: 'ms' });
 });

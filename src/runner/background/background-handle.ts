@@ -16,13 +16,14 @@ export interface BackgroundHandleOptions extends ProcessOptions {
 export class BackgroundHandle extends AppProcess {
   /** fulfilled when the app has called `process.send('ready')`; never for a command */
   readonly reported: Promise<void>;
-  readonly metrics = new Metrics();
+  readonly metrics: Metrics;
   readonly #channel: WorkerChannel | undefined;
   readonly #reported = Promise.withResolvers<void>();
 
   constructor(options: BackgroundHandleOptions) {
     super(options);
-    const { channel, allowance } = options;
+    const { channel, allowance, spec } = options;
+    this.metrics = new Metrics(spec.log.secrets);
     this.reported = this.#reported.promise;
     const message = (received: FromWorker) => this.#receive(received);
     const refused = () => {

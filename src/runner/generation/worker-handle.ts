@@ -61,7 +61,7 @@ export class WorkerHandle extends AppProcess {
   otherPort: number | undefined;
   /** last heartbeat; undefined before the worker listens */
   beat: Beat | undefined;
-  readonly metrics = new Metrics();
+  readonly metrics: Metrics;
   /** attended time since the last heartbeat, in ms: see tickRegularly */
   silentFor = 0;
   readonly #options: WorkerOptions;
@@ -83,6 +83,7 @@ export class WorkerHandle extends AppProcess {
   constructor(options: WorkerOptions) {
     super({ ...options, name: `worker ${options.instance}` });
     this.#options = options;
+    this.metrics = new Metrics(options.spec.log.secrets);
     this.instance = options.instance;
     this.handoff = options.handoff;
     this.ready = this.#ready.promise;

@@ -79,11 +79,12 @@ export class Masker {
     return this.#index === null;
   }
 
-  /** Masks ordinary text, not bytes. */
-  maskText(text: string): string {
+  /** Masks ordinary text, not bytes. @param isCut true if the text may end amid a secret */
+  maskText(text: string, isCut = false): string {
     if (this.#index === null) return text;
     const bytes = Buffer.from(text).toString('latin1');
-    const masked = this.mask(bytes);
+    const whole = this.mask(bytes);
+    const masked = isCut ? this.maskUnfinished(whole) : whole;
     return masked === bytes ? text : Buffer.from(masked, 'latin1').toString();
   }
 
