@@ -1,6 +1,6 @@
 import { networkInterfaces } from 'node:os';
-import { tokensOf } from '../edge/nginx-dump.ts';
 import { fromUrlHost, isLoopback, isWildcard } from '../system/net/address.ts';
+import { type Argument, directivesIn, type PlacedDirective } from './nginx-directives.ts';
 
 /** Address to which nginx sends requests. */
 interface Target {
@@ -8,24 +8,16 @@ interface Target {
   port: number;
 }
 
-interface Argument {
-  text: string;
+interface Edit {
   start: number;
   end: number;
-}
-
-/** Directive of nginx with its position in a file. */
-interface Placed {
-  name: string;
-  args: Argument[];
-  /** names of the blocks around it, the innermost last */
-  around: string[];
-  start: number;
-  end: number;
+  by: string;
 }
 
 /** Directives that name the address of a server, with the number of the argument. */
-const naming: Record<string, number> = { proxy_pass: 0, grpc_pass: 0, set: 1 };
+const naming: Record<string, number> = { proxy_pass: 0, grpc_pass: 0, proxy_redirect: 0, set: 1 };
+/** Blocks whose lines are the possible values of a variable. */
+export const choices: ReadonlySet<string> = new Set(['map', 'split_clients', 'geo']);
 
 /**
  * Replaces the addresses in a file of nginx that are ports of this machine.
@@ -34,26 +26,43 @@ const naming: Record<string, number> = { proxy_pass: 0, grpc_pass: 0, set: 1 };
  * @returns the new text; the same text if the file does not name these ports
  */
 export function replaceProxies(text: string, ports: ReadonlySet<number>, to: Target): string {
-  const edits: { start: number; end: number; by: string }[] = [];
-  /** upstreams that have the new address already */
-  const done = new Set<number>();
-  for (const { name, args, around, start, end, block } of directivesIn(text)) {
-    if (name === 'server' && around.at(-1) === 'upstream') {
-      const [address] = args;
-      const found = address && addressIn(address.text, ports);
-      if (address === undefined || found === undefined) continue;
-      // An app of PM2 may have a port for each process. Here, all have one.
-      if (done.has(block)) edits.push({ ...wholeLine(text, start, end), by: '' });
-      else edits.push({ ...address, by: quotedAs(text, address, found.replacedBy(to)) });
-      done.add(block);
-    } else if (Object.hasOwn(naming, name)) {
-      const address = args[naming[name] ?? 0];
-      const found = address && addressIn(address.text, ports);
-      if (address !== undefined && found !== undefined)
-        edits.push({ ...address, by: quotedAs(text, address, found.replacedBy(to)) });
-    }
+  const directives = [...directivesIn(text)];
+  const isServer = ({ name, around }: PlacedDirective) => name === 'server' && around.at(-1) === 'upstream';
+  const edits = directives
+    .filter((each) => !isServer(each))
+    .flatMap((each) => editOf(text, addressArgument(each), ports, to));
+  const servers = directives.filter((each) => isServer(each) && addressIn(each.args[0], ports) !== undefined);
+  for (const group of Map.groupBy(servers, ({ block }) => block).values()) {
+    // An app of PM2 may have a port for each process. Here, all have one.
+    const kept = group.toSorted((one, other) => rankOf(one) - rankOf(other))[0];
+    for (const each of group)
+      edits.push(
+        ...(each === kept
+          ? editOf(text, each.args[0], ports, to)
+          : [{ ...wholeLine(text, each.start, each.end), by: '' }]),
+      );
   }
-  return edits.reduceRight((all, { start, end, by }) => `${all.slice(0, start)}${by}${all.slice(end)}`, text);
+  return edits
+    .toSorted((one, other) => one.start - other.start)
+    .reduceRight((all, { start, end, by }) => `${all.slice(0, start)}${by}${all.slice(end)}`, text);
+}
+
+/** Returns the argument of a directive that may be the address of a server. */
+function addressArgument({ name, args, around }: PlacedDirective): Argument | undefined {
+  if (choices.has(around.at(-1) ?? '')) return args[0];
+  return Object.hasOwn(naming, name) ? args[naming[name] ?? 0] : undefined;
+}
+
+/** Ranks a server of an upstream: first those that get requests now, then those that get them when others fail, then the others. */
+function rankOf({ args }: PlacedDirective): number {
+  const has = (parameter: string) => args.some(({ text }, index) => index > 0 && text === parameter);
+  return has('down') ? 2 : has('backup') ? 1 : 0;
+}
+
+function editOf(text: string, address: Argument | undefined, ports: ReadonlySet<number>, to: Target): Edit[] {
+  const found = addressIn(address, ports);
+  if (address === undefined || found === undefined) return [];
+  return [{ start: address.start, end: address.end, by: quotedAs(text, address, found.replacedBy(to)) }];
 }
 
 /** Returns a word with the quotes that another word has in a file. */
@@ -62,50 +71,22 @@ function quotedAs(text: string, { start }: Argument, word: string): string {
   return `${quote}${word}${quote}`;
 }
 
-/** Finds a port of this machine in `http://localhost:3000/path`, `127.0.0.1:3000` or `[::1]:3000`. */
-function addressIn(word: string, ports: ReadonlySet<number>): { replacedBy(to: Target): string } | undefined {
+/** Finds a port of this machine in `http://localhost:3000/path`, `127.0.0.1:3000$request_uri` or `[::1]:3000`. */
+function addressIn(
+  word: Argument | undefined,
+  ports: ReadonlySet<number>,
+): { replacedBy(to: Target): string } | undefined {
   const [, scheme = '', host = '', port = '', rest = ''] =
-    /^((?:https?|grpcs?):\/\/)?(\[[\da-f:.]+\]|[\w.-]+):(\d{1,5})((?:\/.*)?)$/is.exec(word) ?? [];
+    /^((?:https?|grpcs?):\/\/)?(\[[\da-f:.]+\]|[\w.-]+):(\d{1,5})((?:\D.*)?)$/is.exec(word?.text ?? '') ?? [];
   if (!ports.has(Number(port)) || !isHere(host)) return undefined;
   return { replacedBy: ({ host: by, port: to }) => `${scheme}${by}:${to}${rest}` };
 }
 
-/** Returns true if a host is this machine. */
-function isHere(host: string): boolean {
+/** Returns true if a host is this machine: a numeric address, or `localhost`. */
+export function isHere(host: string): boolean {
   const address = fromUrlHost(host);
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   return isLoopback(host) || isWildcard(address) || own.some((each) => each.address === address);
-}
-
-/** Yields all directives of a file. `block` is the position of the block that a directive is in. */
-function* directivesIn(text: string): Generator<Placed & { block: number }> {
-  const around: string[] = [];
-  const blocks = [-1];
-  let words: Argument[] = [];
-  for (const token of tokensOf(text)) {
-    if (token.mark === undefined) {
-      words.push({ text: token.word, start: token.start, end: token.end });
-      continue;
-    }
-    const [first, ...args] = words;
-    words = [];
-    if (first !== undefined && token.mark !== '}')
-      yield {
-        name: first.text,
-        args,
-        around: [...around],
-        start: first.start,
-        end: token.end,
-        block: blocks.at(-1) ?? -1,
-      };
-    if (token.mark === '{') {
-      around.push(first?.text ?? '');
-      blocks.push(token.start);
-    } else if (token.mark === '}') {
-      around.pop();
-      blocks.pop();
-    }
-  }
 }
 
 /** Widens a range to whole lines if nothing else is in them. */

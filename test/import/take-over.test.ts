@@ -219,6 +219,39 @@ test('after a takeover that was interrupted before its change, --apply refuses, 
   assert.equal((await sluice.status('shop')).state, 'stopped');
 });
 
+test('PM2 keeps running an app if nginx would send it requests after the takeover', async (t) => {
+  const { port, callWith, answer, hasRecord } = await startPm2(t);
+  t.after(removeShop);
+  const nginx = await startNginx(t, port);
+  const api = join(nginx.machine.directory, 'conf.d/api.conf');
+  const text = (of: number) =>
+    `server {\n  listen ${nginx.machine.http};\n  server_name api.example.com;\n  set $port ${of};\n  location / { proxy_pass http://127.0.0.1:$port; }\n}\n`;
+  const load = async (of: number) => {
+    await writeFile(api, text(of));
+    await nginx.machine.nginx('-s', 'reload');
+  };
+  await load(port);
+  const created = await callWith(nginx.config);
+  assertCode(created);
+  assert.ok(created.stdout.includes(`--apply needs a change by hand first: ${api}:4: set $port ${port};`));
+  const refused = await callWith(nginx.config, '--apply');
+  assertCode(refused, 1);
+  const own = (await sluice.status('shop')).port;
+  assert.ok(refused.stderr.includes(`cannot move: ${api}:4: set $port ${port};`), refused.stderr);
+  assert.match(refused.stderr, new RegExp(`PM2 still serves the app\\. Write port ${own} there`));
+  assert.deepEqual([await nginx.answer(), await answer(), hasRecord()], ['pm2', 'pm2', false]);
+  assert.equal(await readFile(nginx.site, 'utf8'), nginx.before);
+
+  await load(own);
+  assertCode(await callWith(nginx.config, '--apply'));
+  assert.equal(await nginx.answer(), 'sluice');
+  // A line that came later: a second command must not stop PM2 either.
+  await load(port);
+  const late = await callWith(nginx.config, '--apply', '--app', 'shop');
+  assertCode(late, 1);
+  assert.ok(late.stderr.includes(`cannot move: ${api}:4: set $port ${port};`), late.stderr);
+});
+
 test('if nginx refuses its new files, no record remains', async (t) => {
   const { port, callWith, hasRecord } = await startPm2(t);
   t.after(removeShop);

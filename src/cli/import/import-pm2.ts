@@ -114,7 +114,12 @@ async function planAll(options: ImportOptions, pm2: Pm2 | undefined, nginx: Ngin
       continue;
     }
     const isLive = liveIn(statuses, each.name) !== undefined;
-    shown.push({ planned: each, commit: await commitIn(each), isLive, traffic: trafficOf(each, files) });
+    shown.push({
+      planned: each,
+      commit: await commitIn(each),
+      isLive,
+      traffic: await trafficOf(each, files),
+    });
   }
   const ofModules = modules.map((name) => ({ name, reason: 'is a module of PM2' }));
   return { shown, leftOut: [...leftOut, ...ofModules], statuses };

@@ -6,7 +6,8 @@ import { changeProcesses, type Pm2 } from '../../import/pm2-daemon.ts';
 import { findRecorded } from '../../import/recorded-processes.ts';
 import { findRecord, removeRecord, saveRecord, type TakeoverRecord } from '../../import/records.ts';
 import { observeRefusals } from '../../import/refusals.ts';
-import type { Traffic } from '../../import/traffic.ts';
+import { lineText, type Traffic, withChanges } from '../../import/traffic.ts';
+import { findUnmoved } from '../../import/unmoved.ts';
 import { isWildcard, toUrlHost } from '../../system/net/address.ts';
 import { listListeners } from '../../system/net/listeners.ts';
 import { formatDuration } from '../../system/text/format.ts';
@@ -50,7 +51,7 @@ export async function takeOver({ planned, traffic }: ShownApp, tools: Tools): Pr
   const { name: app, web, background, port } = planned;
   const { pm2, isDelete } = tools;
   const former = await findRecord(app);
-  if (former !== undefined) return finishTakeover(app, former, traffic, tools);
+  if (former !== undefined) return finishTakeover(app, former, { traffic, ports: port?.ports ?? [] }, tools);
   const ids = [...(web?.ids ?? []), ...background.flatMap((each) => each.ids)];
   const record: TakeoverRecord = {
     ...{ user: pm2.user.name, home: pm2.home, ids, port: port?.port ?? 0, files: [] },
@@ -80,7 +81,7 @@ export async function takeOver({ planned, traffic }: ShownApp, tools: Tools): Pr
 async function finishTakeover(
   app: string,
   record: TakeoverRecord,
-  traffic: Traffic,
+  { traffic, ports }: { traffic: Traffic; ports: readonly number[] },
   tools: Tools,
 ): Promise<Takeover> {
   const { pm2, nginx, isDelete } = tools;
@@ -92,6 +93,7 @@ async function finishTakeover(
     throw new AppError('takeover_failed', `an earlier takeover of ${app} did not move all its traffic`, {
       hint: `Return the app to PM2 first: sluice import pm2 --undo ${app}.`,
     });
+  if (by === 'nginx') await assertMoved(app, [record.port, ...ports], [], nginx);
   await call('POST', importedPath(app, '/start'));
   // The files may have been written without a reload.
   if (changes.length > 0) await nginx.apply(changes, drainLimit);
@@ -169,6 +171,7 @@ async function takeOverBehindNginx(planned: PlannedApp, record: TakeoverRecord, 
       hint: 'PM2 still runs the app. Run this command again.',
     });
   say(changesText(changes));
+  await assertMoved(name, planned.port?.ports ?? [], changes, nginx);
   const path = await saveRecord(name, { ...record, files: changes });
   const left = await nginx.apply(changes, drainLimit).catch(async (error: unknown) => {
     if (await areRestored(changes)) await removeRecord(name);
@@ -182,6 +185,22 @@ async function takeOverBehindNginx(planned: PlannedApp, record: TakeoverRecord, 
         hint: '',
       }),
     );
+}
+
+/** @throws AppError `takeover_failed` if nginx would still send requests to ports that PM2 closes */
+async function assertMoved(
+  app: string,
+  ports: readonly number[],
+  changes: readonly FileChange[],
+  nginx: Nginx,
+): Promise<void> {
+  const files = withChanges((await nginx.files()) ?? new Map(), changes);
+  const lines = await findUnmoved(files, new Set(ports));
+  if (lines.length === 0) return;
+  const message = `${app} has requests from nginx that the import cannot move: ${lines.map(lineText).join('; ')}`;
+  throw new AppError('takeover_failed', message, {
+    hint: `PM2 still serves the app. Write port ${await portOf(app)} there, where Sluice serves the app. Then reload nginx, and run this command again.`,
+  });
 }
 
 /** @returns the longest time in which connections were refused, in ms */
