@@ -144,3 +144,16 @@ test('an app cannot take the port of another app', async (t) => {
   });
   await assert.rejects(sluice.call('POST', '/v1/apps/shop/port', { port: 0 }), { code: 'bad_request' });
 });
+
+test('a token for one app cannot take a port of the machine', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answeringWithPid);
+  const { port } = await sluice.status('shop');
+  const admin = { name: 'shopkeeper', scopes: ['admin'], app: 'shop' };
+  const { token } = await sluice.call<{ token: string }>('POST', '/v1/tokens', admin);
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+  const body = JSON.stringify({ port: await freePort(), host: '0.0.0.0' });
+  const moved = await fetch(`${sluice.url}/v1/apps/shop/port`, { method: 'POST', headers, body });
+  assert.equal(moved.status, 403);
+  assert.equal((await sluice.status('shop')).port, port);
+});

@@ -71,7 +71,8 @@ export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
     );
   });
 
-  add('POST /v1/apps/:app/port', 'admin', ['environment'], async (ctx) => {
+  // An app may get any port of the machine, also that of another app that restarts.
+  add('POST /v1/apps/:app/port', 'admin:all', ['environment'], async (ctx) => {
     const move = await jsonBody(ctx, portBody);
     await answerDeploy(ctx, 200, (onEvent) =>
       service.movePort(environmentIdOf(ctx), move, ctx.state.principal.name, onEvent),
