@@ -5,12 +5,12 @@ import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { GenerationSpec, LogSpec, SupervisionSpec } from '../protocol/runner.ts';
-import { describeError } from '../system/log/log.ts';
 import { signalProcess } from '../system/process/processes.ts';
 import { spawn } from '../system/process/run.ts';
 import type { Cgroup } from './cgroups/cgroup.ts';
 import { type Exit, endProcess, killOnError, signalOfLeftovers } from './exit.ts';
-import { describeLeftovers, endLeftovers, jobMark } from './jobs/leftovers.ts';
+import { describeFailedSearch, describeLeftovers, endLeftovers } from './jobs/leftovers.ts';
+import { jobMark } from './jobs/marked.ts';
 import type { Outputs } from './output/outputs.ts';
 import type { ProcessOutput } from './output/process-output.ts';
 import { ProcessFigures } from './process-figures.ts';
@@ -205,7 +205,7 @@ export class AppProcess {
       const killed = await endLeftovers(this.isKilled ? 0 : spec.killTimeout);
       if (killed > 0 && !this.isKilled) await this.#logEnd(describeLeftovers(killed, spec.killTimeout));
     } catch (error) {
-      await this.#logEnd(`may have left processes behind: ${describeError(error)}`);
+      await this.#logEnd(describeFailedSearch(error));
     }
   }
 

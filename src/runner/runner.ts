@@ -8,7 +8,7 @@ import { retryOnShortage } from '../system/concurrency/retry.ts';
 import { exists } from '../system/fs/exists.ts';
 import type { Log } from '../system/log/log.ts';
 import { descriptorUsage } from '../system/process/descriptors.ts';
-import { signalProcess } from '../system/process/processes.ts';
+import { processStartTime, signalProcess } from '../system/process/processes.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
 import { runJob } from './jobs/jobs.ts';
@@ -19,7 +19,7 @@ import { Outputs } from './output/outputs.ts';
 import { HeldPorts } from './ports/held-ports.ts';
 import { AppSupervisor } from './supervisor.ts';
 import { Orphans } from './takeover/orphans.ts';
-import { ProcessRecords } from './takeover/process-records.ts';
+import { type ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
 import { tickRegularly } from './ticker.ts';
 import type { Host } from './users/host.ts';
 import { checkedEnvironment, type Identity } from './users/identity.ts';
@@ -83,7 +83,7 @@ export class Runner {
     // Before this runner opens outputs of its own.
     await this.#outputs.restore();
     void this.#keeper.start();
-    await this.#killEarlierJobs();
+    await this.#killEarlierJobs(earlier);
     await this.#cgroups.start();
     const { report } = this.#cgroups;
     const level = report.wanted && report.missing.length > 0 ? 'warn' : 'info';
@@ -100,14 +100,22 @@ export class Runner {
     );
   }
 
-  async #killEarlierJobs(): Promise<void> {
-    for (const { kind, key, pid, mark } of await this.#records.alive()) {
-      if (kind !== 'job') continue;
-      signalProcess(-pid, 'SIGKILL');
-      this.#log.warn('a job of an earlier runner was killed', { app: key, pid });
-      if (mark !== undefined) await endLeftovers({ pid: undefined, mark, user: this.#userOf(key) }, 0);
-      this.#records.remove(pid);
-    }
+  /** Kills the jobs of an earlier runner, and processes that jobs have left which have ended since. */
+  async #killEarlierJobs(earlier: ProcessRecord[]): Promise<void> {
+    const kill = async ({ key, pid, startTime, mark }: ProcessRecord) => {
+      try {
+        const isAlive = startTime !== undefined && processStartTime(pid) === startTime;
+        if (isAlive) {
+          signalProcess(-pid, 'SIGKILL');
+          this.#log.warn('a job of an earlier runner was killed', { app: key, pid });
+        }
+        await endLeftovers({ pid: isAlive ? pid : undefined, mark, user: this.#userOf(key) }, 0);
+      } catch (error) {
+        // `endLeftoversOfEarlier` tries again. Apps must run in any case.
+        this.#log.warn('a job of an earlier runner may have left processes behind', { app: key, pid, error });
+      }
+    };
+    await Promise.all(earlier.filter(({ kind }) => kind === 'job').map(kill));
   }
 
   /** Ends all jobs and all workers. Workers finish their requests in flight first. */

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
 import type { JobLimits, OneOffProgress, OneOffSpec, RunnerCalls } from '../../src/protocol/runner.ts';
-import { processStartTime } from '../../src/system/process/processes.ts';
+import { processStartTime, signalProcess } from '../../src/system/process/processes.ts';
 import { managesCgroups, noLimits } from '../support/cgroups.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { thorough } from '../support/tiers.ts';
@@ -86,6 +86,8 @@ for (const count of [30, 1000]) {
   });
 }
 
+const untilSleeping = 'until grep -q sleep /proc/$!/comm; do :; done';
+
 /** Returns a number when it has stopped to fall. */
 async function settled(read: () => number): Promise<number> {
   let last = Number.POSITIVE_INFINITY;
@@ -116,6 +118,46 @@ test('the next runner ends the commands of a killed runner, also detached ones',
   await gone(Number(terminal.output()));
   await runner.launch();
   await gone(Number(attached.output()));
+});
+
+test('the next runner ends what a command of a killed runner has left, although the command has ended', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { result, output } = await run(runner, command(runner, 'setsid sleep 1000 & echo $$ $!; exec cat'));
+  result.catch(() => undefined);
+  await waitFor(() => output().includes('\n'));
+  const [main = 0, left = 0] = output().split(' ').map(Number);
+  t.after(() => signalProcess(left, 'SIGKILL'));
+  await runner.kill();
+  // Its input ends with the runner.
+  await gone(main);
+  assert.notEqual(processStartTime(left), undefined);
+  await runner.launch();
+  assert.equal(processStartTime(left), undefined);
+});
+
+test('a command in a terminal ends with the processes of its session, also those without its variables', async (t) => {
+  const runner = await TestRunner.start(t);
+  const terminal = { rows: 24, columns: 80 };
+  // Each background process has a process group of its own.
+  const script = `set -m; env -i sleep 1000 & echo $!; ${untilSleeping}`;
+  const { result, output } = await run(runner, command(runner, script, { terminal }));
+  assert.equal((await result).code, 0);
+  const left = Number(/^\d+/m.exec(output())?.[0]);
+  t.after(() => signalProcess(left, 'SIGKILL'));
+  assert.equal(processStartTime(left), undefined);
+});
+
+test('a command ends with all processes of its cgroup, also those in other sessions without its variables', {
+  skip: noLimits(),
+}, async (t) => {
+  const runner = await TestRunner.start(t, managesCgroups);
+  const limited = 'until grep -q builds/app-shop/job- /proc/$$/cgroup; do :; done';
+  const script = `${limited}; setsid env -i sleep 1000 >/dev/null 2>&1 & echo $!; ${untilSleeping}`;
+  const { result, output } = await run(runner, command(runner, script));
+  assert.equal((await result).code, 0);
+  const left = Number(output());
+  t.after(() => signalProcess(left, 'SIGKILL'));
+  assert.equal(processStartTime(left), undefined);
 });
 
 test('a command whose caller reads slowly waits, and loses no output', async (t) => {

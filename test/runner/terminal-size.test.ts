@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { Writable } from 'node:stream';
+import { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { openTerminal } from '../../src/runner/one-off/terminal.ts';
 
 test('a terminal that does not read its sizes lets no memory grow, and gets the newest size', async () => {
   const got: string[] = [];
   let read: (() => void) | undefined;
-  const control = new Writable({
+  const control = new Duplex({
+    read: () => undefined,
     write(chunk: Buffer, _encoding, done) {
       got.push(chunk.toString());
       if (read === undefined) read = done;

@@ -16,8 +16,8 @@ interface CgroupOptions {
   tree: CgroupTree;
   path: string;
   limits: CgroupLimits;
-  /** called when nothing uses the cgroup any more */
-  released(): void;
+  /** called when nothing uses the cgroup any more; fulfilled when its processes are gone, or after some time */
+  released(): Promise<void>;
   warn(message: string): void;
 }
 
@@ -34,13 +34,13 @@ export class Cgroup {
 
   /**
    * Keeps the cgroup until the returned function is called. The generation does so, and each process that may still be started
-   * in the cgroup.
+   * in the cgroup. The last such call ends all processes in the cgroup, and waits for their end.
    */
-  retain(): () => void {
+  retain(): () => Promise<void> {
     const user = Symbol();
     this.#users.add(user);
-    return () => {
-      if (this.#users.delete(user) && this.#users.size === 0) this.#options.released();
+    return async () => {
+      if (this.#users.delete(user) && this.#users.size === 0) await this.#options.released();
     };
   }
 

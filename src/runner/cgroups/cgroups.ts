@@ -106,7 +106,7 @@ export class Cgroups {
     if (swap !== null)
       this.#try(`${path} may use all swap space`, () => tree.limit(path, { memory: limits.memory, swap }));
     this.#groups.add(path);
-    return new Cgroup({ tree, path, limits, released: () => void this.#end(path), warn: this.#warn });
+    return new Cgroup({ tree, path, limits, released: () => this.#endAll([path]), warn: this.#warn });
   }
 
   async #endAll(paths: string[]): Promise<void> {

@@ -46,7 +46,7 @@ export class Generation {
     this.#options = options;
     const release = options.group.retain();
     this.#releaseGroup = () => {
-      release();
+      void release();
       options.inboxes?.[Symbol.dispose]();
     };
     const isActive = () => this.#isActive;

@@ -13,7 +13,8 @@ import { killOnError } from '../exit.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import { type Identity, identityOptions } from '../users/identity.ts';
 import { directoryVariable, startIn } from '../users/working-directory.ts';
-import { endLeftovers, jobMark } from './leftovers.ts';
+import { endLeftovers } from './leftovers.ts';
+import { jobMark } from './marked.ts';
 
 /** Time between SIGTERM and SIGKILL, in ms. */
 const killDelay = 3000;
@@ -79,9 +80,9 @@ export async function runJob(
   try {
     const outcome = await exited;
     const timedOut = late.aborted;
-    const left = await endLeftovers({ pid: undefined, mark, user }, 0);
-    // Without /proc, and for a process that has cleared its environment.
-    signalProcess(-pid, 'SIGKILL');
+    const killGroup = () => signalProcess(-pid, 'SIGKILL');
+    // Without /proc, there is no search.
+    const left = await endLeftovers({ pid, mark, user }, 0).finally(killGroup);
     await withDeadline(closed, closeDelay);
     const durationMs = Math.round(performance.now() - start);
     const shortage = group?.shortages()[0] ?? group?.killedBy();

@@ -19,6 +19,8 @@ export interface Streams {
   stderr?: Readable;
   /** undefined without a terminal. @throws AppError `bad_request` */
   resize?(size: TerminalSize): void;
+  /** pid of the command in its terminal, which has a session of its own; undefined once the terminal is gone without a report */
+  inTerminal?: Promise<number | undefined>;
   /** hangs up its terminal */
   hangUp?(): void;
   /** waits until all output is in the log */

@@ -21,7 +21,8 @@ import { formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { describeExit, type Exit, killOnError } from '../exit.ts';
-import { describeLeftovers, endLeftovers, jobMark } from '../jobs/leftovers.ts';
+import { describeFailedSearch, describeLeftovers, endLeftovers } from '../jobs/leftovers.ts';
+import { jobMark } from '../jobs/marked.ts';
 import type { Outputs } from '../output/outputs.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import { type Identity, identityOptions } from '../users/identity.ts';
@@ -90,7 +91,7 @@ export class OneOff {
   async run(report: CallContext<OneOffProgress>['report'], signal: AbortSignal): Promise<OneOffResult> {
     signal.throwIfAborted();
     needDescriptors();
-    const { records, user, group } = this.#context;
+    const { records, group } = this.#context;
     const { key, by, command } = this.#spec;
     const start = performance.now();
     const mark = randomUUID();
@@ -114,8 +115,8 @@ export class OneOff {
       await firstOf([exited], [signal]);
       this.#pid = undefined;
       if (signal.aborted) this.#hangUp(pid);
-      const left = await endLeftovers({ pid, mark, user }, killTimeout);
-      // Without /proc, and for a process that has cleared its environment.
+      const left = await this.#endLeftovers(pid, mark);
+      // Without /proc, there is no search.
       signalProcess(-pid, 'SIGKILL');
       const exit = await exited;
       const shortage = group.shortages()[0] ?? group.killedBy();
@@ -232,6 +233,18 @@ export class OneOff {
   #hangUp(pid: number): void {
     this.#streams.hangUp?.();
     signalProcess(-pid, 'SIGHUP');
+  }
+
+  /** @returns the number of processes that were killed */
+  async #endLeftovers(pid: number, mark: string): Promise<number> {
+    const { user } = this.#context;
+    try {
+      const terminal = await this.#streams.inTerminal;
+      return await endLeftovers({ pid, terminal, mark, user }, killTimeout);
+    } catch (error) {
+      await this.#note(describeFailedSearch(error));
+      return 0;
+    }
   }
 
   /** Writes a line about the command into the log of its app. */

@@ -1,7 +1,8 @@
 # Runs a command in a terminal of its own: terminal.pl ROWS COLUMNS COMMAND... Started by terminal.ts as the user of the app.
-# Copies standard input to the terminal, and the terminal's output to standard output. Each line "ROWS COLUMNS" on descriptor 3
-# sets the size. SIGINT, SIGTERM, SIGQUIT and SIGHUP are passed on to the processes in the foreground of the terminal. When
-# descriptor 3 or standard output is closed, the terminal hangs up: the kernel sends SIGHUP to the command.
+# Copies standard input to the terminal, and the terminal's output to standard output. Writes the pid of the command, which has a
+# session of its own, to descriptor 3. Each line "ROWS COLUMNS" on descriptor 3 sets the size. SIGINT, SIGTERM, SIGQUIT and SIGHUP
+# are passed on to the processes in the foreground of the terminal. When descriptor 3 or standard output is closed, the terminal
+# hangs up: the kernel sends SIGHUP to the command.
 # The exit status is that of the command, or 128 and the number of the signal that ended it.
 #
 # Node.js cannot open a terminal. script(1) can, but it has no way to set the size, and outlives its parent.
@@ -45,7 +46,8 @@ close $command_side;
 my @signals;
 $SIG{$_} = sub { push @signals, $_[0] } for qw(INT TERM QUIT HUP);
 
-open(my $control, '<&=', 3) or die "descriptor 3: $!\n";
+open(my $control, '+<&=', 3) or die "descriptor 3: $!\n";
+syswrite($control, "$child\n");
 fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) for $terminal, $control, \*STDIN, \*STDOUT;
 my ($input, $output, $sizes) = ('', '', '');
 my ($has_input, $has_output) = (1, 1);

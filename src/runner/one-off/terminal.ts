@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import type { Readable, Writable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { AppError } from '../../errors/app-error.ts';
 import type { TerminalSize } from '../../protocol/runner.ts';
@@ -9,6 +9,8 @@ import type { Connection } from './connection.ts';
 const perl = '/usr/bin/perl';
 const script = fileURLToPath(new URL('terminal.pl', import.meta.url));
 
+/** Largest number of digits of a pid. */
+const mostDigits = 10;
 /** Largest number of rows or columns of a terminal. */
 const mostCells = 9999;
 
@@ -28,7 +30,7 @@ export function openTerminal(size: TerminalSize): Connection {
         Writable,
         Readable,
         Readable,
-        Writable,
+        Duplex,
       ];
       control.on('error', () => undefined);
       // A terminal that is stopped reads no sizes: only the newest one waits.
@@ -40,12 +42,26 @@ export function openTerminal(size: TerminalSize): Connection {
       control.on('drain', () => newest && resize(newest));
       return {
         ...{ input, stdout, stderr },
+        inTerminal: readPid(control),
         resize: (next) => resize(checkedSize(next)),
         hangUp: () => control.destroy(),
       };
     },
     [Symbol.dispose]: () => undefined,
   };
+}
+
+/** Reads the first line of a terminal. The user of the app may have forged it. */
+function readPid(control: Duplex): Promise<number | undefined> {
+  const { promise, resolve } = Promise.withResolvers<number | undefined>();
+  let text = '';
+  control.setEncoding('latin1').on('data', (more: string) => {
+    text = (text + more).slice(0, mostDigits + 1);
+    const pid = /^([1-9]\d*)\n/.exec(text)?.[1];
+    if (pid !== undefined) resolve(Number(pid));
+  });
+  control.on('close', () => resolve(undefined));
+  return promise;
 }
 
 /** @throws AppError `bad_request` */

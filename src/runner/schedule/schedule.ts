@@ -104,7 +104,7 @@ export class Schedule {
     if (!overlap && [...this.#runs.values()].includes(name)) return this.#skip(entry, 'the last run', 'has');
     const release = entry.group.retain();
     const run = this.#run(entry).finally(() => {
-      release();
+      void release();
       this.#runs.delete(run);
     });
     this.#runs.set(run, name);

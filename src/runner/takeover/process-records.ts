@@ -54,7 +54,7 @@ export class ProcessRecords {
   /**
    * Records a process that was just started. A caller that cannot record a process must end it, because the next runner would
    * not know of it.
-   * @param more `mark`: see src/runner/jobs/leftovers.ts
+   * @param more `mark`: see src/runner/jobs/marked.ts
    * @throws the error of the system
    */
   add(kind: ProcessRecord['kind'], key: string, pid: number, more: Partial<ProcessRecord> = {}): void {
@@ -149,14 +149,15 @@ export class ProcessRecords {
     return records.filter((record) => record !== undefined);
   }
 
-  /** Returns the records of processes that live, and removes the others. */
+  /** Returns the records of processes that live, and removes records that were not written whole. */
   async alive(): Promise<ProcessRecord[]> {
     const alive: ProcessRecord[] = [];
     for (const name of await listDirectory(this.#directory)) {
       const record = this.#read(name);
       const startTime = record && processStartTime(record.pid);
-      if (record && startTime !== undefined && startTime === record.startTime) alive.push(record);
-      else this.#remove(join(this.#directory, name));
+      if (record === undefined) this.#remove(join(this.#directory, name));
+      // The record of an ended process stays until its leftovers have ended: see `endLeftoversOfEarlier`.
+      else if (startTime !== undefined && startTime === record.startTime) alive.push(record);
       // Messages of workers are handled between two records.
       await nextTurn();
     }

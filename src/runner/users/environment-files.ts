@@ -4,7 +4,7 @@ import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { PinnedDirectory } from '../../system/fs/pinned-directory.ts';
 import { signalProcess } from '../../system/process/processes.ts';
 import { ownEnvironment, run } from '../../system/process/run.ts';
-import { pidsOf } from '../jobs/leftovers.ts';
+import { pidsOf } from '../jobs/marked.ts';
 import { checkedEnvironment, type Identity, identityOptions } from './identity.ts';
 import type { Users } from './users.ts';
 

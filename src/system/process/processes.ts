@@ -15,10 +15,25 @@ export function processStartTime(pid: number): string | undefined {
   return hasEnded ? undefined : fields?.[19];
 }
 
+/** Flag of a process that is exiting, in field 9 of /proc/PID/stat: PF_EXITING of the kernel (include/linux/sched.h). */
+const exitingFlag = 0x4;
+
+/** Returns true for a process that is ending, and may still have its files and ports. */
+export function isExiting(pid: number): boolean {
+  const fields = statOf(pid);
+  return fields !== undefined && fields[0] !== 'Z' && (Number(fields[6]) & exitingFlag) !== 0;
+}
+
 /** Returns the session of a process; undefined if the process does not exist, or without /proc. */
 export function sessionOf(pid: number): number | undefined {
   const session = statOf(pid)?.[3];
   return session === undefined ? undefined : Number(session);
+}
+
+/** Returns the real user of a process; undefined if the process does not exist, or without /proc. */
+export function userIdOf(pid: number): number | undefined {
+  const uid = /^Uid:\t(\d+)/m.exec(readProcessFile(pid, 'status') ?? '')?.[1];
+  return uid === undefined ? undefined : Number(uid);
 }
 
 /** Returns the parent of a process; undefined if the process does not exist, or without /proc. */
