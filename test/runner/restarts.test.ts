@@ -56,6 +56,20 @@ test('without backoff, the pause is the same before each restart, and longer onl
   assert.equal(slow.noteDeath(10, failed), 60_000);
 });
 
+test('without a pause of its own, a process that ends at once again and again waits longer each time, up to 5 s', () => {
+  for (const settings of [
+    { delay: 0, backoff: true },
+    { delay: 1, backoff: true },
+    { delay: 0, backoff: false },
+  ]) {
+    const restarts = new Restarts({ ...spec, ...settings, minUptime: 0 });
+    const delays = Array.from({ length: 13 }, () => restarts.noteDeath(999, failed));
+    assert.deepEqual([...delays.slice(0, 4), delays.at(-1)], [0, 100, 150, 225, 5000]);
+    const next = restarts.noteDeath(1000, failed) ?? Number.NaN;
+    assert.ok(next < 200, `${next} ms after an uptime of 1 s`);
+  }
+});
+
 test('with autorestart: false, a process is not started again however it ends, but a failed start is repeated', () => {
   const restarts = new Restarts({ ...spec, autorestart: false });
   assert.equal(restarts.noteDeath(5000, 0), null);

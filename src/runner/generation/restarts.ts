@@ -5,6 +5,10 @@ import { formatDuration } from '../../system/text/format.ts';
 /** Longest delay between two restarts, and the delay of a crashed process, in ms. */
 const ceiling = 15_000;
 const factor = 1.5;
+/** Uptime of a process that takes the runner more time than it runs, in ms. */
+const quickTime = 1000;
+/** Shortest delays after quick deaths, whatever the settings, in ms: each start takes time from all apps. The first is 0. */
+const quickDelays = { initial: 100, factor, ceiling: 5000 };
 /** Uptime after which earlier deaths do not count, in ms. */
 export const steadyTime = 30_000;
 
@@ -13,6 +17,8 @@ export class Restarts {
   readonly #spec: RestartSpec;
   /** deaths in a row, none of which was after `steadyTime` */
   #inRow = 0;
+  /** deaths in a row before `quickTime` */
+  #quick = 0;
   /** deaths in a row before `minUptime` */
   #early = 0;
   #count = 0;
@@ -48,10 +54,15 @@ export class Restarts {
   }
 
   #delayAfter(lived: number): number {
-    const { delay, backoff } = this.#spec;
     this.#inRow = lived >= steadyTime ? 1 : this.#inRow + 1;
+    this.#quick = lived >= quickTime ? 0 : this.#quick + 1;
     this.#early = lived >= this.#spec.minUptime ? 0 : this.#early + 1;
     this.#count += 1;
+    return Math.max(this.#delay(), backoffDelay(this.#quick - 1, quickDelays));
+  }
+
+  #delay(): number {
+    const { delay, backoff } = this.#spec;
     if (!backoff) return this.isCrashing ? Math.max(ceiling, delay) : delay;
     if (this.isCrashing) return ceiling;
     return backoffDelay(this.#inRow - 1, { initial: delay, factor, ceiling });
