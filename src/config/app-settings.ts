@@ -8,7 +8,16 @@ import { branches, directory, root, shared } from './app/sources.ts';
 import { assets, staticSite } from './app/static.ts';
 import { limits, supervision } from './app/supervision.ts';
 import { env } from './app/variables.ts';
-import { count, duration, group, optionalGroup, schemaForEditors, setting, text } from './field-types.ts';
+import {
+  count,
+  duration,
+  group,
+  optionalGroup,
+  record,
+  schemaForEditors,
+  setting,
+  text,
+} from './field-types.ts';
 import { defaultEnvironment } from './paths.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 import { isRecord, mergeLayers, parseLayers, type SettingsLayer } from './settings-layers.ts';
@@ -173,5 +182,5 @@ export async function readAppSettings(
   const manifest = own === undefined ? await read('package.json') : undefined;
   const source = own === undefined ? '"sluice" in package.json' : 'sluice.json';
   const value = own ?? (manifest as { sluice?: unknown } | null | undefined)?.sluice ?? {};
-  return { value: parseSettings(v.record(v.string(), v.unknown()), value, source), source };
+  return { value: parseSettings(record(v.string(), v.unknown()), value, source), source };
 }

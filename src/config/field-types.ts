@@ -9,10 +9,43 @@ export function setting<
   return v.pipe(v.optional(schema, fallback as Fallback), v.description(description));
 }
 
+/** Names that schemas of valibot leave out of an object without a fault. */
+const leftOut = ['__proto__', 'constructor', 'prototype'];
+
+/** Returns a schema of an object that reports names which valibot would leave out: what they name would never run. */
+function reportingAll<Schema extends v.GenericSchema>(schema: Schema, message: string): Schema {
+  const run: Schema['~run'] = (dataset, config) => {
+    const input = dataset.value;
+    const result = schema['~run'](dataset, config);
+    if (typeof input !== 'object' || input === null) return result;
+    for (const key of leftOut.filter((name) => Object.hasOwn(input, name))) {
+      const item = {
+        type: 'object',
+        origin: 'key',
+        input: input as Record<string, unknown>,
+        key,
+        value: key,
+      } as const;
+      const about = { input: key, message, expected: 'never', path: [item] } as const;
+      v._addIssue(schema as never, 'key', result as never, config as never, about as never);
+    }
+    return result;
+  };
+  return { ...schema, '~run': run };
+}
+
+/** Values by name, such as variables. */
+export function record<Key extends v.GenericSchema<string, string>, Value extends v.GenericSchema>(
+  key: Key,
+  value: Value,
+): v.RecordSchema<Key, Value, undefined> {
+  return reportingAll(v.record(key, value), `a name other than ${leftOut.join(', ')}`);
+}
+
 /** A group of settings. Reports every unknown setting; a strict object of valibot reports only the first. */
 export function group<const Entries extends v.ObjectEntries>(entries: Entries) {
   const schema = v.pipe(
-    v.looseObject(entries),
+    reportingAll(v.looseObject(entries), 'unknown setting'),
     v.rawCheck(({ dataset, addIssue }) => {
       const input = dataset.value as Record<string, unknown> | null;
       if (typeof input !== 'object' || input === null) return;

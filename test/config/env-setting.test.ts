@@ -63,3 +63,29 @@ test('values are secret if their names say so, or if they are URLs with a passwo
   };
   assert.deepEqual(secretsAmong({ ...secrets, ...others }), Object.values(secrets));
 });
+
+test('names that an object inherits are reported, in all groups and records', () => {
+  const faultsOf = (value: object) => {
+    try {
+      parseSettings(appSettingsSchema, value, 'sluice.json');
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return '';
+  };
+  for (const name of ['constructor', 'prototype', '__proto__']) {
+    const inside = (value: string) => JSON.parse(`{"${name}": ${value}}`) as object;
+    const faulty: Record<string, object> = {
+      [`processes.${name}`]: { processes: inside('"node c.js"') },
+      [`env.${name}`]: { env: inside('"x"') },
+      [`processes.queue.env.${name}`]: { processes: { queue: { command: 'node q.js', env: inside('"x"') } } },
+      [`branches.${name}`]: { branches: inside('"main"') },
+      [`environments.${name}`]: { environments: inside('{"workers": 1}') },
+      [`health.headers.${name}`]: { health: { headers: inside('"x"') } },
+      [`hooks.${name}`]: { hooks: inside('"x"') },
+      [name]: inside('1'),
+    };
+    for (const [path, value] of Object.entries(faulty))
+      assert.match(faultsOf(value), new RegExp(`\\n  ${path}: `), path);
+  }
+});

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { record } from '../../config/field-types.ts';
 import type { EnvironmentId } from '../../config/paths.ts';
 import type { NodeUpdate } from '../../deploy/node-update.ts';
 import { AppError } from '../../errors/app-error.ts';
@@ -22,7 +23,7 @@ export type { ListedVariable };
 /** Update of the Node.js of an environment. */
 export interface UpdatedNode extends EnvironmentId, NodeUpdate {}
 
-const changesBody = v.record(
+const changesBody = record(
   v.string(),
   v.nullable(
     v.union(

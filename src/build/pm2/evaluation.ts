@@ -78,10 +78,16 @@ export async function evaluate(
   const line = output.split(`\n${mark}`)[1]?.split('\n')[0];
   const result = line === undefined ? undefined : parseObject<object>(line);
   if (result === undefined || !isResult(result)) throw invalidFile(file, endedBy(code, timedOut));
-  if ('value' in result) return result;
-  if ('unusable' in result) throw invalidFile(file, result.unusable);
+  if ('value' in result) {
+    if (new Limits().allow(result.value)) return result;
+    throw invalidFile(file, 'writes a result that is too large or too deep');
+  }
+  if ('unusable' in result) throw invalidFile(file, result.unusable.slice(0, most.reason));
   const { failed, line: at, missing } = result;
-  const error = invalidFile(file, `fails${at ? ` in line ${at}` : ''}: ${failed.split('\n')[0]}`);
+  const error = invalidFile(
+    file,
+    `fails${at ? ` in line ${at}` : ''}: ${failed.split('\n')[0]?.slice(0, most.reason)}`,
+  );
   if (missing === undefined) throw error;
   return { missing, error };
 }
@@ -90,9 +96,32 @@ type Result = { value: object } | { unusable: string } | { failed: string; line?
 
 /** Returns true for a result of the evaluator: a file may have written another one. */
 function isResult(result: object): result is Result {
-  const { value, unusable, failed, missing = '' } = result as Record<string, unknown>;
+  const { value, unusable, failed, line = 0, missing = '' } = result as Record<string, unknown>;
   if (value !== undefined) return typeof value === 'object' && value !== null;
+  if (typeof line !== 'number' || String(missing).length > most.reason) return false;
   return [unusable ?? failed, missing].every((text) => typeof text === 'string');
+}
+
+/** Limits of a result, as in evaluate.cjs: a file may write a result of its own. `reason`: characters of a message or a name. */
+const most = { characters: 100_000, parts: 20_000, depth: 20, reason: 1000 };
+
+/** Counts the parts of a value. */
+class Limits {
+  #parts = 0;
+  #characters = 0;
+
+  /** @returns false if the value exceeds a limit, or has a name that evaluate.cjs leaves out */
+  allow(value: unknown, depth = 0): boolean {
+    this.#parts += 1;
+    if (typeof value === 'string') this.#characters += value.length;
+    if (this.#parts > most.parts || this.#characters > most.characters) return false;
+    if (typeof value !== 'object' || value === null) return true;
+    if (depth >= most.depth) return false;
+    return Object.entries(value).every(([name, part]) => {
+      if (!Array.isArray(value)) this.#characters += name.length;
+      return name !== '__proto__' && this.allow(part, depth + 1);
+    });
+  }
 }
 
 /** Says why an evaluation has ended without a result. */

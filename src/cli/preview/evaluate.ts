@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { RunEvaluation } from '../../build/pm2/evaluation.ts';
-import { patientTimer } from '../../system/concurrency/deadline.ts';
+import { patientTimer, withDeadline } from '../../system/concurrency/deadline.ts';
 import { listPids, signalProcess, variableOf } from '../../system/process/processes.ts';
 import { readUpTo, spawn, usualPath } from '../../system/process/run.ts';
 
@@ -11,6 +11,12 @@ const inherited = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'];
 
 /** Variable that marks the processes of one evaluation. */
 const markVariable = 'SLUICE_JOB';
+
+/** Longest wait for the output of an evaluation that has ended, in ms: a process that hides may have the pipe open. */
+const closeDelay = 1000;
+
+/** Limit of searches for processes of an evaluation: a hostile file may start them without an end. */
+const mostSearches = 100;
 
 /**
  * Returns a function that evaluates files of a directory on this machine, with the limits that a server has.
@@ -42,16 +48,16 @@ export function evaluateIn(directory: string, env: Record<string, string>): RunE
     const [code] = (await once(child, 'exit')) as [number | null];
     end();
     await endMarked(mark);
-    // The pipe has no writer now.
-    await closed;
+    await withDeadline(closed, closeDelay);
+    child.stdout?.destroy();
     return { output: await output, code, timedOut };
   };
 }
 
 /** Kills the processes that an evaluation has started outside of its group. Each of them may have started another one. */
 async function endMarked(mark: string): Promise<void> {
-  for (let left = true; left; ) {
+  for (let search = 0; search < mostSearches; search += 1) {
     const marked = (await listPids()).filter((pid) => variableOf(pid, markVariable) === mark);
-    left = marked.filter((pid) => signalProcess(pid, 'SIGKILL')).length > 0;
+    if (marked.filter((pid) => signalProcess(pid, 'SIGKILL')).length === 0) return;
   }
 }

@@ -4,6 +4,7 @@ import {
   duration,
   group,
   optionalGroup,
+  record,
   schedule,
   setting,
   shellCommand,
@@ -81,7 +82,7 @@ type Background = v.InferOutput<typeof background>;
 export const processes = setting(
   'Background processes, by name: a command, or an object. At most 128 in total. See docs/processes.md.',
   v.pipe(
-    v.record(
+    record(
       processName,
       v.pipe(
         v.union(

@@ -1,5 +1,5 @@
-import * as v from 'valibot';
-import { group, setting } from '../field-types.ts';
+import type * as v from 'valibot';
+import { group, record, setting } from '../field-types.ts';
 import { environmentName } from './environment-name.ts';
 import { branchNames } from './sources.ts';
 
@@ -7,6 +7,6 @@ import { branchNames } from './sources.ts';
 export function environments<const Entries extends v.ObjectEntries>(entries: Entries) {
   return setting(
     'Settings of single environments, by name: `{"staging": {"workers": 1}}`. Each takes precedence over the same setting outside. All settings are possible but `root` and `directory`; `branches` is a branch or a list. See docs/git.md.',
-    v.record(environmentName, group({ ...entries, branches: branchNames })),
+    record(environmentName, group({ ...entries, branches: branchNames })),
   );
 }

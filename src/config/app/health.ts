@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { count, duration, optionalGroup, setting, shellCommand, text } from '../field-types.ts';
+import { count, duration, optionalGroup, record, setting, shellCommand, text } from '../field-types.ts';
 
 /** Headers that control how a request is sent. An app might wait for a body that never arrives. */
 const ofTransport = 'connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade';
@@ -31,7 +31,7 @@ export const health = optionalGroup({
     ),
     '/',
   ),
-  headers: setting('Headers of the health check, such as `host`.', v.record(headerName, headerValue), {}),
+  headers: setting('Headers of the health check, such as `host`.', record(headerName, headerValue), {}),
   status: setting(
     'Statuses of a healthy worker: one, a range such as `200-399`, or a list.',
     v.pipe(

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import * as v from 'valibot';
-import { setting, text } from '../field-types.ts';
+import { record, setting, text } from '../field-types.ts';
 import { environmentName } from './environment-name.ts';
 
 /** Path inside the release, except the root and the records of Sluice. Parsed to a normal path. */
@@ -37,7 +37,7 @@ function isInside(path: string): boolean {
 export const root = setting(
   'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings. A member of a workspace stays in its workspace, which becomes the release. See docs/monorepos.md.',
   v.union(
-    [relativePath, v.record(v.string(), relativePath)],
+    [relativePath, record(v.string(), relativePath)],
     'a directory such as "server", or one for each app: {"shop": "apps/shop"}',
   ),
 );
@@ -79,5 +79,5 @@ export const branchNames = setting(
 
 export const branches = setting(
   'Branches that deploy into each environment when you push them: `{"staging": "develop"}`. Default of production: `main` and `master`.',
-  v.record(environmentName, branchList),
+  record(environmentName, branchList),
 );

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { setting, text } from '../field-types.ts';
+import { record, setting, text } from '../field-types.ts';
 
 /** Variables that the runner sets for each worker, beside SLUICE_…. */
 export const reservedNames: ReadonlySet<string> = new Set(['PORT', 'NODE_APP_INSTANCE']);
@@ -42,14 +42,14 @@ function faultOfValue(_: string, text: string | null): string | undefined {
 
 /** Variables that are not secret, by name. Parsed to texts. */
 export const variables = v.pipe(
-  v.record(name, value),
+  record(name, value),
   v.check((all) => Object.keys(all).length <= mostVariables, atMost),
   checkEach<string>(faultOfValue),
 );
 
 /** Variables of a background process: null for one that the process does not get. */
 export const ofProcess = v.pipe(
-  v.record(name, v.nullable(value)),
+  record(name, v.nullable(value)),
   v.check((all) => Object.keys(all).length <= mostVariables, atMost),
   checkEach<string | null>(faultOfValue),
 );

@@ -99,3 +99,55 @@ suite('a hostile file of PM2 is bounded, and leaves nothing', { concurrency: 2 }
 function failIfMissing(found: Evaluated) {
   if ('missing' in found) throw found.error;
 }
+
+const forge = (
+  value: string,
+) => `const words = require('fs').readFileSync('/proc/self/cmdline', 'utf8').split('\\0');
+  const mark = words.find((word) => /^[0-9a-f-]{36}$/.test(word));
+  require('fs').writeSync(3, '\\n' + mark + ${value} + '\\n');
+  process.reallyExit(0);`;
+
+suite('a file of PM2 that writes a result of its own', () => {
+  const forged: Record<string, string> = {
+    'too deep': `'{"value":{"apps":[{"script":"a.js","env":{"A":' + '['.repeat(200000) + ']'.repeat(200000) + '}}]}}'`,
+    'with too many parts': `'{"value":[' + '1,'.repeat(30000) + '1]}'`,
+    'with too long texts': `'{"value":["' + 'x'.repeat(200000) + '"]}'`,
+    'with a name that has a meaning': `'{"value":{"__proto__":{"apps":[]}}}'`,
+  };
+  for (const [title, value] of Object.entries(forged)) {
+    test(`${title} is rejected`, async (t) => {
+      const error = { code: 'invalid_pm2_file', message: /too large or too deep/ };
+      await assert.rejects(evaluateText(t, 'ecosystem.config.js', forge(value)), error);
+    });
+  }
+
+  test('cannot make an error long', async (t) => {
+    const texts = [
+      `'{"failed":"' + 'x'.repeat(200000) + '"}'`,
+      `'{"unusable":"' + 'x'.repeat(200000) + '"}'`,
+    ];
+    for (const value of texts) {
+      const isShort = (error: Error) => error.message.length < 2000;
+      await assert.rejects(evaluateText(t, 'ecosystem.config.js', forge(value)), isShort);
+    }
+  });
+});
+
+test('a process that hides and keeps the output open does not hold up `sluice check`', {
+  timeout: 60_000,
+}, async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, {
+    'ecosystem.config.js': `const { spawn } = require('child_process');
+      const stdio = ['ignore', 'ignore', 'ignore', 3];
+      const { pid } = spawn('env', ['-i', 'sleep', '1000'], { detached: true, stdio });
+      module.exports = { apps: [{ script: 'a.js', pid }] };`,
+  });
+  const found = (await evaluateFile(directory, 'ecosystem.config.js')) as {
+    value: { apps: { pid: number }[] };
+  };
+  const [app] = found.value.apps;
+  assert.ok(app !== undefined);
+  // It hides from `sluice check`, and still runs.
+  process.kill(app.pid, 'SIGKILL');
+});
