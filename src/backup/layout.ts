@@ -18,6 +18,7 @@ export const stateFiles = [
   'run-tokens.json',
   'keys.json',
   'events.jsonl',
+  'events.jsonl.1',
   'domains.json',
 ];
 export const edgeDirectory = 'edge';

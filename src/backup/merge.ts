@@ -34,7 +34,7 @@ export async function mergeState(paths: Paths, staging: Paths, owners: Owners): 
 /** @param read reads the file of this machine with the rights of its owner: it may be a link by now */
 async function merged(name: string, from: string, read: () => Buffer): Promise<string | Buffer> {
   // The history of the backup is older.
-  if (name === 'events.jsonl') return Buffer.concat([await readFile(from), read()]);
+  if (name.startsWith('events.jsonl')) return Buffer.concat([await readFile(from), read()]);
   const [theirs, ours] = [await readJson(from), parseJson(read().toString())];
   const both = name === 'config.json' ? mergeSettings(theirs, ours) : mergeByName(theirs, ours);
   return `${JSON.stringify(both, null, 2)}\n`;

@@ -63,6 +63,7 @@ export class Paths extends Directory {
   readonly domains = this.in('domains.json');
   readonly edge = new EdgePaths(this.in('edge'));
   readonly events = this.in('events.jsonl');
+  readonly earlierEvents = this.in('events.jsonl.1');
   /** highest port that an app was assigned */
   readonly ports = this.in('ports.json');
   readonly log = this.in('sluice.log');
