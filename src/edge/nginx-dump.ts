@@ -81,7 +81,7 @@ type Token = { start: number; end: number } & ({ mark: string } | { mark: undefi
  * variable (source: `ngx_conf_read_token`).
  */
 const tokenPattern =
-  /\s+|#[^\n]*|([{};])|"((?:\\.|[^"\\])*)"?|'((?:\\.|[^'\\])*)'?|((?:\\.?|\$\{|[^\s;{\\])+)/sy;
+  /[ \t\r\n]+|#[^\n]*|([{};])|"((?:\\.|[^"\\])*)"?|'((?:\\.|[^'\\])*)'?|((?:\\.?|\$\{|[^ \t\r\n;{\\])+)/sy;
 
 /** Splits a file as nginx does. The block of a `…_by_lua_block` counts as empty. */
 export function* tokensOf(text: string): Generator<Token, undefined> {

@@ -36,10 +36,18 @@ function blocksOf(before: string, after: string): Block[] {
   return blocks;
 }
 
-/** Returns the lines that differ between two texts, for people: each with `-` or `+`, and its number in the old or new text. */
+/** Returns a text of nginx's files for people. In the program, each character is a byte, since a file may have any encoding. */
+export function decoded(text: string): string {
+  return Buffer.from(text, 'latin1').toString();
+}
+
+/**
+ * Returns the lines that differ between two texts of nginx's files, for people: each with `-` or `+`, and its number in the old or new
+ * text.
+ */
 export function diffLines(before: string, after: string): string[] {
   const line = (mark: string, number: number, text: string) =>
-    `${mark}${String(number + 1).padStart(4)}  ${text}`;
+    `${mark}${String(number + 1).padStart(4)}  ${decoded(text)}`;
   return blocksOf(before, after).flatMap(({ from, to, removed, added }) => [
     ...removed.map((text, index) => line('-', from + index, text)),
     ...added.map((text, index) => line('+', to + index, text)),
@@ -72,4 +80,11 @@ export function takeBack(
 /** Returns true if a text has a change, also if other changes have followed. */
 export function hasChange(current: string, change: { before: string; after: string }): boolean {
   return current !== change.before && takeBack(current, change) !== undefined;
+}
+
+/** Returns true if a text has at least one new line of a change. */
+export function hasPart(current: string, { before, after }: { before: string; after: string }): boolean {
+  const former = new Set(before.split('\n'));
+  const added = new Set(after.split('\n').filter((line) => !former.has(line)));
+  return current.split('\n').some((line) => added.has(line));
 }

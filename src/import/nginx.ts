@@ -6,9 +6,11 @@ import { ifThere } from '../system/fs/exists.ts';
 import { writeFileAtomic } from '../system/fs/files.ts';
 import { listPids, parentOf, titleOf } from '../system/process/processes.ts';
 import { ProgramFailed, run, usualPath } from '../system/process/run.ts';
+import { diffLines, hasPart, takeBack } from './diff.ts';
+import { findMaster } from './nginx-master.ts';
 import { replaceProxies } from './proxies.ts';
 
-/** File of nginx, and its text before and after a change. */
+/** File of nginx, and its text before and after a change. Each character is a byte: a file may have any encoding. */
 export interface FileChange {
   /** absolute, without links */
   path: string;
@@ -40,31 +42,40 @@ export class Nginx {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
     }
-    const all = filesInDump(dump);
-    if ((await this.#masterPid(all[0])) === undefined) return undefined;
-    const paths = await Promise.all(all.map((path) => realpath(path)));
-    const texts = [...new Set(paths)].map(async (path) => [path, await readFile(path, 'utf8')] as const);
+    if ((await this.#master(dump)) === undefined) return undefined;
+    const paths = await Promise.all(filesInDump(dump).map((path) => realpath(path)));
+    const texts = [...new Set(paths)].map(async (path) => [path, await readBytes(path)] as const);
     return new Map(await Promise.all(texts));
   }
 
   /**
    * Replaces files, checks the configuration, loads it, and waits until the workers that ran before have ended: then no request of
-   * theirs is in flight. Restores the files if nginx refuses them.
+   * theirs is in flight. Takes the changes back if nginx refuses them, or if another program has changed a file in the meantime.
    * @param limit of the wait, in ms
    * @returns the number of former workers that still run, such as those with WebSockets
    * @throws AppError `nginx_failed`
    */
   async apply(changes: readonly FileChange[], limit: number): Promise<number> {
     const former = await this.#workers();
+    const written: FileChange[] = [];
     try {
-      for (const { path, after } of changes) await replaceFile(path, after);
+      for (const change of changes) {
+        await assertUnchanged(change);
+        written.push(change);
+        await replaceFile(change.path, change.after);
+      }
       await this.#run('-t');
       await this.#run('-s', 'reload');
       return await this.#untilEnded(former, limit);
     } catch (error) {
-      for (const { path, before } of changes) await replaceFile(path, before);
-      await this.#run('-s', 'reload').catch(() => undefined);
-      throw error;
+      const kept = await takeAllBack(written);
+      // nginx then keeps the configuration that it has.
+      if (written.length > 0) await this.#run('-s', 'reload').catch(() => undefined);
+      if (kept.length === 0) throw error;
+      throw new AppError('nginx_failed', `${(error as Error).message}; others have changed the files, too`, {
+        hint: `Take these lines back yourself:\n${changesText(kept.map(({ path, before, after }) => ({ path, before: after, after: before })))}`,
+        cause: error,
+      });
     }
   }
 
@@ -88,22 +99,14 @@ export class Nginx {
 
   /** Returns the pids of the workers, also of those that are about to end. */
   async #workers(): Promise<number[]> {
-    const [main] = filesInDump(await this.#run('-T'));
-    const master = await this.#masterPid(main);
+    const master = await this.#master(await this.#run('-T'));
     const pids = master === undefined ? [] : await listPids();
     return pids.filter((pid) => parentOf(pid) === master && (titleOf(pid) ?? '').startsWith('nginx: worker'));
   }
 
-  /** Returns the pid of the master process with a main file; undefined if nginx does not run with it. */
-  async #masterPid(main: string | undefined): Promise<number | undefined> {
-    for (const pid of await listPids()) {
-      const title = titleOf(pid) ?? '';
-      if (!title.startsWith('nginx: master process')) continue;
-      const named = /\s-c\s*([^\s\0]+)/.exec(title)?.[1];
-      // The package of nginx.org names the usual file, too.
-      if (named === undefined ? this.#config === undefined : named === main) return pid;
-    }
-    return undefined;
+  /** @param dump output of `nginx -T` */
+  #master(dump: string): Promise<number | undefined> {
+    return findMaster(dump, { main: filesInDump(dump)[0], isUsual: this.#config === undefined });
   }
 
   async #run(...args: string[]): Promise<string> {
@@ -138,15 +141,47 @@ export function changesFor(
   return changes.filter(({ before, after }) => before !== after);
 }
 
-/** Returns true if all files have the texts that they had before changes. */
+/** Returns true if no file has a line of the changes. */
 export async function areRestored(changes: readonly FileChange[]): Promise<boolean> {
-  const texts = await Promise.all(changes.map(({ path }) => ifThere(readFile(path, 'utf8'))));
-  return changes.every(({ before }, index) => texts[index] === before);
+  const texts = await Promise.all(changes.map(({ path }) => ifThere(readBytes(path))));
+  return changes.every((change, index) => !hasPart(texts[index] ?? '', change));
+}
+
+/** Takes changes back in files that others may have changed, too. @returns the changes that are still there */
+async function takeAllBack(changes: readonly FileChange[]): Promise<FileChange[]> {
+  const kept: FileChange[] = [];
+  for (const change of changes) {
+    const now = await readBytes(change.path);
+    const former = takeBack(now, change);
+    if (former === undefined && hasPart(now, change)) kept.push(change);
+    if (former !== undefined && former !== now) await replaceFile(change.path, former);
+  }
+  return kept;
+}
+
+/** @throws AppError `nginx_failed` if a file no longer has the text before a change */
+async function assertUnchanged({ path, before }: FileChange): Promise<void> {
+  if ((await ifThere(readBytes(path))) === before) return;
+  throw new AppError('nginx_failed', `another program changes ${path}`, {
+    hint: 'nginx has its former configuration. Run this command again.',
+  });
+}
+
+/** Describes changes of files for people. */
+export function changesText(changes: readonly FileChange[]): string {
+  return changes
+    .map(({ path, before, after }) => [path, ...diffLines(before, after)].join('\n  '))
+    .join('\n');
+}
+
+/** Reads a file of nginx, each byte as a character. */
+function readBytes(path: string): Promise<string> {
+  return readFile(path, 'latin1');
 }
 
 /** Replaces the text of a file in one step. The file keeps its owner and its rights. */
 async function replaceFile(path: string, text: string): Promise<void> {
   const { mode, uid, gid } = await stat(path);
-  await writeFileAtomic(path, text, mode & 0o777);
+  await writeFileAtomic(path, Buffer.from(text, 'latin1'), mode & 0o777);
   if (process.getuid?.() === 0) await chown(path, uid, gid);
 }

@@ -7,6 +7,7 @@ import { parseSettings } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
 import { ifThere } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, readJson, writeJsonAtomic } from '../system/fs/files.ts';
+import { tryLock } from '../system/fs/lock.ts';
 
 const recordSchema = v.strictObject({
   /** user of PM2, and its directory */
@@ -39,6 +40,19 @@ function ownHome(): string {
   const home = homedir();
   const isOwn = statSync(home, { throwIfNoEntry: false })?.uid === process.geteuid?.();
   return isOwn ? home : userInfo().homedir;
+}
+
+/**
+ * Takes the lock for takeovers and their return, because two apps may share a file of nginx.
+ * @throws AppError `takeover_failed` if another import has the lock
+ */
+export async function lockTakeovers(): Promise<Disposable> {
+  await ensurePrivateDirectory(directory());
+  const lock = tryLock(`${directory()}.lock`);
+  if (lock !== undefined) return lock;
+  throw new AppError('takeover_failed', 'another `sluice import pm2` with --apply or --undo runs', {
+    hint: 'Nothing has changed. Wait until that command has ended, and run this command again.',
+  });
 }
 
 const pathOf = (app: string) => join(directory(), `${app}.json`);

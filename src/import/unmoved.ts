@@ -1,4 +1,5 @@
 import { lookup } from 'node:dns/promises';
+import { decoded } from './diff.ts';
 import { directivesIn, isLua, type PlacedDirective } from './nginx-directives.ts';
 import { choices, isHere } from './proxies.ts';
 
@@ -78,5 +79,5 @@ async function mayBeHere(host: string): Promise<boolean> {
 function lineAt(path: string, text: string, at: number): Line {
   const from = text.lastIndexOf('\n', at - 1) + 1;
   const number = text.slice(0, from).split('\n').length;
-  return { path, number, text: (text.slice(from).split('\n', 1)[0] ?? '').trim() };
+  return { path, number, text: decoded(text.slice(from).split('\n', 1)[0] ?? '').trim() };
 }

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { TakeoverRecord } from '../../src/import/records.ts';
+import { tryLock } from '../../src/system/fs/lock.ts';
 import { cli } from '../support/cli.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
@@ -135,6 +136,22 @@ test('--undo knows an app by its name in PM2, and its record is in HOME', async 
   assertCode(undone);
   assert.deepEqual(JSON.parse(undone.stdout), { app: 'my-front', undone: true });
   assert.equal(await answer(), 'pm2');
+});
+
+test('two takeovers never run at once', async (t) => {
+  const { callIn, answer } = await startPm2(t);
+  const config = await temporaryDirectory(t);
+  await mkdir(join(config, 'sluice'));
+  const noNginx = ['--nginx-config', '/nonexistent'];
+  using lock = tryLock(join(config, 'sluice/import.lock'));
+  assert.ok(lock);
+  for (const options of [['--apply'], ['--undo', 'shop']]) {
+    const refused = await callIn({ XDG_CONFIG_HOME: config }, ...options, ...noNginx);
+    assertCode(refused, 1);
+    assert.match(refused.stderr, /another `sluice import pm2` with --apply or --undo runs/);
+  }
+  assert.equal(await answer(), 'pm2');
+  assertCode(await callIn({ XDG_CONFIG_HOME: config }, '--dry-run', ...noNginx));
 });
 
 test('if PM2 does not give up its port, PM2 keeps serving the app', async (t) => {

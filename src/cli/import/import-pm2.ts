@@ -6,13 +6,13 @@ import type { AppStatus } from '../../apps/status.ts';
 import { defaultEnvironment, type EnvironmentId } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { shellEnvironments } from '../../import/machine-variables.ts';
-import { Nginx } from '../../import/nginx.ts';
+import { changesText, Nginx } from '../../import/nginx.ts';
 import { type PlannedApp, planImport } from '../../import/plan.ts';
 import { appsOf, type Pm2App } from '../../import/pm2-apps.ts';
 import { findPm2, listProcesses, type Pm2 } from '../../import/pm2-daemon.ts';
 import { maxListBytes, parseProcessList } from '../../import/pm2-list.ts';
 import { findPorts, type Pm2Port } from '../../import/pm2-ports.ts';
-import { listRecords } from '../../import/records.ts';
+import { listRecords, lockTakeovers } from '../../import/records.ts';
 import { trafficOf } from '../../import/traffic.ts';
 import { readAppText } from '../../system/fs/read-file.ts';
 import { listListeners } from '../../system/net/listeners.ts';
@@ -26,7 +26,7 @@ import { type CheckoutCommit, commitOf } from '../upload/checkout.ts';
 import { packDirectory } from '../upload/pack.ts';
 import { missingInSluice } from './live-app.ts';
 import { planJson, planText, type ShownApp } from './plan-text.ts';
-import { changesText, nginxChanges, type Takeover, takeOver } from './take-over.ts';
+import { nginxChanges, type Takeover, takeOver } from './take-over.ts';
 import { undoTakeover } from './undo.ts';
 
 export interface ImportOptions extends CommonOptions {
@@ -49,6 +49,8 @@ export async function importPm2(options: ImportOptions): Promise<void> {
   const { json, dryRun, apply } = options;
   const say = (text: string) => (json ? undefined : print(text));
   const nginx = new Nginx(options.nginxConfig);
+  const isTakeover = !dryRun && (apply === true || options.undo !== undefined);
+  using _ = isTakeover ? await lockTakeovers() : undefined;
   if (options.undo !== undefined) {
     const app = await undoTakeover(options.undo, { nginx, say, isDry: dryRun === true });
     if (json) printJson({ app, undone: dryRun !== true });

@@ -1,6 +1,6 @@
 import { AppError } from '../../errors/app-error.ts';
-import { diffLines, hasChange } from '../../import/diff.ts';
-import { areRestored, changesFor, type FileChange, type Nginx } from '../../import/nginx.ts';
+import { hasChange } from '../../import/diff.ts';
+import { areRestored, changesFor, changesText, type FileChange, type Nginx } from '../../import/nginx.ts';
 import type { PlannedApp } from '../../import/plan.ts';
 import { changeProcesses, type Pm2 } from '../../import/pm2-daemon.ts';
 import { findRecorded } from '../../import/recorded-processes.ts';
@@ -154,13 +154,6 @@ async function sayEnd(
 export async function nginxChanges({ name, port }: PlannedApp, nginx: Nginx): Promise<FileChange[]> {
   const files = await nginx.files();
   return changesFor(files ?? new Map(), new Set(port?.ports), await addressOf(name));
-}
-
-/** Describes changes of files for people. */
-export function changesText(changes: readonly FileChange[]): string {
-  return changes
-    .map(({ path, before, after }) => [path, ...diffLines(before, after)].join('\n  '))
-    .join('\n');
 }
 
 async function takeOverBehindNginx(planned: PlannedApp, record: TakeoverRecord, { nginx, say }: Tools) {

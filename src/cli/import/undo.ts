@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../../errors/app-error.ts';
 import { diffLines, takeBack } from '../../import/diff.ts';
-import type { FileChange, Nginx } from '../../import/nginx.ts';
+import { changesText, type FileChange, type Nginx } from '../../import/nginx.ts';
 import { changeProcesses, findPm2, type Pm2 } from '../../import/pm2-daemon.ts';
 import { findRecorded } from '../../import/recorded-processes.ts';
 import { loadRecord, saveRecord, type TakeoverRecord } from '../../import/records.ts';
@@ -10,7 +10,7 @@ import { listListeners } from '../../system/net/listeners.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { call } from '../command.ts';
 import { importedPath, movePort, portOf } from './app-port.ts';
-import { changesText, drainLimit, gapOfUndo } from './take-over.ts';
+import { drainLimit, gapOfUndo } from './take-over.ts';
 
 /** Time for an app of PM2 to listen after its start, in ms. */
 const startLimit = 60_000;

@@ -47,6 +47,15 @@ export function titleOf(pid: number): string | undefined {
   return readProcessFile(pid, 'cmdline');
 }
 
+/**
+ * Returns true for a process in a container with pids of its own; false without /proc (source: proc_pid_status(5), NSpid: a pid
+ * for each namespace).
+ */
+export function isInContainer(pid: number): boolean {
+  const [, pids = ''] = /^NSpid:(.*)$/m.exec(readProcessFile(pid, 'status') ?? '') ?? [];
+  return pids.trim().split(/\s+/).length > 1;
+}
+
 /** Returns the name of a program that runs, up to 15 characters; undefined if the process does not exist, or without /proc. */
 export function processName(pid: number): string | undefined {
   return readProcessFile(pid, 'comm')?.trim();
