@@ -4,9 +4,11 @@ import type { DomainView } from '../edge/domain.ts';
 import type { EnvironmentStatus, ExecCommand, Liveness, OneOffStatus } from '../protocol/runner.ts';
 import type { RunPlan } from '../releases/release.ts';
 import { commandOf } from '../releases/words.ts';
+import { sharedMasker } from '../system/text/mask/masker.ts';
 import { changedSinceBuild } from './built-with.ts';
 import type { Environment, Problem } from './environment.ts';
 import { appAddress, hostOf } from './release-view.ts';
+import { secretValues } from './variable-set.ts';
 
 /** State of an app's workers. `stopped` also if the app should not run; `empty` if no release has been live. */
 type AppState = Liveness | 'empty';
@@ -85,6 +87,11 @@ export async function environmentStatus(
   const live = active === null ? undefined : await environment.store.get(active.release);
   const inRunner = running.find(({ key }) => key === name);
   const { crash, workers, background, cron, descriptors } = inRunner ?? notInRunner;
+  const variables = live && (await environment.variableSet());
+  // The settings of the release may contain secrets: a file of PM2 passes variables on.
+  const masker = sharedMasker([...(variables ? secretValues(variables) : []), ...(live?.run?.secrets ?? [])]);
+  const start = startCommand(live?.run ?? null);
+  const exec = inRunner?.active?.exec;
   const liveness = appState(state, active !== null, inRunner, appliance.runner.connectedSince);
   return {
     name: id.app,
@@ -99,12 +106,12 @@ export async function environmentStatus(
     release: active?.release ?? null,
     commit: live?.source.commit ?? null,
     branch: live?.source.branch ?? null,
-    start: startCommand(live?.run ?? null),
+    start: start && masker.maskText(start),
     maxMemory: live?.run?.settings.maxMemory ?? null,
     node: live?.node?.version ?? null,
-    changedSinceBuild: live === undefined ? [] : changedSinceBuild(live, await environment.variableSet()),
+    changedSinceBuild: live && variables ? changedSinceBuild(live, variables) : [],
     wanted: inRunner?.active?.workers ?? null,
-    exec: inRunner?.active?.exec ?? null,
+    exec: exec ? { ...exec, command: masker.maskText(exec.command) } : null,
     workers,
     background,
     cron,

@@ -110,7 +110,7 @@ test('a secret that a file of PM2 passes on under another name stays secret, als
   await sluice.call('PATCH', '/v1/apps/passes/env', { STRIPE_SK: 'sk-first-value' });
   const worker = 'setInterval(() => console.log("has", process.env.HOOK, process.env.OWN), 20);';
   const text = `const { STRIPE_SK } = process.env; module.exports = { apps: [
-      { script: 'server.js', env: { STRIPE: STRIPE_SK, OWN: 'mine' } },
+      { script: 'server.js', args: ['--key', STRIPE_SK], env: { STRIPE: STRIPE_SK, OWN: 'mine' } },
       { name: 'worker', script: 'worker.js', env: { HOOK: 'https://x.example/' + STRIPE_SK, OWN: 'mine' } } ] };`;
   await sluice.deploy('passes', withFile(text, { 'worker.js': worker }));
   const logged = async () =>
@@ -124,6 +124,9 @@ test('a secret that a file of PM2 passes on under another name stays secret, als
       return now.length > before + 5 && now;
     });
     for (const line of lines) assert.ok(!line.includes('first-value'), line);
+    const status = JSON.stringify(await sluice.call('GET', '/v1/apps/passes'));
+    assert.match(status, /server\.js --key ••••••/);
+    assert.doesNotMatch(status, /first-value/);
     const list = await sluice.call<ListedVariable[]>('GET', '/v1/apps/passes/variables');
     for (const { name, value } of list)
       assert.equal(value, name === 'OWN' ? 'mine' : null, `${name} ${JSON.stringify(list)}`);
