@@ -2,8 +2,9 @@ import { parseEnv } from 'node:util';
 import { quote } from '../build/start-command/quote.ts';
 import { AppError } from '../errors/app-error.ts';
 import { readAppTextIfAny } from '../system/fs/read-file.ts';
+import { listSome } from '../system/text/format.ts';
 import { validName } from './app-name.ts';
-import { appVariables } from './foreign-variables.ts';
+import { isAssigned } from './foreign-variables.ts';
 import { type Environment, machineVariables } from './machine-variables.ts';
 import type { Pm2App } from './pm2-apps.ts';
 import { isSetIn, namesApp, type Pm2File, pm2File } from './pm2-file.ts';
@@ -123,7 +124,8 @@ export async function planImport(
     const ofMachine = found.difference(new Set(wanted));
     const ownApps = all.map((app) => ({ ...app, variables: without(app.variables, ofMachine) }));
     const file = await readFileOf(project, all);
-    const variables = await variablesOf(project, ownApps, file);
+    const inFiles = await readEnvFiles(project, ownApps);
+    const variables = variablesOf(inFiles, ownApps, file);
     const port = web && ports.get(web);
     const running = await settingsOf(project, { web, background, port: port?.port, variables });
     const isAlone = webs < 2 && !(file && (await hasOthers(file, project, all)));
@@ -137,7 +139,11 @@ export async function planImport(
       settings: settingsFor(project, web, background, { isAlone, running, file }),
       variables,
       ofMachine: [...ofMachine].sort(),
-      notes: [...notesOf(project, ownApps), ...(webs < 2 || project.hasSettings ? [] : [sameRepository])],
+      notes: [
+        ...notesOf(project, ownApps),
+        ...notesOnFiles(inFiles),
+        ...(webs < 2 || project.hasSettings ? [] : [sameRepository]),
+      ],
     };
   }
 }
@@ -176,26 +182,39 @@ function settingsFor(
   return Object.keys(settings).length === 0 ? undefined : settings;
 }
 
-/**
- * Returns the variables of an app: those of PM2 that its file in the repository does not set, before those of a file `.env`, which
- * no upload contains.
- */
-async function variablesOf(
-  project: Project,
-  apps: readonly Pm2App[],
-  file: Pm2File | undefined,
-): Promise<Record<string, string>> {
-  const files = await Promise.all(
-    [...new Set([project.directory, ...apps.map(({ pm_cwd: cwd }) => cwd)])]
+/** Reads the files `.env` of apps, which no upload contains. */
+async function readEnvFiles(project: Project, apps: readonly Pm2App[]): Promise<Record<string, string>> {
+  const directories = new Set([project.directory, ...apps.map(({ pm_cwd: cwd }) => cwd)]);
+  const texts = await Promise.all(
+    [...directories]
       .filter((directory) => within(project.root, directory) !== undefined)
       .map((directory) => readAppTextIfAny(directory, '.env', maxEnvFile)),
   );
-  const ofFiles = files.map((text) => appVariables(parseEnv(text ?? '')));
+  return Object.assign({}, ...texts.map((text) => parseEnv(text ?? ''))) as Record<string, string>;
+}
+
+/**
+ * Returns the variables of an app: those of PM2 that its file in the repository does not set, before those of files `.env`.
+ * @param inFiles variables of files `.env`
+ */
+function variablesOf(
+  inFiles: Record<string, string>,
+  apps: readonly Pm2App[],
+  file: Pm2File | undefined,
+): Record<string, string> {
+  const ofFiles = Object.fromEntries(Object.entries(inFiles).filter(([name]) => !isAssigned(name)));
   const ofApps = apps.map(({ name: app, variables }) => {
     const isOwn = ([name, value]: [string, string]) => file === undefined || !isSetIn(file, app, name, value);
     return Object.fromEntries(Object.entries(variables).filter(isOwn));
   });
-  return Object.assign({}, ...ofFiles, ...ofApps.toReversed()) as Record<string, string>;
+  return Object.assign({}, ofFiles, ...ofApps.toReversed()) as Record<string, string>;
+}
+
+/** Names the variables of files `.env` that are left out. The plan shows the port anyway. */
+function notesOnFiles(inFiles: Record<string, string>): string[] {
+  const names = Object.keys(inFiles).filter((name) => isAssigned(name) && name !== 'PORT');
+  if (names.length === 0) return [];
+  return [`${listSome(names, 40)} in .env: left out, because PM2 and Sluice set or refuse such names`];
 }
 
 const sameRepository =

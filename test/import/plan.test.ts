@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import * as v from 'valibot';
@@ -476,6 +477,49 @@ test('variables of the shell, of PM2 and of Sluice are not variables of the app'
     B: 'true',
     F: 'f',
   });
+});
+
+test('an app keeps variables whose names only look like those of the shell', () => {
+  const own = {
+    ...{
+      SCREENSHOT_API_KEY: 'k',
+      LESSON_DB: 'db',
+      TERM_OF_SERVICE_URL: 'u',
+      CARGO_API_KEY: 'k',
+      GPG_KEY: 'k',
+    },
+    ...{ SSH_HOST: 'h', SSH_PRIVATE_KEY: 'k', SUDO: '1', WINDOW: '3', QT_PRICE: '3', LC_ID: '9', TEMP: '3' },
+    ...{ STATE_DIRECTORY_X: '1', ZSHARD: '1', TMUXED: '1', LANGUAGE: 'de', NPM_TOKEN: 't' },
+    ...{ MAIL: 'smtp://a', USERNAME: 'dbuser', HOSTNAME: '0.0.0.0' },
+  };
+  assert.deepEqual(appVariables({ ...own, USER: 'deploy' }), own);
+  const ofMachine = { USER: 'deploy', USERNAME: 'deploy', MAIL: '/var/mail/deploy', HOSTNAME: hostname() };
+  assert.deepEqual(appVariables(ofMachine), {});
+});
+
+test('of a file .env, only what PM2 or Sluice sets is left out, and the plan names it', async (t) => {
+  const own = {
+    ...{ HOSTNAME: '0.0.0.0', USERNAME: 'dbuser', MAIL: '/var/mail/x', TMPDIR: '/data/tmp', LANG: 'C' },
+    ...{ SSH_CLIENT: 'a', TERM: 'x', XDG_DATA_HOME: '/data', npm_config_x: '1', NPM_TOKEN: 't' },
+  };
+  const assigned = {
+    PORT: '3000',
+    HOME: '/x',
+    NODE_APP_INSTANCE: '0',
+    PM2_X: '1',
+    SLUICE_APP: 'x',
+    'a.b': '1',
+  };
+  const env = Object.entries({ ...own, ...assigned }).map(([name, value]) => `${name}=${value}`);
+  const directory = await project(t, { 'package.json': '{}', 'server.js': '', '.env': env.join('\n') });
+  const [app] = (await plan([listed('web', directory)])).apps;
+  assert.deepEqual(app?.variables, own);
+  assert.ok(
+    app?.notes.some((note) =>
+      note.startsWith('HOME, NODE_APP_INSTANCE, PM2_X, SLUICE_APP, a.b in .env: left out'),
+    ),
+    app?.notes.join('\n'),
+  );
 });
 
 test('a variable of the machine is left out if no file of the app names it', async (t) => {
