@@ -24,9 +24,9 @@ const maxMessage = 128 * 1024;
 const path = /^\/v1\/apps\/[^/?]+\/run(\?|$)/;
 
 /**
- * Returns whether a request begins a WebSocket. All others are answered as if they did not ask for another protocol: after an upgrade,
- * Node.js neither reads the socket nor reports its end, so that a long answer would not notice that its client has gone.
- * A request with a body begins none: its upgrade would come with a stream in place of its socket.
+ * Returns true if a request may begin a WebSocket. The server answers other requests without an upgrade: after an upgrade, Node.js
+ * neither reads the socket nor reports its end, so a long answer would not notice that its client has gone. A request with a body
+ * gets no upgrade, because Node.js would pass a stream instead of the socket.
  */
 export function asksForWebSocket({ method, url, headers }: IncomingMessage): boolean {
   const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;

@@ -8,7 +8,8 @@ import { otherNames } from './other-names.ts';
 const remedies: Record<string, (app: string, process: string) => string> = {
   logs: (app, process) => `sluice logs ${app} --worker ${process}`,
   restart: (app, process) => `sluice restart ${app} --worker ${process}`,
-  stop: (app) => `it stops with the app, or never runs with "count": 0. See sluice status ${app}`,
+  stop: (app) =>
+    `it stops with the app, and does not run if you set its "count" to 0 and deploy. See sluice status ${app}`,
   scale: (app) => `set its "count" in the settings and deploy. See sluice status ${app}`,
 };
 

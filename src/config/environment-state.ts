@@ -128,7 +128,7 @@ const assignedPortsSchema = v.object({ firstPort: v.number(), highest: v.number(
 /** Highest port that was assigned since `firstPort` is the setting. */
 type AssignedPorts = v.InferOutput<typeof assignedPortsSchema>;
 
-/** Returns the highest port that was assigned; the one before `firstPort` if none was, or if the record is damaged. */
+/** Returns the highest port that Sluice has assigned; `firstPort` - 1 if there is no record for this `firstPort`, or a damaged one. */
 async function highestPort(paths: Paths, firstPort: number): Promise<number> {
   const record = await readJson(paths.ports).catch(() => undefined);
   const isKnown = v.is(assignedPortsSchema, record) && record.firstPort === firstPort;

@@ -99,7 +99,7 @@ export async function loadRecord(name: string): Promise<{ app: string; record: T
   const [undone] = named;
   if (undone === undefined)
     throw new AppError('takeover_failed', `there is no record of a takeover of ${name}`, {
-      hint: `\`sluice import pm2 --apply\` writes records into ${directory()}. Run --undo as the same user.`,
+      hint: `\`sluice import pm2 --apply\` writes records into ${directory()}. Run --undo as the user who ran --apply.`,
     });
   const { app, record } = undone;
   throw new AppError('takeover_failed', `${app} has returned to PM2 already, at ${record.undoneAt}`, {

@@ -99,7 +99,7 @@ test('an app takes the port of PM2, and gives the port back', async (t) => {
   assert.match(
     shown.stdout,
     new RegExp(
-      `^Sluice closes port ${port} before PM2 starts shop: connections are refused until .+\\nthen PM2 runs shop, and shop stops in Sluice\\n$`,
+      `^Sluice closes port ${port} before PM2 starts shop: connections are refused until .+\\nPM2 runs shop again, and Sluice stops shop\\n$`,
     ),
   );
   assert.equal(await answer(), 'sluice');
@@ -255,7 +255,10 @@ test('PM2 keeps running an app if nginx would send it requests after the takeove
   assertCode(refused, 1);
   const own = (await sluice.status('shop')).port;
   assert.ok(refused.stderr.includes(`cannot move: ${api}:4: set $port ${port};`), refused.stderr);
-  assert.match(refused.stderr, new RegExp(`PM2 still serves the app\\. Write port ${own} there`));
+  assert.match(
+    refused.stderr,
+    new RegExp(`PM2 still serves the app\\. In these lines, write port ${own}, on which Sluice serves`),
+  );
   assert.deepEqual([await nginx.answer(), await answer(), hasRecord()], ['pm2', 'pm2', false]);
   assert.equal(await readFile(nginx.site, 'utf8'), nginx.before);
 

@@ -27,7 +27,7 @@ export function registerAppCommands(program: Command): void {
     listing<AppStatus[]>('/v1/apps', (apps) => listUsage(apps)),
   );
   const removal =
-    'Remove for good: `shop` with all its environments, or only one: `shop@staging`, `shop@production`';
+    'Remove an app with all its environments (`shop`), or one environment (`shop@staging`), for good';
   subcommand(program, 'destroy <app>', removal)
     .option('-e, --environment <name>', 'Remove only this environment; same as `APP@NAME`')
     .option('--confirm <app>', 'Repeat the name, if there is no terminal for the question')
@@ -37,10 +37,14 @@ export function registerAppCommands(program: Command): void {
     (id: EnvironmentId, workers: string, options: CommonOptions) =>
       act(id, '/scale', options, { workers: parseWorkers(workers) }),
   );
-  appSubcommand(program, 'restart <app>', 'Replace the workers of an app with new ones of the same release')
+  appSubcommand(
+    program,
+    'restart <app>',
+    'Replace the workers and background processes of an app with new ones of the same release',
+  )
     .option(
       '--worker <process>',
-      'Restart only one background process, such as mail.1, or all of a kind: mail',
+      'Restart only this background process: `mail.1`, or `mail` for all its instances',
     )
     .action((id: EnvironmentId, options: CommonOptions & { worker?: string }) =>
       act(id, '/restart', options, undefined, { worker: options.worker }),
@@ -101,7 +105,7 @@ async function askForName(name: string, isWhole: boolean): Promise<string> {
   const { createInterface } = await import('node:readline/promises');
   using questions = createInterface({ input: process.stdin, output: process.stderr });
   return await questions.question(
-    `This stops ${name} and removes ${isWhole ? 'all its environments with their' : 'its'} releases, variables, domains and shared files${isWhole ? ', and the tokens and keys of this app' : ''}.\nType its name to continue: `,
+    `This stops ${name} and removes ${isWhole ? 'all its environments with their' : 'its'} releases, variables, domains and shared files${isWhole ? ', and the tokens and keys of this app' : ''}.\nType ${name} to continue: `,
   );
 }
 

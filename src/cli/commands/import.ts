@@ -11,10 +11,7 @@ export function registerImportCommand(program: Command): void {
   )
     .option('--dry-run', 'Only show what the import would do')
     .option('-a, --app <name...>', 'Import only these apps, by their names in PM2')
-    .option(
-      '--variable <name...>',
-      'Also import these variables, which the import takes for those of the machine',
-    )
+    .option('--variable <name...>', 'Also import these variables, which the plan lists as left out')
     .option(
       '--user <name>',
       'User who runs PM2 (default: the user who ran sudo, or the user of the only PM2)',
@@ -28,7 +25,7 @@ export function registerImportCommand(program: Command): void {
     .option('--delete', 'With --apply: delete the apps from PM2 instead of stopping them')
     .option(
       '--undo <app>',
-      'Return the traffic of an app to PM2, and stop the app in Sluice; on a port of PM2, the app is down for some seconds',
+      'Return the traffic of an app to PM2, and stop the app in Sluice. An app on a port of PM2 is down for a few seconds',
     )
     .option('--port <number>', 'Port of the app in PM2, if the import cannot find it')
     .option('--nginx-config <file>', 'Main file of the configuration of nginx, if it is not the usual one')

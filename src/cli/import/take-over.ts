@@ -24,8 +24,7 @@ const stopLimit = 10_000;
 const [usualKillTimeout, stoppedAtOnce] = [1600, 2];
 
 /** Effect of `--undo` on an app that has the port of PM2, because PM2 and Sluice cannot have the port at once. */
-export const gapOfUndo =
-  'connections are refused until PM2 has started the app, most often for a few seconds';
+export const gapOfUndo = 'connections are refused until PM2 has started the app, usually for a few seconds';
 
 export interface Takeover {
   app: string;
@@ -190,9 +189,9 @@ async function assertMoved(
   const files = withChanges((await nginx.files()) ?? new Map(), changes);
   const lines = await findUnmoved(files, new Set(ports));
   if (lines.length === 0) return;
-  const message = `${app} has requests from nginx that the import cannot move: ${lines.map(lineText).join('; ')}`;
+  const message = `nginx sends requests to ${app} that the import cannot move: ${lines.map(lineText).join('; ')}`;
   throw new AppError('takeover_failed', message, {
-    hint: `PM2 still serves the app. Write port ${await portOf(app)} there, where Sluice serves the app. Then reload nginx, and run this command again.`,
+    hint: `PM2 still serves the app. In these lines, write port ${await portOf(app)}, on which Sluice serves the app. Then reload nginx, and run this command again.`,
   });
 }
 

@@ -43,7 +43,7 @@ export async function undoTakeover(name: string, { nginx, say, isDry }: Undo): P
   if (isDry && changes.length > 0) say(changesText(changes));
   if (hasPort) say(`Sluice closes port ${port} before PM2 starts ${names.join(', ')}: ${gapOfUndo}`);
   if (isDry) {
-    say(`then PM2 runs ${names.join(', ')}, and ${app} stops in Sluice`);
+    say(`PM2 runs ${names.join(', ')} again, and Sluice stops ${app}`);
     return app;
   }
   await using refusals = hasPort ? observeRefusals({ host, port }) : undefined;

@@ -27,7 +27,7 @@ interface Options extends EnvironmentContext {
   allowance: Allowance;
 }
 
-/** Returns true for processes that are meant. */
+/** Returns true for the processes to start. */
 type Selection = (background: BackgroundSpec, instance: number) => boolean;
 
 /**

@@ -145,12 +145,12 @@ export class OneOff {
 
   /**
    * Writes to the input of the command. Fulfilled when the command can take more, or has closed its input.
-   * @throws AppError `bad_request` if the command has not taken the input before
+   * @throws AppError `bad_request` if the command has not taken the earlier input yet
    */
   write(data: Buffer): Promise<void> {
     const { input } = this.#streams;
     if (input?.writable && input.writableLength > 0)
-      throw new AppError('bad_request', 'the command has not taken the input before');
+      throw new AppError('bad_request', 'the command has not taken the earlier input yet');
     const { promise, resolve } = Promise.withResolvers<void>();
     if (input?.writable) input.write(data, () => resolve());
     else resolve();
