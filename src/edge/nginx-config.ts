@@ -48,7 +48,14 @@ export function nginxConfig(hosts: readonly DesiredHost[], facts: NginxFacts, is
   return { texts, mark };
 }
 
-const head = `# Written by Sluice (sluice-edge.service), whole, whenever \`sluice domains\` or a certificate changes: edit
+const author = '# Written by Sluice';
+
+/** Returns true for the text of a file that Sluice writes for its domains. */
+export function isOwnConfig(text: string): boolean {
+  return text.startsWith(author);
+}
+
+const head = `${author} (sluice-edge.service), whole, whenever \`sluice domains\` or a certificate changes: edit
 # other files of nginx as you like, and never this one. `;
 
 function preamble(hosts: readonly DesiredHost[], facts: NginxFacts): string {

@@ -1,4 +1,5 @@
 import { lookup } from 'node:dns/promises';
+import { isOwnConfig } from '../edge/nginx-config.ts';
 import { decoded } from './diff.ts';
 import { directivesIn, isLua, type PlacedDirective } from './nginx-directives.ts';
 import { choices, isHere } from './proxies.ts';
@@ -28,14 +29,15 @@ const portInLua = /(?:["']\s*,\s*|port["'\]]*\s*=\s*["']?)(\d{1,5})(?!\d)/gi;
 
 /**
  * Finds lines of nginx that may still send requests to ports of this machine. nginx resolves names when it starts, and so does this
- * function.
+ * function. Leaves out the files of Sluice's domains.
  * @param files with their texts
  */
 export async function findUnmoved(
   files: ReadonlyMap<string, string>,
   ports: ReadonlySet<number>,
 ): Promise<Line[]> {
-  const all = [...files].flatMap(([path, text]) =>
+  const others = [...files].filter(([, text]) => !isOwnConfig(text));
+  const all = others.flatMap(([path, text]) =>
     [...directivesIn(text)]
       .filter(({ name, around }) => choices.has(around.at(-1) ?? '') || !harmless.has(name))
       .map((directive) => ({ path, text, directive })),

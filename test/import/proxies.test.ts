@@ -90,6 +90,8 @@ server {
 }
 `;
   assert.deepEqual(await numbers(moved), []);
+  const ownFile = '# Written by Sluice (sluice-edge.service)\nupstream a { server 127.0.0.1:3000; }\n';
+  assert.deepEqual(await numbers(ownFile), []);
   const left = `map $host $port { default 9001; a 3000; }
 server {
   set $other 3000;

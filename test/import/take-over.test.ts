@@ -270,6 +270,20 @@ test('PM2 keeps running an app if nginx would send it requests after the takeove
   const late = await callWith(nginx.config, '--apply', '--app', 'shop');
   assertCode(late, 1);
   assert.ok(late.stderr.includes(`cannot move: ${api}:4: set $port ${port};`), late.stderr);
+
+  // On the way back, Sluice is not stopped before the requests have moved either.
+  await load(own);
+  const kept = await callWith(nginx.config, '--undo', 'shop');
+  assertCode(kept, 1);
+  assert.ok(
+    kept.stderr.includes(`nginx still sends requests to shop in Sluice: ${api}:4: set $port ${own};`),
+    kept.stderr,
+  );
+  assert.match(kept.stderr, new RegExp(`In these lines, write port ${port}, on which PM2`));
+  assert.deepEqual([await nginx.answer(), await sluice.get('shop')], ['pm2', 'sluice']);
+  await load(port);
+  assertCode(await callWith(nginx.config, '--undo', 'shop'));
+  assert.deepEqual([await nginx.answer(), (await sluice.status('shop')).state], ['pm2', 'stopped']);
 });
 
 test('if nginx refuses its new files, no record remains', async (t) => {

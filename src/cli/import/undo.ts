@@ -6,6 +6,8 @@ import { changeProcesses, findPm2, type Pm2 } from '../../import/pm2-daemon.ts';
 import { findRecorded } from '../../import/recorded-processes.ts';
 import { loadRecord, saveRecord, type TakeoverRecord } from '../../import/records.ts';
 import { observeRefusals } from '../../import/refusals.ts';
+import { lineText } from '../../import/traffic.ts';
+import { findUnmoved } from '../../import/unmoved.ts';
 import { listListeners } from '../../system/net/listeners.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { call } from '../command.ts';
@@ -60,6 +62,7 @@ export async function undoTakeover(name: string, { nginx, say, isDry }: Undo): P
   if (changes.length > 0) {
     await nginx.apply(changes, drainLimit);
     say('nginx has its former configuration, and sends the requests to PM2');
+    await assertReturned(app, port, nginx);
   }
   await call('POST', importedPath(app, '/stop'));
   await saveRecord(app, { ...record, files: [], undoneAt: new Date().toISOString() });
@@ -118,6 +121,19 @@ async function changesBack(files: readonly FileChange[], nginx: Nginx): Promise<
       hint: `Sluice still serves the app. Send the requests to PM2 in that file yourself:\n${wanted}`,
     });
   });
+}
+
+/** @throws AppError `takeover_failed` if lines of nginx that people have written still send requests to an app in Sluice */
+async function assertReturned(app: string, port: number, nginx: Nginx): Promise<void> {
+  const lines = await findUnmoved((await nginx.files()) ?? new Map(), new Set([await portOf(app)]));
+  if (lines.length === 0) return;
+  throw new AppError(
+    'takeover_failed',
+    `nginx still sends requests to ${app} in Sluice: ${lines.map(lineText).join('; ')}`,
+    {
+      hint: `PM2 and Sluice both serve the app. In these lines, write port ${port}, on which PM2 serves the app. Then reload nginx, and run this command again.`,
+    },
+  );
 }
 
 async function untilListens(port: number, names: readonly string[]): Promise<void> {
