@@ -94,23 +94,31 @@ export async function prepareOneOff(
 }
 
 /**
- * Runs a one-off command to its end. Aborting `signal` ends the command, unless it is detached.
- * @throws AppError of the runner; the reason of `signal`
+ * Runs a one-off command to its end.
+ * @param signal ends the command, unless it is detached, and waits for its end
+ * @param stopping closes the connection to the runner, which then ends the command, unless it is detached
+ * @throws AppError of the runner; the reason of the aborted signal
  */
 export async function runOneOff(
   { appliance }: Environment,
   { command, limits }: PreparedOneOff,
   reader: OneOffReader,
-  signal: AbortSignal,
+  { signal, stopping }: { signal: AbortSignal; stopping: AbortSignal },
 ): Promise<OneOffResult> {
-  signal.throwIfAborted();
+  const throwIfAborted = () => {
+    signal.throwIfAborted();
+    stopping.throwIfAborted();
+  };
+  throwIfAborted();
   const connection = await appliance.runner.open();
-  // A detached command outlives the connection.
-  using _ = addAbortListener(signal, () => connection.close());
+  using _closing = addAbortListener(stopping, () => connection.close());
+  // The connection of a slow reader may be paused.
+  using _ending = addAbortListener(signal, () => connection.resume());
   // Calls that fail because the command has ended, or the connection: `run` reports the reason.
   const late = () => undefined;
   const isDone = async (answer: Promise<unknown>) => void (await answer.catch(late));
   const onProgress = (message: OneOffProgress) => {
+    if (signal.aborted) return;
     if ('stream' in message) reader.output(message.stream, Buffer.from(message.data, 'base64'));
     else
       reader.started({
@@ -120,14 +128,16 @@ export async function runOneOff(
         endInput: () => void connection.call('endInput', {}).catch(late),
         resize: (size) => isDone(connection.call('resize', size)),
         signal: (name) => isDone(connection.call('signal', { signal: name })),
-        pause: () => connection.pause(),
+        pause: () => !signal.aborted && connection.pause(),
         resume: () => connection.resume(),
       });
   };
   try {
-    return await connection.call('run', { command, limits }, { onProgress });
+    const result = await connection.call('run', { command, limits }, { onProgress, signal });
+    throwIfAborted();
+    return result;
   } catch (error) {
-    signal.throwIfAborted();
+    throwIfAborted();
     throw error;
   } finally {
     connection.close();

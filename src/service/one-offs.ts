@@ -13,6 +13,7 @@ import {
   runOneOff,
 } from '../deploy/one-off.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
+import { firstOf } from '../system/concurrency/deadline.ts';
 import { levelOf } from '../system/log/log.ts';
 
 /** End of a one-off command, for its caller. */
@@ -51,18 +52,20 @@ export class OneOffService {
 
   /**
    * Runs a command in the live release to its end.
-   * @param signal ends the command, unless it is detached; so does a stop of the server
+   * @param signal ends the command, unless it is detached; so does a stop of the server. The caller does not wait for the end then,
+   *   but the history gets it
    * @throws AppError `not_deployed`; errors of the runner; the reason of `signal`
    */
-  run(
+  async run(
     id: EnvironmentId,
     request: OneOffRequest,
     by: string,
     reader: OneOffReader,
     signal: AbortSignal,
   ): Promise<OneOffEnd> {
+    const signals = { signal, stopping: this.#stopping };
     const either = AbortSignal.any([signal, this.#stopping]);
-    return this.#registry.use(id, async (environment) => {
+    const ended = this.#registry.use(id, async (environment) => {
       const prepared = await prepareOneOff(environment, request, by, either);
       const { command, release } = prepared.command;
       const event = { ...id, action: 'run', by, release, command };
@@ -76,7 +79,7 @@ export class OneOffService {
       };
       await this.#record(environment, event, { outcome: 'started' });
       try {
-        const end = endOf(await runOneOff(environment, prepared, started, either));
+        const end = endOf(await runOneOff(environment, prepared, started, signals));
         const { status, durationMs } = end;
         await this.#record(environment, event, {
           outcome: status === 0 ? 'done' : 'failed',
@@ -91,6 +94,9 @@ export class OneOffService {
         throw error;
       }
     });
+    const first = await firstOf([ended], [signal]);
+    if (first instanceof AbortSignal) throw signal.reason;
+    return first;
   }
 
   /** Ends a one-off command. @throws AppError `command_not_found` */

@@ -72,7 +72,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) {
   test(`${signal} of sluice reaches the processes of the command${thorough(signal !== 'SIGINT')}`, async (t) => {
     // The shell handles the signal only when its child has ended, so both must get it.
     const trap = `trap 'echo own ${signal}; exit 9' ${signal.slice(3)}`;
-    const run = sluiceRun(t, sluice, `${trap}; echo one; sleep 1000; echo two`);
+    const run = sluiceRun(t, sluice, `${trap}; sh -c 'echo one; exec sleep 1000'; echo two`);
     await run.until(/one\n/);
     run.child.kill(signal);
     assert.equal(await run.ended, 9, run.stderr);
@@ -246,6 +246,25 @@ test('the history and the logs have the caller, the command without secrets, the
     await readFile(sluice.paths.log, 'utf8'),
   ])
     assert.doesNotMatch(text, /correct-horse-battery/);
+});
+
+test('if the client is lost, the history gets the end of the command when all its processes have ended', async (t) => {
+  const ends = async () => {
+    const events = (await readFile(sluice.paths.events, 'utf8')).trim().split('\n');
+    return events.map((line) => JSON.parse(line)).filter(({ outcome }) => outcome !== 'started');
+  };
+  const before = (await ends()).length;
+  const run = sluiceRun(t, sluice, 'trap "" HUP TERM; echo $$; exec sleep 1000');
+  await run.until(/\n/);
+  run.child.kill('SIGKILL');
+  const [end] = await waitFor(async () => {
+    const added = (await ends()).slice(before);
+    return added.length > 0 && added;
+  });
+  assert.equal(processStartTime(Number(run.stdout)), undefined);
+  assert.deepEqual([end.outcome, end.code], ['failed', 'cancelled']);
+  const { stdout } = await cli(['logs', 'shop', '-n', '1000'], { env });
+  assert.match(stdout, /the client hung up, so Sluice ended the command; it was ended by SIGKILL/);
 });
 
 test('a secret with a quote in the arguments of a command is masked in the history and the logs', async (t) => {

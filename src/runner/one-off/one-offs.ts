@@ -63,7 +63,11 @@ export class OneOffs {
     return {
       run: ({ command, limits }, { report, signal }) => {
         if (own !== undefined) throw new AppError('bad_request', 'a connection may run one command');
-        const running = this.#start(command, limits, report, [signal, closed]);
+        const cancelled = new AbortController();
+        signal.addEventListener('abort', () =>
+          cancelled.abort(new AppError('cancelled', 'the client hung up')),
+        );
+        const running = this.#start(command, limits, report, [closed, cancelled.signal]);
         own = running.oneOff;
         return running.result;
       },
