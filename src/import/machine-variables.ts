@@ -11,7 +11,7 @@ export type Environment = ReadonlyMap<string, string>;
  * Variables that no file of an app needs to name: Node.js or a library of the system reads them, or a package that forms names such as
  * `DATABASE__HOST`.
  */
-const unnamed = /^(?:TZ$|NODE_|UV_|LD_|MALLOC_|OPENSSL_)|__|_proxy$/i;
+const unnamed = /^(?:TZ$|NODE_|UV_|LD_|MALLOC_|OPENSSL_|SSL_CERT_(?:FILE|DIR)$)|__|_proxy$/i;
 
 /** Returns the environments of this process and of the programs that have started it, such as the shell and sudo. */
 export function shellEnvironments(): Environment[] {

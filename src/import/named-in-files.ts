@@ -1,6 +1,7 @@
-import { readdirSync, realpathSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, realpathSync, statSync } from 'node:fs';
+import { join, sep } from 'node:path';
 import { readInside } from '../build/start-command/sources.ts';
+import { hasCode } from '../errors/app-error.ts';
 import { isMissing } from '../system/fs/read-file.ts';
 
 /** Limits that bound the time of a search. */
@@ -13,7 +14,7 @@ export interface SearchLimits {
 
 const mebibyte = 1024 ** 2;
 const ofProject: SearchLimits = { entries: 50_000, bytes: 256 * mebibyte, bytesEach: 16 * mebibyte };
-const ofPackages: SearchLimits = { entries: 50_000, bytes: 128 * mebibyte, bytesEach: 2 * mebibyte };
+const ofPackages: SearchLimits = { entries: 200_000, bytes: 512 * mebibyte, bytesEach: 32 * mebibyte };
 
 /** Files without names of variables: images, sound, archives, databases, logs. */
 const data =
@@ -23,7 +24,7 @@ const code = /\.[cm]?js$/;
 /**
  * Returns the names that the files of a project contain as words, or of which they contain the beginning up to a `_`, such as
  * `SHOP_` in `process.env['SHOP_' + name]`. Packages in `node_modules` count if their code has a name as a property or in quotes.
- * Returns all names for a project that is too large to search.
+ * Returns all names if the search cannot read every file: of a project that is too large, or with a link out of the project.
  */
 export function namedInFiles(
   directory: string,
@@ -33,29 +34,56 @@ export function namedInFiles(
   const left = new Set(names);
   const root = realpathSync(directory);
   const packages: string[] = [];
+  /** Returns true if the search has read all files, or has found all names. */
   const searchAll = (starts: string[], limit: SearchLimits, kind: 'project' | 'packages'): boolean => {
     const rest = { ...limit };
+    // One search for all names is several times as fast as one for each.
+    const parts = names.flatMap((name) => [name, ...(kind === 'project' ? beginnings(name) : [])]);
+    const anyName = new RegExp(parts.map((part) => RegExp.escape(part)).join('|'));
+    const isSearched = (path: string) => (kind === 'project' ? !data.test(path) : code.test(path));
     const waiting = [...starts];
     for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
-      for (const entry of entriesOf(join(root, at))) {
+      const entries = entriesOf(join(root, at));
+      if (entries === undefined) return false;
+      for (const entry of entries) {
         rest.entries -= 1;
-        if (rest.entries < 0 || rest.bytes <= 0) return false;
+        if (rest.entries < 0) return false;
+        if (entry.name === '.git') continue;
         const path = join(at, entry.name);
-        if (entry.isDirectory() && entry.name === 'node_modules' && kind === 'project') packages.push(path);
-        else if (entry.isDirectory() && entry.name !== '.git') waiting.push(path);
-        if (!entry.isFile() || !(kind === 'project' ? !data.test(entry.name) : code.test(entry.name)))
-          continue;
-        const text = readInside(root, path, Math.min(rest.bytes, limit.bytesEach)) ?? '';
+        if (entry.isDirectory()) {
+          const isOfPackages = kind === 'project' && entry.name === 'node_modules';
+          (isOfPackages ? packages : waiting).push(path);
+        }
+        if (entry.isSymbolicLink() && pointsToUnknown(root, path, isSearched)) return false;
+        if (!entry.isFile() || !isSearched(path)) continue;
+        const text = readInside(root, path, Math.min(rest.bytes, limit.bytesEach));
+        if (text === undefined) return false;
         rest.bytes -= text.length;
-        for (const name of namesIn(text, left, kind)) left.delete(name);
+        const found = anyName.test(text) ? namesIn(text, left, kind) : [];
+        for (const name of found) left.delete(name);
         if (left.size === 0) return true;
       }
     }
     return true;
   };
-  if (!searchAll([''], limits.project, 'project')) return new Set(names);
-  searchAll(packages, limits.packages, 'packages');
-  return new Set(names.filter((name) => !left.has(name)));
+  const isComplete =
+    searchAll([''], limits.project, 'project') && searchAll(packages, limits.packages, 'packages');
+  return new Set(isComplete ? names.filter((name) => !left.has(name)) : names);
+}
+
+/**
+ * Returns true if a link points to code that the search does not read. The search reads the targets of links inside of the project at
+ * their own paths.
+ */
+function pointsToUnknown(root: string, path: string, isSearched: (path: string) => boolean): boolean {
+  try {
+    const target = realpathSync.native(join(root, path));
+    const isRead = `${target}${sep}`.startsWith(`${root}${sep}`) && !target.includes(`${sep}.git${sep}`);
+    return !isRead && (statSync(target).isDirectory() || isSearched(path));
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    return !hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP');
+  }
 }
 
 /** Returns the names that a text has. */
@@ -82,11 +110,12 @@ function has(text: string, word: string, before: RegExp): boolean {
   return false;
 }
 
+/** Returns undefined for a directory that cannot be read. */
 function entriesOf(directory: string) {
   try {
     return readdirSync(directory, { withFileTypes: true });
   } catch (error) {
     if (!isMissing(error)) throw error;
-    return [];
+    return undefined;
   }
 }

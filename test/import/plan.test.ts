@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -524,12 +524,17 @@ test('of a file .env, only what PM2 or Sluice sets is left out, and the plan nam
 
 test('a variable of the machine is left out if no file of the app names it', async (t) => {
   const shell = {
-    ...{ SSL_CERT_FILE: '/etc/ca.pem', PIP_CERT: '/etc/ca.pem', RUST_BACKTRACE: '1', CONTAINER_NAME: 'c1' },
+    ...{ CURL_CA_BUNDLE: '/etc/ca.pem', PIP_CERT: '/etc/ca.pem', RUST_BACKTRACE: '1', CONTAINER_NAME: 'c1' },
     // Files of the app or its packages name these.
     ...{ DB_URL: 'db', SHOP_MODE: 'fast', PGHOST: 'db', FROM_ENV_FILE: '1', FROM_FILE: '1' },
     // No file needs to name these.
     ...{ NODE_EXTRA_CA_CERTS: '/etc/ca.pem', TZ: 'UTC', https_proxy: 'http://p', DATABASE__HOST: 'db' },
-    ...{ LD_PRELOAD: '/usr/lib/x.so', STRIPE_KEY: 'secret', CACHE: 'redis://u:p@host' },
+    ...{
+      SSL_CERT_FILE: '/etc/ca.pem',
+      LD_PRELOAD: '/usr/lib/x.so',
+      STRIPE_KEY: 'secret',
+      CACHE: 'redis://u:p@host',
+    },
   };
   const directory = await project(t, {
     ...{ 'package.json': '{}', '.env': 'FROM_ENV_FILE=1\n', 'server.js': 'const { DB_URL } = process.env;' },
@@ -541,7 +546,7 @@ test('a variable of the machine is left out if no file of the app names it', asy
   });
   const list = [listed('web', directory, { env: { ...shell, OWN: 'x', MODE: 'a' } })];
   const [app] = (await plan(list, [], undefined, { shell: { ...shell, MODE: 'b' } })).apps;
-  const left = ['CONTAINER_NAME', 'PIP_CERT', 'RUST_BACKTRACE', 'SSL_CERT_FILE'];
+  const left = ['CONTAINER_NAME', 'CURL_CA_BUNDLE', 'PIP_CERT', 'RUST_BACKTRACE'];
   assert.deepEqual(app?.ofMachine, left);
   const expected = Object.keys({ ...shell, OWN: 'x', MODE: 'a' }).filter((name) => !left.includes(name));
   assert.deepEqual(Object.keys(app?.variables ?? {}).sort(), expected.sort());
@@ -577,4 +582,57 @@ test('a variable belongs to the apps if one of them has a value of its own, or i
   assert.ok(one && many);
   assert.deepEqual([...namedInFiles(directory, ['Y'], { project: one, packages: many })], ['Y']);
   assert.deepEqual([...namedInFiles(directory, ['Y'], { project: many, packages: many })], []);
+});
+
+test('a variable belongs to the apps if a file that may name it cannot be searched', async (t) => {
+  const outside = await project(t, { 'pg/index.js': '', 'mode.js': '', 'logo.png': '' });
+  const limit = { entries: 20, bytes: 1000, bytesEach: 100 };
+  const search = async (
+    files: Record<string, string>,
+    { links = {}, packages = limit }: { links?: Record<string, string>; packages?: typeof limit } = {},
+  ) => {
+    const directory = await project(t, { 'server.js': '', 'node_modules/pg/index.js': '', ...files });
+    for (const [path, target] of Object.entries(links)) await symlink(target, join(directory, path));
+    return [...namedInFiles(directory, ['Y'], { project: limit, packages })];
+  };
+  const inPackages = (count: number, size: number) =>
+    Object.fromEntries(
+      Array.from({ length: count }, (_, at) => [`node_modules/pg/${at}.js`, ' '.repeat(size)]),
+    );
+  const searched = {
+    nothing: search({}),
+    'an image of any size': search({ 'logo.png': ' '.repeat(101), 'node_modules/pg/a.txt': ' '.repeat(101) }),
+    'links inside': search(
+      {},
+      { links: { 'node_modules/a': 'pg', all: '.', lib: 'node_modules/pg', main: 'server.js' } },
+    ),
+    'links to nothing, and to an image': search(
+      {},
+      { links: { gone: 'nowhere', circle: 'circle', 'a.png': `${outside}/logo.png` } },
+    ),
+  };
+  for (const [what, names] of Object.entries(searched)) assert.deepEqual(await names, [], what);
+  const unsearched = {
+    'many files in node_modules': search(inPackages(20, 0)),
+    'a large file in node_modules': search(inPackages(1, 101)),
+    'large files in node_modules': search(inPackages(11, 100)),
+    'a large file': search({ 'bundle.js': ' '.repeat(101) }),
+    'large files': search(
+      Object.fromEntries(Array.from({ length: 11 }, (_, at) => [`${at}.js`, ' '.repeat(100)])),
+    ),
+    'a package that is a link': search({}, { links: { 'node_modules/linked': `${outside}/pg` } }),
+    'a directory that is a link': search({}, { links: { lib: outside } }),
+    'a file that is a link': search({}, { links: { 'mode.js': `${outside}/mode.js` } }),
+    'a file in .git': search({ '.git/mode': '' }, { links: { 'mode.js': '.git/mode' } }),
+  };
+  for (const [what, names] of Object.entries(unsearched)) assert.deepEqual(await names, ['Y'], what);
+});
+
+test('variables of packages that are a link out of the project belong to the app', async (t) => {
+  const shared = await project(t, { 'node_modules/pg/index.js': 'process.env.PGHOST' });
+  const directory = await project(t, { 'package.json': '{}', 'server.js': '' });
+  await symlink(`${shared}/node_modules`, join(directory, 'node_modules'));
+  const env = { PGHOST: 'db' };
+  const [app] = (await plan([listed('web', directory, { env })], [], undefined, { shell: env })).apps;
+  assert.equal(app?.variables['PGHOST'], 'db');
 });
