@@ -72,25 +72,36 @@ export async function findRecord(app: string): Promise<TakeoverRecord | undefine
 
 async function readRecord(app: string): Promise<TakeoverRecord | undefined> {
   const path = pathOf(app);
-  const value = await readJson(path);
-  // Files of nginx get the texts of the record, so no other user may have written it.
-  const isOwn = value !== undefined && (await stat(path)).uid === process.geteuid?.();
-  return isOwn ? parseSettings(recordSchema, value, path) : undefined;
+  try {
+    const value = await readJson(path);
+    // Files of nginx get the texts of the record, so no other user may have written it.
+    const isOwn = value !== undefined && (await stat(path)).uid === process.geteuid?.();
+    return isOwn ? parseSettings(recordSchema, value, path) : undefined;
+  } catch (error) {
+    throw new AppError('takeover_failed', (error as Error).message, {
+      hint: 'If a newer version of Sluice has written this record, use that version. If not, move the file away.',
+      cause: error,
+    });
+  }
 }
 
 /**
- * Finds the takeover of an app that was not undone.
+ * Finds the takeover of an app that was not undone. Needs no record of another app if the name is that of the app in Sluice.
  * @param name of the app in Sluice, or of one of its apps in PM2
- * @throws AppError `takeover_failed` if there is none, or more than one
+ * @param remark gets a line for each record that cannot be read
+ * @throws AppError `takeover_failed` if there is none, or more than one, or if the record cannot be read
  */
-export async function loadRecord(name: string): Promise<{ app: string; record: TakeoverRecord }> {
-  const named = [...(await readRecords())]
+export async function loadRecord(
+  name: string,
+  remark: Remark,
+): Promise<{ app: string; record: TakeoverRecord }> {
+  const own = (await recordedApps()).includes(name) ? await findRecord(name) : undefined;
+  if (own !== undefined) return { app: name, record: own };
+  const named = [...(await readRecords(remark))]
     .filter(([app, { names }]) => app === name || names.includes(name))
     .map(([app, record]) => ({ app, record }));
   const taken = named.filter(({ record }) => record.undoneAt === undefined);
-  const [found, ...others] = taken.some(({ app }) => app === name)
-    ? taken.filter(({ app }) => app === name)
-    : taken;
+  const [found, ...others] = taken;
   if (found !== undefined && others.length === 0) return found;
   if (found !== undefined)
     throw new AppError('takeover_failed', `${name} is part of ${taken.map(({ app }) => app).join(' and ')}`, {
@@ -112,11 +123,27 @@ export async function listRecords(): Promise<Map<string, TakeoverRecord>> {
   return new Map([...(await readRecords())].filter(([, { undoneAt }]) => undoneAt === undefined));
 }
 
-async function readRecords(): Promise<Map<string, TakeoverRecord>> {
+type Remark = (text: string) => void;
+
+/** @param remark gets a line for each record that cannot be read; without it, such a record is an error */
+async function readRecords(remark?: Remark): Promise<Map<string, TakeoverRecord>> {
+  const records = new Map<string, TakeoverRecord>();
+  for (const app of await recordedApps()) {
+    try {
+      const record = await readRecord(app);
+      if (record !== undefined) records.set(app, record);
+    } catch (error) {
+      if (remark === undefined) throw error;
+      remark(`note: the takeover of ${app} is left out: ${(error as Error).message}`);
+    }
+  }
+  return records;
+}
+
+/** Returns the names of the apps in Sluice that have a record. */
+async function recordedApps(): Promise<string[]> {
   const files = (await ifThere(readdir(directory()))) ?? [];
-  const apps = files.filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
-  const records = await Promise.all(apps.map(async (app) => [app, await readRecord(app)] as const));
-  return new Map(records.flatMap(([app, record]) => (record === undefined ? [] : [[app, record]])));
+  return files.filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
 }
 
 export async function removeRecord(app: string): Promise<void> {

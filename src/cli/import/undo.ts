@@ -11,6 +11,7 @@ import { findUnmoved } from '../../import/unmoved.ts';
 import { listListeners } from '../../system/net/listeners.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { call } from '../command.ts';
+import { printRemark } from '../output.ts';
 import { importedPath, movePort, portOf } from './app-port.ts';
 import { drainLimit, gapOfUndo } from './take-over.ts';
 
@@ -32,7 +33,7 @@ interface Undo {
  * @throws AppError `takeover_failed`, `pm2_failed`, `nginx_failed`; Sluice then still serves the app
  */
 export async function undoTakeover(name: string, { nginx, say, isDry }: Undo): Promise<string> {
-  const { app, record } = await loadRecord(name);
+  const { app, record } = await loadRecord(name, printRemark);
   const { port, host = '127.0.0.1', files, user, names } = record;
   const pm2 = await findPm2(user);
   const { stopped, missing } = await findRecorded(pm2, record);
