@@ -56,7 +56,7 @@ export interface Difference {
 
 /** Returns the names of a variable in a comparison: with the process if only background processes have the value. */
 function labels({ name, processes }: ListedVariable): string[] {
-  return processes === null || processes.includes('web')
+  return processes === null || processes.length === 0 || processes.includes('web')
     ? [name]
     : processes.map((process) => `${name} (${process})`);
 }
