@@ -51,6 +51,8 @@ export function scale(workers: number | null): RunStateChange {
     const live = await environment.liveRelease();
     if (workers !== null && live !== undefined && !hasWorkers(live)) throw nothingToScale(environment);
     const keep = () => environment.changeState({ workers });
+    // A switch would restart the background processes, and nothing else would change.
+    if (live !== undefined && !hasWorkers(live)) return await keep();
     await applyChange(environment, { workers, files: [environment.paths.state], keep }, signal);
   };
 }

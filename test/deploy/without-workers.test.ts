@@ -109,6 +109,9 @@ test('an app without a port: its whole life', async (t) => {
 
   await t.test('it cannot be scaled, and gets no domain', async () => {
     await assert.rejects(post('scale', { workers: 2 }), { code: 'without_port', hint: /"count"/ });
+    const { length } = await said();
+    await post('scale', { workers: null });
+    assert.equal((await said()).length, length, 'nothing is restarted');
     await assert.rejects(sluice.call('POST', '/v1/domains', { name: 'bot.example.com', app: 'bot' }), {
       code: 'without_port',
     });

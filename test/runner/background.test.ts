@@ -172,6 +172,21 @@ test('a generation that differs in its workers keeps the background processes th
   });
 });
 
+test('the first scale after a move to another port keeps the background processes', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const moved = withBackground(runner, notes);
+  const { key } = moved;
+  const { generation } = await runner.boot({ ...moved, takesPort: true });
+  await runner.client.call('takePort', { key, generation, within: 10_000 });
+  await runner.client.call('switch', { key, generation });
+  const [before] = await running(runner, notes, 1, moved);
+  await runner.release({ ...moved, workers: 2, keepsBackground: true });
+  await runner.client.call('replaced', { key });
+  const [after] = await running(runner, notes, 1, moved);
+  assert.equal(after?.pid, before?.pid);
+});
+
 test('a background process that does not end is killed after killTimeout (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);

@@ -343,7 +343,7 @@ export class BackgroundProcess {
 function comparable(spec: GenerationSpec, background: BackgroundSpec): object {
   const { own, others } = variablesOf(background.env, spec.env);
   // The numbers of PM2 count the workers, too. A process keeps its number, and its cgroup.
-  const { keepsBackground: _, workers: _workers, limits: _limits, ...release } = spec;
+  const { keepsBackground: _, workers: _workers, limits: _limits, takesPort: _takesPort, ...release } = spec;
   return { ...release, background: { ...background, env: {}, pmId: null }, env: { ...others, ...own } };
 }
 
