@@ -60,11 +60,12 @@ export class LiveRelease {
 
   /** Replaces the parts of the former live release by those of a generation that is live now. */
   follow(generation: Generation): void {
-    const { spec, group } = generation;
+    const { spec } = generation;
     this.#spec = spec;
     this.#logInApp(spec, `release ${spec.release} is live`);
     void this.#replaceCrons(generation);
-    const replaced = spec.workers > 0 ? this.#background.replace(spec, group) : this.#background.keep(spec);
+    const replaced =
+      spec.workers > 0 ? this.#background.replace(generation) : this.#background.keep(generation);
     const background = replaced.catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
@@ -110,9 +111,9 @@ export class LiveRelease {
   }
 
   /** Restarts background processes of the live release: see BackgroundProcesses. @throws AppError `process_not_found` */
-  async restartProcess(live: Generation, process: string): Promise<void> {
-    await this.#background.restartSome(live, process);
-    this.#logInApp(live.spec, `${process} was restarted`);
+  async restartProcess(process: string): Promise<void> {
+    const spec = await this.#background.restartSome(process);
+    this.#logInApp(spec, `${process} was restarted`);
   }
 
   /** State of a live release without workers. */

@@ -259,12 +259,8 @@ export class AppSupervisor {
   }
 
   /** Restarts background processes by their name: see RunnerCalls. @throws AppError `process_not_found` */
-  async restartProcess(process: string): Promise<void> {
-    if (this.#active === undefined) {
-      const hint = `Start the app: \`sluice start ${this.key}\`.`;
-      throw new AppError('process_not_found', `${this.key} does not run`, { hint });
-    }
-    await this.#liveRelease.restartProcess(this.#active, process);
+  restartProcess(process: string): Promise<void> {
+    return this.#liveRelease.restartProcess(process);
   }
 
   /** Ends a generation that never had traffic. */

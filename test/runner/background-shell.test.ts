@@ -56,7 +56,7 @@ for (const stopSignal of ['SIGINT', 'SIGQUIT'] as const) {
       } as unknown as ConstructorParameters<typeof BackgroundProcesses>[0]);
     const records = new ProcessRecords(directory);
     const processes = start(records);
-    await processes.replace(spec, group as unknown as ProcessContext['group']);
+    await processes.replace({ spec, group: group as unknown as ProcessContext['group'] });
     const pid = await waitFor(() => processes.status()[0]?.pid, { what: 'a process' });
     await waitFor(() => runsSleep(pid), { what: 'the command' });
     assert.equal(records.get(pid)?.exec, true);

@@ -187,6 +187,36 @@ test('the first scale after a move to another port keeps the background processe
   assert.equal(after?.pid, before?.pid);
 });
 
+test('a restart of a background process is done also if a scale comes before its turn', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const over = join(runner.paths.home, 'over');
+  const first = withBackground(runner, notes, {}, { killTimeout: '60s' });
+  const [mail] = first.background as [BackgroundSpec];
+  const slow = { ...mail, name: 'slow', env: { ...mail.env, LINGER_UNTIL: over } };
+  const spec = { ...first, background: [mail, slow] };
+  await runner.release(spec);
+  const pids = async () => {
+    const all = await running(runner, notes, 2, first);
+    return Object.fromEntries(all.map(({ name, pid }) => [name, pid]));
+  };
+  const before = await pids();
+  const restart = (process: string) => runner.client.call('restartProcess', { key: first.key, process });
+  const restarted = [restart('slow'), restart('mail')];
+  const refused = assert.rejects(restart('nonsense'), { code: 'process_not_found' });
+  await runner.release({ ...spec, workers: 2, keepsBackground: true });
+  await writeFile(over, '');
+  await Promise.all([...restarted, refused]);
+  await runner.client.call('replaced', { key: first.key });
+  const after = await pids();
+  assert.notEqual(after['mail'], before['mail']);
+  assert.notEqual(after['slow'], before['slow']);
+  assert.equal((await notes.all()).length, 6, 'each process ends once, and starts once');
+  const log = (await appLog(first.log.directory)).map(({ text }) => text);
+  assert.ok(log.includes('mail was restarted'));
+  assert.ok(!log.some((text) => text.includes('nonsense')));
+});
+
 test('a background process that does not end is killed after killTimeout (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);

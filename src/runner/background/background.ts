@@ -27,6 +27,8 @@ interface Options extends EnvironmentContext {
   allowance: Allowance;
 }
 
+type Live = Pick<Generation, 'spec' | 'group'>;
+
 /** Returns true for the processes to start. */
 type Selection = (background: BackgroundSpec, instance: number) => boolean;
 
@@ -38,16 +40,16 @@ export class BackgroundProcesses {
   readonly #options: Options;
   readonly #turns = new Lock();
   readonly #processes = new Set<BackgroundProcess>();
-  /** release of the latest call: an earlier call that waits has nothing left to do */
-  #latest: GenerationSpec | undefined;
+  /** live release of the latest call: an earlier call that waits has nothing left to do */
+  #live: Live | undefined;
 
   constructor(options: Options) {
     this.#options = options;
   }
 
-  /** Replaces all processes by those of a release, except those that it keeps. @param group cgroup of its generation */
-  replace(spec: GenerationSpec, group: Cgroup): Promise<void> {
-    this.#latest = spec;
+  /** Replaces all processes by those of a release, except those that it keeps. */
+  replace({ spec, group }: Live): Promise<void> {
+    this.#live = { spec, group };
     const release = group.retain();
     const done = this.#turns.run(async () => {
       if (this.#latest !== spec) return;
@@ -62,18 +64,27 @@ export class BackgroundProcesses {
    * Restarts some processes of the live release, as a switch does. Waits until the new ones are ready or have ended, `bootTimeout` at
    * most.
    * @param process name such as `mail`, for all its instances, or `mail.0`
+   * @returns the release
    * @throws AppError `process_not_found`
    */
-  async restartSome({ spec, group }: Pick<Generation, 'spec' | 'group'>, process: string): Promise<void> {
+  async restartSome(process: string): Promise<GenerationSpec> {
     const isMeant = (name: string, instance: number) => [name, `${name}.${instance}`].includes(process);
-    const started = await this.#turns.run(async () => {
-      // A switch has replaced all processes meanwhile.
-      if (this.#latest !== spec) return [];
-      const former = this.#of(spec).filter(({ kind, instance }) => isMeant(kind, instance));
-      if (former.length === 0) throw processNotFound(spec, process);
-      return this.#swap(former, spec, group, ({ name }, instance) => isMeant(name, instance));
+    const meantOf = (spec: GenerationSpec) =>
+      this.#of(spec).filter(({ kind, instance }) => isMeant(kind, instance));
+    const { spec, started } = await this.#turns.run(async () => {
+      const live = this.#live;
+      if (live === undefined) throw notRunning(this.#options.key);
+      const { spec, group } = live;
+      if (!namesOf(spec).includes(process)) throw processNotFound(spec, process);
+      // A switch that waits for its turn keeps these processes, and replaces the others.
+      this.#keepSame(spec);
+      const former = meantOf(spec);
+      if (former.length === 0) return { spec };
+      return { spec, started: await this.#swap(former, spec, group, ({ name }, at) => isMeant(name, at)) };
     });
-    await withDeadline(untilReady(started), spec.bootTimeout);
+    const processes = started ?? this.#turns.run(async () => meantOf(spec));
+    await withDeadline(Promise.resolve(processes).then(untilReady), spec.bootTimeout);
+    return spec;
   }
 
   /** Waits until the processes of the live release have replaced those before, and are ready or have ended; 10 s at most. */
@@ -91,7 +102,7 @@ export class BackgroundProcesses {
    * @throws the reason of `signal`
    */
   startOnTrial(
-    { spec, group }: Pick<Generation, 'spec' | 'group'>,
+    { spec, group }: Live,
     report: (line: string) => void,
     signal: AbortSignal,
   ): Promise<BackgroundProcess[]> {
@@ -115,7 +126,7 @@ export class BackgroundProcesses {
    * Ends the processes of a release on trial, and starts those of the live release again.
    * @param live undefined if no release is live
    */
-  discard(spec: GenerationSpec, live: Pick<Generation, 'spec' | 'group'> | undefined): Promise<void> {
+  discard(spec: GenerationSpec, live: Live | undefined): Promise<void> {
     return this.#turns.run(async () => {
       await this.#endProcesses(this.#of(spec));
       if (live === undefined || this.#latest !== live.spec) return;
@@ -125,8 +136,8 @@ export class BackgroundProcesses {
   }
 
   /** Makes the processes of a release on trial those of the live release, and ends all others. */
-  keep(spec: GenerationSpec): Promise<void> {
-    this.#latest = spec;
+  keep({ spec, group }: Live): Promise<void> {
+    this.#live = { spec, group };
     for (const process of this.#of(spec)) process.confirm();
     return this.#turns.run(() =>
       this.#endProcesses([...this.#processes].filter((process) => process.spec !== spec)),
@@ -155,8 +166,12 @@ export class BackgroundProcesses {
   }
 
   end(killTimeout: number): Promise<void> {
-    this.#latest = undefined;
+    this.#live = undefined;
     return this.#turns.run(() => this.#end([...this.#processes], killTimeout));
+  }
+
+  get #latest(): GenerationSpec | undefined {
+    return this.#live?.spec;
   }
 
   get isEmpty(): boolean {
@@ -268,6 +283,18 @@ export class BackgroundProcesses {
 
 async function untilReady(processes: BackgroundProcess[]): Promise<void> {
   await Promise.all(processes.map(({ ready, hasRun }) => Promise.race([ready, hasRun])));
+}
+
+/** Returns the names of all processes of a release, such as `mail` and `mail.0`. */
+function namesOf({ background }: GenerationSpec): string[] {
+  return background.flatMap(({ name, count }) =>
+    count === 0 ? [] : [name, ...Array.from({ length: count }, (_, instance) => `${name}.${instance}`)],
+  );
+}
+
+function notRunning(key: string): AppError {
+  const hint = `Start the app: \`sluice start ${key}\`.`;
+  return new AppError('process_not_found', `${key} does not run`, { hint });
 }
 
 function processNotFound({ key, background }: GenerationSpec, process: string): AppError {
