@@ -217,6 +217,21 @@ test('a restart of a background process is done also if a scale comes before its
   assert.ok(!log.some((text) => text.includes('nonsense')));
 });
 
+test('a deploy reports a background process that fails although the old one takes long to end', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const first = withBackground(runner, notes, {}, {}, { LINGER: '1500' });
+  await runner.release(first);
+  await running(runner, notes, 1, first);
+  const second = withBackground(runner, notes, { exec: 'exit 3' }, { settleTime: 1000 });
+  await runner.release(second);
+  const failing = await runner.client.call('failing', { key: first.key });
+  assert.deepEqual(
+    failing.map(({ name, release }) => [name, release]),
+    [['mail', second.release]],
+  );
+});
+
 test('a background process that does not end is killed after killTimeout (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);

@@ -16,6 +16,8 @@ import * as failures from './startup-failure.ts';
 
 /** Longest wait of a deploy for processes that fail, in ms. */
 const watchedFor = 3000;
+/** Longest wait of a deploy for the end of old processes, in ms: meanwhile the new ones have not started. */
+const startedWithin = 5000;
 /** Longest wait for processes that replace others, in ms: an old one may take any time to end. */
 const replacedWithin = 10_000;
 
@@ -153,14 +155,19 @@ export class BackgroundProcesses {
   }
 
   /**
-   * Waits until the processes of the live release have started and each of them has ended once, for up to `settleTime`, 3 s at most.
+   * Waits until the processes of the live release have started, 5 s at most. Then waits until each of them has ended once, for up to
+   * `settleTime`, 3 s at most.
    * @returns those that fail
    */
   async failing(): Promise<BackgroundStatus[]> {
     const spec = this.#latest;
     if (spec === undefined || spec.background.length === 0) return [];
-    const started = this.#turns.run(async () => this.#of(spec));
-    const haveRun = started.then((processes) => Promise.all(processes.map(({ hasRun }) => hasRun)));
+    const started = await withDeadline(
+      this.#turns.run(async () => this.#of(spec)),
+      startedWithin,
+    );
+    if (started.timedOut) return [];
+    const haveRun = Promise.all(started.value.map(({ hasRun }) => hasRun));
     await withDeadline(haveRun, Math.min(spec.settleTime, watchedFor));
     return this.#of(spec).flatMap((process) => (process.isFailing ? [process.status()] : []));
   }
