@@ -1,7 +1,7 @@
 import { secretsAmong } from '../config/app/variables.ts';
-import { sourceOf } from '../config/settings-layers.ts';
+import { type Origins, sourceOf } from '../config/settings-layers.ts';
 import type { generationSpec } from '../deploy/spec.ts';
-import type { BackgroundPlan, RunPlan } from '../releases/release.ts';
+import type { ProgramPlan, RunPlan } from '../releases/release.ts';
 
 type GenerationSpec = Awaited<ReturnType<typeof generationSpec>>;
 type BackgroundSpec = GenerationSpec['background'][number];
@@ -55,29 +55,42 @@ function differs({ env }: BackgroundSpec, name: string, spec: GenerationSpec): b
   return Object.hasOwn(env, name) && env[name] !== spec.env[name];
 }
 
-function ownRows(process: BackgroundSpec, run: RunPlan, spec: GenerationSpec): OwnRow[] {
-  const plan = run.background.find(({ name }) => name === process.name);
+function ownRows(
+  process: BackgroundSpec,
+  { settings, origins, background }: RunPlan,
+  spec: GenerationSpec,
+): OwnRow[] {
+  const plan = background.find(({ name }) => name === process.name);
+  const env = settings.processes[process.name]?.env ?? {};
+  const setting = { path: `processes.${process.name}.env`, env, origins };
   return Object.entries(process.env).flatMap(([name, value]) =>
     value === null || plan === undefined || !differs(process, name, spec)
       ? []
-      : [{ name, value, ...describe(name, value, plan, run) }],
+      : [{ name, value, ...describe(name, value, plan, setting) }],
   );
 }
 
-function describe(
+/** Settings of variables: `env` of a release, or of a background process. */
+interface EnvSetting {
+  path: string;
+  env: Record<string, string | null>;
+  origins: Origins | undefined;
+}
+
+/** Describes where a release has the value of a variable from. @param plan of the workers, or of a background process */
+export function describe(
   name: string,
   value: string,
-  { name: process, env, defaults = {}, secrets = [] }: BackgroundPlan,
-  { settings, origins = {} }: RunPlan,
+  { env, defaults = {}, secrets = [] }: Pick<ProgramPlan, 'env' | 'defaults' | 'secrets'>,
+  setting: EnvSetting,
 ): Pick<OwnRow, 'origin' | 'plain'> {
   if (Object.hasOwn(env, name)) {
     const plain = !secrets.some((secret) => secret !== '' && value.includes(secret));
     return { origin: 'start command', plain };
   }
-  const set = settings.processes[process]?.env ?? {};
-  if (Object.hasOwn(set, name)) {
-    const plain = secretsAmong({ [name]: set[name] ?? '' }).length === 0;
-    return { origin: sourceOf(`processes.${process}.env.${name}`, origins) || 'sluice.json', plain };
+  if (Object.hasOwn(setting.env, name)) {
+    const plain = secretsAmong({ [name]: setting.env[name] ?? '' }).length === 0;
+    return { origin: sourceOf(`${setting.path}.${name}`, setting.origins ?? {}) || 'sluice.json', plain };
   }
   return Object.hasOwn(defaults, name)
     ? { origin: 'env file', plain: false }

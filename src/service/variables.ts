@@ -1,10 +1,9 @@
 import type { Environment } from '../apps/environment.ts';
 import type { VariableSet } from '../apps/variable-set.ts';
-import { secretsAmong } from '../config/app/variables.ts';
 import { containsAny } from '../deploy/passed-on.ts';
 import { generationSpec } from '../deploy/spec.ts';
 import type { RunPlan } from '../releases/release.ts';
-import { processVariables, withProcesses } from './process-variables.ts';
+import { describe, processVariables, withProcesses } from './process-variables.ts';
 
 /** Variable of an app, with its origin, as the API and `sluice env list --json` show it. */
 export interface ListedVariable {
@@ -83,25 +82,11 @@ function setVariables({ app, build, facts }: VariableSet): Row[] {
 }
 
 /** Returns the variables that a release itself has: those of its start command, of its settings, and of env files that the command names. */
-function releaseVariables(
-  { env: ofCommand, defaults = {}, secrets = [], settings, origins = {} }: RunPlan,
-  env: Record<string, string>,
-): Row[] {
-  const ofSettings = Object.keys(settings.env).filter((name) => !Object.hasOwn(ofCommand, name));
-  const ofFiles = Object.keys(defaults).filter(
-    (name) => !Object.hasOwn(ofCommand, name) && !Object.hasOwn(settings.env, name),
-  );
-  const row = (name: string, origin: string, plain: boolean): Row => {
-    return { ...unset, name, value: env[name] ?? '', origin, plain };
-  };
-  return [
-    ...Object.keys(ofCommand).map((name) =>
-      row(name, 'start command', !secrets.some((value) => value !== '' && env[name]?.includes(value))),
-    ),
-    ...ofSettings.map((name) => {
-      const isPlain = secretsAmong({ [name]: settings.env[name] ?? '' }).length === 0;
-      return row(name, origins[`env.${name}`] ?? 'sluice.json', isPlain);
-    }),
-    ...ofFiles.map((name) => row(name, 'env file', false)),
-  ];
+function releaseVariables(run: RunPlan, env: Record<string, string>): Row[] {
+  const { settings, origins } = run;
+  const setting = { path: 'env', env: settings.env, origins };
+  return Object.keys({ ...run.env, ...settings.env, ...run.defaults }).map((name) => {
+    const value = env[name] ?? '';
+    return { ...unset, name, value, ...describe(name, value, run, setting) };
+  });
 }
