@@ -79,7 +79,7 @@ export const errorStatus = {
   // one-off commands
   command_not_found: 404,
   process_not_found: 404,
-  terminal_unavailable: 422,
+  perl_missing: 422,
   too_many_commands: 429,
 
   // domains

@@ -63,7 +63,6 @@ export class Runner {
     this.#keeper = new Keeper(host.run.outputs, this.#records, warn);
     this.#ports = new HeldPorts(host.run.processes, this.#records, warn);
     this.#oneOffs = new OneOffs({
-      directory: host.run.outputs,
       records: this.#records,
       outputs: this.#outputs,
       logs: this.#logs,

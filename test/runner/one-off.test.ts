@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -85,6 +85,20 @@ for (const count of [30, 1000]) {
     for (const name of records) assert.ok(!pids.includes(Number.parseInt(name, 10)), name);
   });
 }
+
+test('a command opens its input by name after the input has ended', { timeout: 30_000 }, async (t) => {
+  const runner = await TestRunner.start(t);
+  const file = join(runner.paths.home, 'continue');
+  const script = `until [ -e ${file} ]; do sleep 0.05; done; cat /dev/stdin; cat /proc/self/fd/0`;
+  const { client, id, result, output } = await run(runner, command(runner, script));
+  await waitFor(() => id() !== '', { what: 'the start' });
+  await client.call('input', { data: Buffer.from('in').toString('base64') });
+  await client.call('endInput', {});
+  await writeFile(file, '');
+  assert.equal((await result).code, 0);
+  assert.equal(output(), 'in');
+  client.close();
+});
 
 const untilSleeping = 'until grep -q sleep /proc/$!/comm; do :; done';
 

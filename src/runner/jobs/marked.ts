@@ -5,12 +5,12 @@ import { hasCode } from '../../errors/app-error.ts';
 import { backoffDelay } from '../../system/concurrency/retry.ts';
 import { isExiting, listPids } from '../../system/process/processes.ts';
 import { run } from '../../system/process/run.ts';
+import { perl } from '../perl.ts';
 import type { Identity } from '../users/identity.ts';
 
 /** Name of the variable that marks a process and its descendants. Each process that the runner starts has its own value. */
 export const jobMark = 'SLUICE_JOB';
 
-const perl = '/usr/bin/perl';
 const script = fileURLToPath(new URL('find-marked.pl', import.meta.url));
 
 /** Limits the searches: a process may start others faster than they are found. */

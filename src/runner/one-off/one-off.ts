@@ -39,8 +39,6 @@ const closeDelay = 1000;
 
 /** Parts of the runner that a one-off command uses. */
 export interface OneOffContext {
-  /** directory in which only the runner may write */
-  directory: string;
   records: ProcessRecords;
   outputs: Outputs;
   logs: AppLogs;
@@ -195,9 +193,9 @@ export class OneOff {
 
   async #connect(): Promise<Connection> {
     const { terminal, detached, log } = this.#spec;
-    const { directory, user, outputs } = this.#context;
+    const { user, outputs } = this.#context;
     if (terminal !== null) return openTerminal(terminal);
-    if (!detached) return openPipes(directory, user);
+    if (!detached) return openPipes(user);
     return logOutput(await outputs.open(log, this.#origin, user));
   }
 

@@ -1,34 +1,47 @@
-import { randomUUID } from 'node:crypto';
-import { chownSync, closeSync, constants, openSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { closeSync, constants, fchownSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
-import { run } from '../../system/process/run.ts';
+import { spawn } from '../../system/process/run.ts';
+import { assertPerl, perl } from '../perl.ts';
 import type { Identity } from '../users/identity.ts';
 import type { Connection } from './connection.ts';
 
 const { O_RDONLY, O_WRONLY, O_NONBLOCK } = constants;
 
+/** Program that makes three pipes, prints the descriptors of their reading and writing ends in turn, and waits for the end of its input. */
+const makePipes =
+  'for (1..3) { pipe(my $r, my $w) or die "pipe: $!\\n"; push @ends, $r, $w } $| = 1; print join(" ", map { fileno($_) } @ends), "\\n"; <STDIN>';
+
 /**
- * Opens pipes for the input and the output of a command. They are FIFOs, because the pipes of `spawn` are sockets, and a process
- * cannot open a socket by its name: `cat /dev/stdin` and `echo >/dev/stderr` would fail.
- * @param directory only the runner may write there
+ * Opens pipes for the input and the output of a command. The pipes of `spawn` are sockets, and a process cannot open a socket by its
+ * name: `cat /dev/stdin` would fail. A FIFO would wait for a writer there if the input has ended already. Node.js has no call for
+ * pipes, so a program makes them.
  * @param user user of the command, if apps have users
+ * @throws AppError `perl_missing`
  */
-export async function openPipes(directory: string, user: Identity | undefined): Promise<Connection> {
-  const path = join(directory, randomUUID());
-  const fifos = ['in', 'out', 'err'].map((name) => `${path}.${name}`);
+export async function openPipes(user: Identity | undefined): Promise<Connection> {
+  assertPerl();
   using opened = new DisposableStack();
   const theirs = opened.use(new DisposableStack());
   const ours = opened.use(new DisposableStack());
+  const maker = spawn(perl, ['-e', makePipes], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const closed = once(maker, 'close');
+  const [line] = await Promise.race([once(maker.stdout, 'data'), closed.then(() => [''])]);
+  const fds = String(line).trim().split(' ').map(Number);
+  if (fds.length !== 6) throw new Error(`${perl} has made no pipes`);
+  const openEnd = (index: number, flags: number) => openSync(`/proc/${maker.pid}/fd/${fds[index]}`, flags);
   try {
-    // Node.js has no call for FIFOs.
-    await run('mkfifo', ['-m', '600', ...fifos]);
-    // The command may open its FIFOs once more, as /dev/stdin or /dev/stdout.
-    if (user !== undefined) for (const fifo of fifos) chownSync(fifo, user.uid, user.gid);
-    const ends = fifos.map((fifo, index) => {
-      const { command, own } = openEnds(fifo, index === 0 ? 'read' : 'write');
-      return { command: theirs.adopt(command, closeSync), own: ours.adopt(own, closeSync) };
+    const ends = [0, 2, 4].map((reading) => {
+      const [theirEnd, ownEnd] = reading === 0 ? [0, 1] : [reading + 1, reading];
+      const [theirMode, ownMode] = reading === 0 ? [O_RDONLY, O_WRONLY] : [O_WRONLY, O_RDONLY];
+      const command = theirs.adopt(openEnd(theirEnd, theirMode), closeSync);
+      // The command may open its ends once more, as /dev/stdin or /dev/stdout.
+      if (user !== undefined) fchownSync(command, user.uid, user.gid);
+      return { command, own: ours.adopt(openEnd(ownEnd, ownMode | O_NONBLOCK), closeSync) };
     });
+    maker.stdin.end();
+    // As long as the program has the ends, no reader sees the end of a pipe.
+    await closed;
     const [input = -1, stdout = -1, stderr = -1] = ends.map(({ own }) => own);
     const unused = opened.move();
     return {
@@ -45,24 +58,6 @@ export async function openPipes(directory: string, user: Identity | undefined): 
       [Symbol.dispose]: () => unused.dispose(),
     };
   } finally {
-    for (const fifo of fifos) rmSync(fifo, { force: true });
-  }
-}
-
-/** Opens both ends of a FIFO. @param command use of the FIFO by the command, whose end blocks as that of a pipe */
-function openEnds(fifo: string, command: 'read' | 'write'): { command: number; own: number } {
-  // As long as one descriptor can read and write, no other open waits.
-  const both = openSync(fifo, 'r+');
-  try {
-    const [theirMode, ownMode] = command === 'read' ? [O_RDONLY, O_WRONLY] : [O_WRONLY, O_RDONLY];
-    const end = openSync(fifo, theirMode);
-    try {
-      return { command: end, own: openSync(fifo, ownMode | O_NONBLOCK) };
-    } catch (error) {
-      closeSync(end);
-      throw error;
-    }
-  } finally {
-    closeSync(both);
+    maker.stdin.destroy();
   }
 }

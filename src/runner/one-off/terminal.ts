@@ -1,12 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { AppError } from '../../errors/app-error.ts';
 import type { TerminalSize } from '../../protocol/runner.ts';
+import { assertPerl, perl } from '../perl.ts';
 import type { Connection } from './connection.ts';
 
-const perl = '/usr/bin/perl';
 const script = fileURLToPath(new URL('terminal.pl', import.meta.url));
 
 /** Largest number of digits of a pid. */
@@ -15,13 +14,12 @@ const mostDigits = 10;
 const mostCells = 9999;
 
 /**
- * Returns a terminal for a command: a small program of perl, which Debian and Ubuntu always have, opens the terminal and runs the
- * command in it.
- * @throws AppError `terminal_unavailable`, `bad_request`
+ * Returns a terminal for a command: a small program of perl opens the terminal and runs the command in it.
+ * @throws AppError `perl_missing`, `bad_request`
  */
 export function openTerminal(size: TerminalSize): Connection {
   const { rows, columns } = checkedSize(size);
-  if (process.platform !== 'linux' || !existsSync(perl)) throw noTerminal();
+  assertPerl();
   return {
     wrap: (argv) => [perl, script, String(rows), String(columns), ...argv],
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
@@ -74,10 +72,4 @@ function checkedSize({ rows, columns }: TerminalSize): TerminalSize {
     'bad_request',
     `invalid size of a terminal (expected 1 to ${mostCells} rows and columns)`,
   );
-}
-
-function noTerminal(): AppError {
-  return new AppError('terminal_unavailable', 'the server cannot open a terminal for the command', {
-    hint: `Terminals need Linux and ${perl} on the server (Debian: apt-get install perl-base). Without a terminal, the command runs with pipes: \`sluice run APP COMMAND | cat\`.`,
-  });
 }
