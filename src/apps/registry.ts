@@ -25,13 +25,25 @@ interface UseOptions {
   removeUnused?: boolean;
 }
 
+/** Path of a removed app or environment, and the outcome of the call that reported its removal. */
+interface MovedAside {
+  aside: string;
+  reported: PromiseSettledResult<void>;
+}
+
 /** All environments and repositories of apps. Each has one object for as long as it exists. */
 export class Registry {
   readonly #appliance: Appliance;
   readonly #environments = new Map<string, Environment>();
   readonly #repositories = new Map<string, AppRepository>();
-  /** a lock for each app: a removed app is created again only when its removal is done */
+  /** a lock for each app, for steps that are short */
   readonly #locks = new LockByKey();
+  /** a lock for each app: one of its removals drains at a time */
+  readonly #removals = new LockByKey();
+  /** environments that drain before their removal, by name, with the end of it: callers who want to use them wait */
+  readonly #draining = new Map<string, Promise<void>>();
+  /** deletions of files under way, by path */
+  readonly #finishing = new Map<string, Promise<void>>();
 
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
@@ -78,7 +90,7 @@ export class Registry {
 
   /** Enters an environment under the lock of its app, because the end of another visit may remove it. */
   async #enter(id: EnvironmentId): Promise<Environment> {
-    using _ = await this.#locks.take(id.app);
+    using _ = await this.#takeUndrained(id);
     const environment = await this.find(id);
     environment.visitors += 1;
     return environment;
@@ -86,13 +98,12 @@ export class Registry {
 
   async #enterOrCreate(id: EnvironmentId): Promise<Environment> {
     checkNames(id);
-    const { paths, settings, runner } = this.#appliance;
-    using _ = await this.#locks.take(id.app);
+    const { paths, settings } = this.#appliance;
+    // This may take minutes, so other environments of the app do not wait for it.
+    await this.#finishRemovals(id);
+    using _ = await this.#takeUndrained(id);
     const isNew = !(await exists(paths.environment(id).state));
-    // Removals are finished first: a removal ends all processes of the app's user, and the new app gets the same user.
-    if (isNew && (await runner.hasUsers()))
-      for (const aside of await unfinishedRemovals(paths, id.app))
-        await finishRemoval(this.#appliance, aside);
+    if (isNew) await this.#finishRemovals(id);
     await ensureEnvironmentState(paths, id, settings.apps);
     if (isNew) await this.#appliance.reservePorts();
     const environment = this.#environment(id);
@@ -104,6 +115,38 @@ export class Registry {
       await this.#leaveAndRemoveUnused(environment);
       throw error;
     }
+  }
+
+  /** Waits for a removal of an environment that is under way, and takes the lock of the app. */
+  async #takeUndrained(id: EnvironmentId): Promise<Disposable> {
+    for (;;) {
+      using taken = new DisposableStack();
+      taken.use(await this.#locks.take(id.app));
+      const drained = this.#draining.get(environmentName(id));
+      if (drained === undefined) return taken.move();
+      taken.dispose();
+      await drained;
+    }
+  }
+
+  /**
+   * Finishes removals of an environment that is to be created again: a removal ends all processes of the environment's user, and
+   * the new environment gets the same user.
+   */
+  async #finishRemovals({ app, environment }: EnvironmentId): Promise<void> {
+    const { paths, runner } = this.#appliance;
+    if (!(await runner.hasUsers())) return;
+    for (const aside of await unfinishedRemovals(paths, app))
+      if (await exists(join(aside, environment))) await this.#finish(aside);
+  }
+
+  /** Deletes the files of a removal, or waits until they are deleted. */
+  #finish(aside: string): Promise<void> {
+    const finishing =
+      this.#finishing.get(aside) ??
+      finishRemoval(this.#appliance, aside).finally(() => this.#finishing.delete(aside));
+    this.#finishing.set(aside, finishing);
+    return finishing;
   }
 
   /** Ends a visit, and removes the environment if it is unused. The caller has the lock of the app. */
@@ -123,7 +166,7 @@ export class Registry {
   async #removeUnused(environment: Environment): Promise<void> {
     const aside = await this.#moveAside(environment);
     await this.#appliance.reservePorts();
-    await finishRemoval(this.#appliance, aside);
+    await this.#finish(aside);
   }
 
   /** Moves the files of one environment aside in one step. Returns their path, for `finishRemoval`. */
@@ -156,29 +199,84 @@ export class Registry {
    * Removes an app with all its environments, or one environment. It is gone in one step, even if Sluice ends while its files
    * are deleted.
    * @param endForRemoval ends everything that runs in an environment; its result is disposed of after the removal
-   * @param gone called after that step
+   * @param gone called after that step, before the app can be created again; `isLast` if the app has no environment left
    * @throws AppError `app_not_found`, `invalid_name`
    */
   async remove(
     removed: RemovedId,
     endForRemoval: (environment: Environment) => Promise<Disposable>,
-    gone: () => Promise<void>,
+    gone: (isLast: boolean) => Promise<void>,
   ): Promise<void> {
-    const { app, environment: name } = removed;
+    const { app, environment } = removed;
     checkName('an app', app);
-    if (name !== null) checkName('an environment', name);
-    using _ = await this.#locks.take(app);
-    const environments = (await this.of(app)).filter(({ id }) => isRemoved(removed, id));
-    const [only] = environments;
-    if (only === undefined)
-      throw appNotFound(name === null ? app : environmentName({ app, environment: name }));
-    using locks = new DisposableStack();
-    for (const environment of environments) locks.use(await endForRemoval(environment));
-    const aside = await (name === null ? this.#moveAllAside(app, environments) : this.#moveAside(only));
-    // Both are tried even if one fails: the app is gone, so nobody can remove it again.
-    const outcomes = await Promise.allSettled([finishRemoval(this.#appliance, aside), gone()]);
+    if (environment !== null) checkName('an environment', environment);
+    const { aside, reported } = await (environment === null
+      ? this.#removeAll(app, endForRemoval, gone)
+      : this.#removeOne({ app, environment }, endForRemoval, gone));
+    // The files are deleted even if `gone` failed: the app is gone, so nobody can remove it again.
+    const outcomes = [reported, ...(await Promise.allSettled([this.#finish(aside)]))];
     await this.#appliance.reservePorts();
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  async #removeAll(
+    app: string,
+    endForRemoval: (environment: Environment) => Promise<Disposable>,
+    gone: (isLast: boolean) => Promise<void>,
+  ): Promise<MovedAside> {
+    using _removal = await this.#removals.take(app);
+    using _ = await this.#locks.take(app);
+    const environments = await this.of(app);
+    if (environments.length === 0) throw appNotFound(app);
+    using locks = new DisposableStack();
+    for (const environment of environments) locks.use(await endForRemoval(environment));
+    const aside = await this.#moveAllAside(app, environments);
+    const [reported] = await Promise.allSettled([gone(true)]);
+    return { aside, reported };
+  }
+
+  /** Removes one environment. Only callers of this environment wait while it drains. */
+  async #removeOne(
+    id: EnvironmentId,
+    endForRemoval: (environment: Environment) => Promise<Disposable>,
+    gone: (isLast: boolean) => Promise<void>,
+  ): Promise<MovedAside> {
+    using _removal = await this.#removals.take(id.app);
+    const { promise: drained, resolve } = Promise.withResolvers<void>();
+    const environment = await this.#locks.run(id.app, async () => {
+      const found = (await this.of(id.app)).find((each) => isRemoved(id, each.id));
+      if (found === undefined) throw appNotFound(environmentName(id));
+      // As a visitor, the removal prevents that the environment is removed as unused meanwhile.
+      found.visitors += 1;
+      this.#draining.set(found.name, drained);
+      return found;
+    });
+    try {
+      using _ended = await endForRemoval(environment);
+      using _ = await this.#locks.take(id.app);
+      const aside = await this.#moveAside(environment);
+      await this.#settle(id.app);
+      const isLast = (await this.of(id.app)).length === 0;
+      const [reported] = await Promise.allSettled([gone(isLast)]);
+      return { aside, reported };
+    } finally {
+      environment.visitors -= 1;
+      this.#draining.delete(environment.name);
+      resolve();
+    }
+  }
+
+  /**
+   * Sets the branches to the environments that are left, so that the next push of the removed one deploys. Removes the repository
+   * if none is left. The caller has the lock of the app.
+   */
+  async #settle(app: string): Promise<void> {
+    try {
+      await this.repository(app).align(await this.of(app));
+      await this.#tidyUp(app);
+    } catch (error) {
+      this.#appliance.log.error('branches not moved', { app, error });
+    }
   }
 
   /** Finishes removals after a crash, and removes temporary files of backups and restores that were killed. */
@@ -245,6 +343,10 @@ export class Registry {
     // An invalid name could be a path to anywhere.
     if (!isName(app)) return;
     using _ = await this.#locks.take(app);
+    await this.#tidyUp(app);
+  }
+
+  async #tidyUp(app: string): Promise<void> {
     const repository = this.repository(app);
     if (repository.pushes > 0) return;
     const { paths } = this.#appliance;

@@ -28,9 +28,13 @@ export function isRemoved({ app, environment }: RemovedId, id: EnvironmentId): b
   return id.app === app && (environment === null || id.environment === environment);
 }
 
-/** Returns a path to which the files of an app are renamed, for `finishRemoval`. */
+/** Time in the newest path of `newRemoval`. */
+let newest = 0;
+
+/** Returns a path to which the files of an app are renamed, for `finishRemoval`. No two paths are the same. */
 export function newRemoval({ home }: Paths, app: string): string {
-  return join(home, `${prefix}${app}-${Date.now()}`);
+  newest = Math.max(newest + 1, Date.now());
+  return join(home, `${prefix}${app}-${newest}`);
 }
 
 /** Returns the paths of removals that have not finished: of one app, or of all. */

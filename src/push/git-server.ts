@@ -115,12 +115,6 @@ export class GitServer {
     }
   }
 
-  /** Sets the branches of an app to what runs, and removes the repository if the app has no environment. */
-  async settle(app: string): Promise<void> {
-    await this.align(app);
-    await this.#registry.tidyUp(app);
-  }
-
   /** Recovers the repositories that the last server left. To be called before the first client connects. */
   async recover(): Promise<void> {
     const slots = new Slots(recoveredAtATime);
@@ -134,7 +128,8 @@ export class GitServer {
       await sweepTemporaries(this.#appliance.paths.app(app));
       const repository = this.#registry.repository(app);
       if (await repository.exists) await repository.sweepLocks();
-      await this.settle(app);
+      await this.align(app);
+      await this.#registry.tidyUp(app);
     } catch (error) {
       this.#appliance.log.error('repository not recovered', { app, error });
     }

@@ -263,10 +263,14 @@ export class AppService {
 
   /**
    * Stops and removes an app with all its environments and files, or one environment.
-   * @param gone called when it is gone, while its files are still being deleted
+   * @param gone called when it is gone, before its files are deleted; `isLast` if the app has no environment left
    * @throws AppError `backup_running`
    */
-  async destroy(removed: RemovedId, by: string, gone = async () => {}): Promise<void> {
+  async destroy(
+    removed: RemovedId,
+    by: string,
+    gone: (isLast: boolean) => Promise<void> = async () => {},
+  ): Promise<void> {
     this.#signal.throwIfAborted();
     const { moveLock, domains, log } = this.#appliance;
     const { app, environment } = removed;
@@ -276,14 +280,22 @@ export class AppService {
         hint: 'Try again after the backup.',
       });
     }
-    await this.#registry.remove(removed, endForRemoval, async () => {
-      await domains.removeOf((id) => isRemoved(removed, id));
-      await gone();
-    });
-    if (environment !== null) await this.git.settle(app);
-    log.info('app removed', { app, ...(environment !== null && { environment }), by });
-    const event = { app, environment: environment ?? '*', action: 'destroy', by, outcome: 'done' };
-    await writeHistory(this.#appliance, event);
+    let isGone = false;
+    try {
+      await this.#registry.remove(removed, endForRemoval, async (isLast) => {
+        isGone = true;
+        // Both are tried even if one fails: nobody can remove the app again.
+        const domainsGone = domains.removeOf((id) => isRemoved(removed, id));
+        const outcomes = await Promise.allSettled([domainsGone, gone(isLast)]);
+        for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+      });
+    } finally {
+      if (isGone) {
+        log.info('app removed', { app, ...(environment !== null && { environment }), by });
+        const event = { app, environment: environment ?? '*', action: 'destroy', by, outcome: 'done' };
+        await writeHistory(this.#appliance, event);
+      }
+    }
   }
 
   /** Moves and removes no files until the result is disposed of: for a backup. */

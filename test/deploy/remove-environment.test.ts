@@ -99,14 +99,18 @@ test('destroy shop@staging removes everything of staging, and nothing of product
   assert.deepEqual(await sluice.call('GET', '/v1/apps/shop/env?environment=staging'), {});
 });
 
-test('destroy shop@production leaves staging, and the last environment takes the repository along', async (t) => {
+test('destroy shop@production leaves staging, and the last environment takes the repository and tokens along', async (t) => {
   const { sluice, checkout, url, commit } = await pushBoth(t);
   const before = await staging(sluice);
+  await sluice.call('POST', '/v1/tokens', { name: 'ci', scopes: ['deploy'], app: 'shop' });
   await sluice.call('DELETE', '/v1/apps/shop?environment=production&confirm=shop@production');
   await assert.rejects(sluice.status('shop'), { code: 'app_not_found' });
   assert.deepEqual(pidsOf(await staging(sluice)), pidsOf(before));
   assert.deepEqual(await remoteBranches(checkout, url), { develop: commit });
-  await sluice.call('DELETE', '/v1/apps/shop?environment=staging&confirm=shop@staging');
+  const last = await sluice.call('DELETE', '/v1/apps/shop?environment=staging&confirm=shop@staging');
+  assert.deepEqual(last, { ...ofStaging, tokens: ['ci'], keys: [] });
+  const tokens = await sluice.call<{ name: string }[]>('GET', '/v1/tokens');
+  assert.ok(!tokens.some(({ name }) => name === 'ci'));
   assert.deepEqual(await readdir(sluice.paths.apps), []);
   await assert.rejects(sluice.call('DELETE', '/v1/apps/shop?environment=staging&confirm=shop@staging'), {
     code: 'app_not_found',

@@ -36,6 +36,10 @@ export class FakeRunner implements RunnerCaller {
   afterSwitch: () => void = () => undefined;
   /** called by each job: may print on stdout, wait, or fail */
   onJob: (job: JobSpec, print: (text: string) => void) => Promise<void> | void = () => undefined;
+  /** called by each call before its answer: may wait, or fail */
+  onCall: (name: string, key: string | undefined) => Promise<void> | void = () => undefined;
+  /** true if each app has a user of its own */
+  users = false;
   #generations = 0;
 
   async call<Name extends keyof RunnerCalls & string>(
@@ -53,6 +57,7 @@ export class FakeRunner implements RunnerCaller {
 
   async #answer(name: keyof RunnerCalls, params: unknown, { onProgress }: Progress): Promise<never> {
     const { spec, key, generation, job } = params as Params;
+    await this.onCall(name, key);
     switch (name) {
       case 'boot':
         return (await this.#boot(spec, (line) => onProgress?.({ line } as never))) as never;
@@ -112,7 +117,7 @@ export class FakeRunner implements RunnerCaller {
   }
 
   async hasUsers(): Promise<boolean> {
-    return false;
+    return this.users;
   }
 
   onConnected(listener: () => void): void {

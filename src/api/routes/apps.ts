@@ -12,7 +12,7 @@ import type { AddRoute } from '../route.ts';
 /** App or environment that was removed, with the names of the tokens and keys of the app that were removed with it. */
 export interface DestroyedApp {
   app: string;
-  /** null if all environments of the app are removed */
+  /** null if the caller asked to remove all environments of the app */
   environment: string | null;
   tokens: string[];
   keys: string[];
@@ -73,9 +73,9 @@ export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions):
       });
     }
     const destroyed: DestroyedApp = { app, environment, tokens: [], keys: [] };
-    await service.destroy({ app, environment }, ctx.state.principal.name, async () => {
-      // Tokens and keys are for an app. The app may get this environment again.
-      if (environment !== null) return;
+    await service.destroy({ app, environment }, ctx.state.principal.name, async (isLast) => {
+      // Tokens and keys are for an app: while it has another environment, they stay.
+      if (!isLast) return;
       destroyed.tokens = await tokens.removeOf(app);
       destroyed.keys = await keys.removeOf(app);
     });

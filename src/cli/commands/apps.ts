@@ -105,7 +105,7 @@ async function askForName(name: string, isWhole: boolean): Promise<string> {
   const { createInterface } = await import('node:readline/promises');
   using questions = createInterface({ input: process.stdin, output: process.stderr });
   return await questions.question(
-    `This stops ${name} and removes ${isWhole ? 'all its environments with their' : 'its'} releases, variables, domains and shared files${isWhole ? ', and the tokens and keys of this app' : ''}.\nType ${name} to continue: `,
+    `This stops ${name} and removes ${isWhole ? 'all its environments with their' : 'its'} releases, variables, domains and shared files${isWhole ? ', and the tokens and keys of this app' : '. If the app has no other environment, its tokens and keys are removed too'}.\nType ${name} to continue: `,
   );
 }
 
