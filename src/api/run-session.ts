@@ -15,6 +15,12 @@ const mostUnread = 4 * runWindow;
 /** Messages that one call to the command may make superfluous: the resizes of a long drag of a window, and not a flood. */
 const mostReplaced = 10_000;
 
+/**
+ * Calls about one subject that may be without an answer. While output of the command waits for the client, answers wait, too: each
+ * signal must reach the command, but only the newest size.
+ */
+const mostUnanswered = { resize: 1, signal: 8 };
+
 /** Interval of pings, in ms. A client that does not answer one before the next is gone. */
 const pingEvery = 20_000;
 
@@ -130,10 +136,10 @@ class Session implements OneOffReader {
   #queued = 0;
   #isPassing = false;
   #hasEnded = false;
-  /** calls that wait for the start of the command, or for the answer to the call before them, by subject */
+  /** calls that wait for the start of the command, or for an answer to a call before them, by subject */
   readonly #waitingCalls = new Map<string, (handle: OneOffHandle) => Promise<void>>();
-  /** subjects of calls without an answer */
-  readonly #calling = new Set<string>();
+  /** number of calls without an answer, by subject */
+  readonly #unanswered = new Map<string, number>();
   /** number of calls that were replaced since the last answer */
   #replaced = 0;
 
@@ -231,7 +237,7 @@ class Session implements OneOffReader {
   }
 
   /**
-   * Makes a call about the command when the command has started and the last call about the subject is answered. A newer call
+   * Makes a call about the command when the command has started and few calls about the subject are without an answer. A newer call
    * replaces one that waits, because a client may send any number of messages and the answers may take any time.
    */
   #call(subject: string, call: (handle: OneOffHandle) => Promise<void>): void {
@@ -243,13 +249,15 @@ class Session implements OneOffReader {
   }
 
   async #callNext(subject: string, handle: OneOffHandle): Promise<void> {
-    if (this.#calling.has(subject)) return;
-    this.#calling.add(subject);
-    for (let call = this.#take(subject); call !== undefined; call = this.#take(subject)) {
-      await call(handle);
-      this.#replaced = 0;
-    }
-    this.#calling.delete(subject);
+    const unanswered = () => this.#unanswered.get(subject) ?? 0;
+    if (unanswered() >= mostUnanswered[subject === 'resize' ? 'resize' : 'signal']) return;
+    const call = this.#take(subject);
+    if (call === undefined) return;
+    this.#unanswered.set(subject, unanswered() + 1);
+    await call(handle);
+    this.#unanswered.set(subject, unanswered() - 1);
+    this.#replaced = 0;
+    void this.#callNext(subject, handle);
   }
 
   #take(subject: string): ((handle: OneOffHandle) => Promise<void>) | undefined {

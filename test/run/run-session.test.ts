@@ -126,7 +126,7 @@ test('output waits for a client that reports it as taken and does not read', asy
   assert.notEqual(socket.readyState, socket.OPEN);
 });
 
-test('a flood of resizes and signals becomes one call at a time, with the newest size and each signal once', {
+test('a flood of resizes becomes one call at a time, with the newest size, and one of signals a few calls', {
   timeout: 60_000,
 }, async (t) => {
   const { client, calls, answers, exited, served } = await serve(t);
@@ -137,14 +137,26 @@ test('a flood of resizes and signals becomes one call at a time, with the newest
   }
   client.ping();
   await once(client, 'pong');
-  assert.deepEqual(calls, ['1x80', 'SIGTERM', 'SIGINT']);
+  const few = Array.from({ length: 8 }, () => ['SIGTERM', 'SIGINT']).flat();
+  assert.deepEqual(calls, ['1x80', ...few]);
   for (const answer of answers.splice(0)) answer();
-  await waitFor(() => calls.length === 6);
-  assert.deepEqual(calls.slice(3).sort(), ['3000x80', 'SIGINT', 'SIGTERM']);
+  await waitFor(() => calls.length === 20);
+  assert.deepEqual(calls.slice(17).sort(), ['3000x80', 'SIGINT', 'SIGTERM']);
   for (const answer of answers.splice(0)) answer();
   exited.resolve();
   await served;
-  assert.equal(calls.length, 6);
+  assert.equal(calls.length, 20);
+});
+
+test('each signal reaches a command whose output waits for the client', async (t) => {
+  const { client, calls, reader, isPaused, exited, served } = await serve(t);
+  while (!isPaused()) reader.output('stdout', Buffer.alloc(65_536));
+  for (let count = 0; count < 3; count += 1) client.send(JSON.stringify({ signal: 'SIGINT' }));
+  client.ping();
+  await once(client, 'pong');
+  assert.deepEqual(calls, ['SIGINT', 'SIGINT', 'SIGINT']);
+  exited.resolve();
+  await served;
 });
 
 test('a client that floods a command that does not answer is disconnected', {
