@@ -195,9 +195,19 @@ export class AppService {
       using _traffic = await environment.trafficLock.take(this.#signal);
       await change(environment, this.#signal);
     });
-    // The status shows the processes that run from now on.
-    await this.#appliance.runner.call('replaced', { key: environmentName(id) });
+    await this.#waitForProcesses(id);
     return this.status(id);
+  }
+
+  /** Waits, so that the status shows the processes that run from now on. Never rejects: the change has been made. */
+  async #waitForProcesses(id: EnvironmentId): Promise<void> {
+    const { runner, log } = this.#appliance;
+    const app = environmentName(id);
+    try {
+      await runner.call('replaced', { key: app });
+    } catch (error) {
+      log.warn('background processes not awaited', { app, error });
+    }
   }
 
   /**

@@ -103,6 +103,24 @@ test('a failed scale keeps the number of workers', async (t) => {
   assert.equal((await server.service.scale(shop, 3, 'test')).wanted, 3);
 });
 
+test('a change that is made succeeds if the runner is lost before the background processes have started', async (t) => {
+  const server = await TestService.start(t);
+  await server.deploy('shop', answering('one'));
+  server.runner.onReplaced = () => {
+    throw new AppError('runner_unavailable', 'gone');
+  };
+  assert.equal((await server.service.scale(shop, 3, 'test')).wanted, 3);
+  for (const action of ['restart', 'stop', 'start'] as const)
+    await server.service.changeRunState(action, shop, 'test');
+  const outcomes = (await server.history()).slice(-4).map(({ action, outcome }) => [action, outcome]);
+  assert.deepEqual(
+    outcomes,
+    ['scale', 'restart', 'stop', 'start'].map((action) => [action, 'done']),
+  );
+  const warnings = server.log.filter(({ text }) => text === 'background processes not awaited');
+  assert.equal(warnings.length, 4);
+});
+
 test('a switch whose answer is lost counts as made if it is on record', async (t) => {
   const server = await TestService.start(t);
   server.runner.afterSwitch = () => {

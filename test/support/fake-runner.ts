@@ -34,6 +34,8 @@ export class FakeRunner implements RunnerCaller {
   onSwitch: () => Promise<void> | void = () => undefined;
   /** called by each switch after it is made */
   afterSwitch: () => void = () => undefined;
+  /** called by each wait for background processes */
+  onReplaced: () => void = () => undefined;
   /** called by each job: may print on stdout, wait, or fail */
   onJob: (job: JobSpec, print: (text: string) => void) => Promise<void> | void = () => undefined;
   /** called by each call before its answer: may wait, or fail */
@@ -74,6 +76,9 @@ export class FakeRunner implements RunnerCaller {
         const result: JobResult = { code: 0, signal: null, timedOut: false, durationMs: 1 };
         return result as never;
       }
+      case 'replaced':
+        this.onReplaced();
+        return null as never;
       case 'failing':
         return [] as never;
       default:
