@@ -43,7 +43,7 @@ export async function saveEnvironmentState(path: string, state: EnvironmentState
   await writeJsonAtomic(path, parseSettings(environmentStateSchema, state, path));
 }
 
-/** Prevents that two first deploys find the same free port. */
+/** Prevents that two apps find the same free port. */
 const creation = new Lock();
 
 /** Returns the state of an environment. On the first use, assigns the next free port and writes the state to the disk. */
@@ -56,7 +56,7 @@ export function ensureEnvironmentState(
     const { directory, state: path } = paths.environment(id);
     const existing = await loadEnvironmentState(path);
     if (existing !== undefined) return existing;
-    const port = await allocatePort(paths, firstPort, host);
+    const port = await nextPort(paths, firstPort, host);
     await ensurePrivateDirectory(directory);
     const state: EnvironmentState = {
       port,
@@ -90,7 +90,7 @@ export function changePort(
     const { state: path } = paths.environment(id);
     const state = await loadEnvironmentState(path);
     if (state === undefined) return undefined;
-    const changed = { ...state, port: await allocatePort(paths, firstPort, host) };
+    const changed = { ...state, port: await nextPort(paths, firstPort, host) };
     await saveEnvironmentState(path, changed);
     return changed;
   });
@@ -109,34 +109,58 @@ export async function listEnvironmentsWithState(paths: Paths): Promise<Environme
  * reserve the port.
  * @throws AppError `port_taken` if there is none
  */
-export async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
+export function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
+  return creation.run(() => nextPort(paths, firstPort, host));
+}
+
+/** Allocates a port for a caller that has the lock. */
+async function nextPort(paths: Paths, firstPort: number, host: string): Promise<number> {
   const taken = new Set((await listPorts(paths)).map(({ port }) => port));
-  const highest = await highestPort(paths, firstPort);
-  for (const port of [...range(highest + 1, 65535), ...range(firstPort, highest)]) {
-    if (taken.has(port) || !(await canBind(port, host))) continue;
-    if (port > highest)
-      await writeJsonAtomic(paths.ports, { firstPort, highest: port } satisfies AssignedPorts);
-    return port;
+  const highest = (await recordedPort(paths, firstPort)) ?? firstPort - 1;
+  for (const [from, to] of [
+    [highest + 1, 65535],
+    [firstPort, highest],
+  ] as const) {
+    for (let port = from; port <= to; port += 1) {
+      if (taken.has(port) || !(await canBind(port, host))) continue;
+      if (port > highest) await recordPort(paths, firstPort, port);
+      return port;
+    }
   }
   throw new AppError('port_taken', `no port from ${firstPort} to 65535 is free on ${host}`, {
     hint: 'Set a lower "apps.firstPort" in config.json, or stop the programs that use these ports.',
   });
 }
 
-const assignedPortsSchema = v.object({ firstPort: v.number(), highest: v.number() });
+/**
+ * Records the highest port from `firstPort` that an app has, if there is no record for this `firstPort`, or a damaged one: after an
+ * update or a restore. So no new app gets the port of an app that is removed later.
+ */
+export function ensurePortRecord(paths: Paths, firstPort: number): Promise<void> {
+  return creation.run(async () => {
+    if ((await recordedPort(paths, firstPort)) !== undefined) return;
+    const ports = (await listPorts(paths)).map(({ port }) => port);
+    const highest = Math.max(...ports);
+    if (highest >= firstPort) await recordPort(paths, firstPort, highest);
+  });
+}
+
+const portNumber = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65535));
+const assignedPortsSchema = v.object({ firstPort: portNumber, highest: portNumber });
 
 /** Highest port that was assigned since `firstPort` is the setting. */
 type AssignedPorts = v.InferOutput<typeof assignedPortsSchema>;
 
-/** Returns the highest port that Sluice has assigned; `firstPort` - 1 if there is no record for this `firstPort`, or a damaged one. */
-async function highestPort(paths: Paths, firstPort: number): Promise<number> {
+/** Returns the highest port that Sluice has assigned; undefined if there is no record for this `firstPort`, or a damaged one. */
+async function recordedPort(paths: Paths, firstPort: number): Promise<number | undefined> {
   const record = await readJson(paths.ports).catch(() => undefined);
-  const isKnown = v.is(assignedPortsSchema, record) && record.firstPort === firstPort;
-  return isKnown ? record.highest : firstPort - 1;
+  const isValid =
+    v.is(assignedPortsSchema, record) && record.firstPort === firstPort && record.highest >= firstPort;
+  return isValid ? record.highest : undefined;
 }
 
-function range(from: number, to: number): number[] {
-  return Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => from + index);
+function recordPort(paths: Paths, firstPort: number, highest: number): Promise<void> {
+  return writeJsonAtomic(paths.ports, { firstPort, highest } satisfies AssignedPorts);
 }
 
 /** Returns the port of each environment, and its address if it has its own. Leaves out damaged states, which must not prevent new apps. */

@@ -6,7 +6,8 @@ import type { Appliance } from '../apps/appliance.ts';
 import type { Environment } from '../apps/environment.ts';
 import { prepareFiles } from '../apps/files.ts';
 import type { Registry } from '../apps/registry.ts';
-import { errorBody } from '../errors/app-error.ts';
+import { ensurePortRecord } from '../config/environment-state.ts';
+import { AppError, errorBody } from '../errors/app-error.ts';
 import { currentLog } from '../logs/files.ts';
 import type { EnvironmentStatus } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/concurrency/retry.ts';
@@ -26,10 +27,14 @@ const switchTimeout = 10_000;
  * Repairs the files after a crash of the last server, before the first deploy of this one. First waits for a switch that
  * the runner may still be making for the last server.
  */
-export async function recoverFiles({ runner, log }: Appliance, registry: Registry): Promise<void> {
+export async function recoverFiles(appliance: Appliance, registry: Registry): Promise<void> {
+  const { runner, log, paths, settings } = appliance;
   const deadline = performance.now() + switchTimeout;
   while ((await runner.status()).some(mayBeSwitching) && performance.now() < deadline) await delay(20);
   await registry.sweep().catch((error: unknown) => log.error('home not put in order', { error }));
+  await ensurePortRecord(paths, settings.apps.firstPort).catch((error: unknown) =>
+    log.error('ports not recorded', { error }),
+  );
   for (const environment of await registry.all()) {
     try {
       await prepareFiles(environment);
@@ -119,7 +124,8 @@ export class Recovery {
         environment.problem = null;
         return;
       } catch (error) {
-        if (signal.aborted) return;
+        const isRemoved = error instanceof AppError && error.code === 'app_not_found';
+        if (signal.aborted || isRemoved) return;
         environment.problem = { at: new Date().toISOString(), ...errorBody(error) };
         this.#appliance.log.error('app not started', { app: environment.name, failures, error });
         onTried();

@@ -4,7 +4,9 @@ import { rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import {
+  allocatePort,
   ensureEnvironmentState,
+  ensurePortRecord,
   listEnvironmentsWithState,
   loadEnvironmentState,
   saveEnvironmentState,
@@ -60,6 +62,44 @@ test('a new app gets the port of a removed one only when no higher port is left'
   assert.ok((others[0] as number) > second);
   await writeFile(paths.ports, 'damaged');
   assert.equal(await create('last'), second);
+});
+
+test('apps that get a port at the same time get different ports', async (t) => {
+  const paths = new Paths(await temporaryDirectory(t));
+  const firstPort = 42_000;
+  const id = { app: 'shop', environment: 'production' };
+  const [first, second, { port }] = await Promise.all([
+    allocatePort(paths, firstPort, host),
+    allocatePort(paths, firstPort, host),
+    ensureEnvironmentState(paths, id, { firstPort, host }),
+  ]);
+  assert.equal(new Set([first, second, port]).size, 3);
+});
+
+for (const highest of [0, 41_998, 42_005.5, 65_536, 1e9, null])
+  test(`a damaged record of ports is ignored: highest ${highest}`, async (t) => {
+    const paths = new Paths(await temporaryDirectory(t));
+    const firstPort = 42_000;
+    await writeFile(paths.ports, JSON.stringify({ firstPort, highest }));
+    const port = await allocatePort(paths, firstPort, host);
+    assert.ok(Number.isInteger(port) && port >= firstPort && port < 42_100, String(port));
+  });
+
+test('without a record, the ports of apps that exist are recorded before one is removed', async (t) => {
+  const paths = new Paths(await temporaryDirectory(t));
+  const create = async (app: string) =>
+    (await ensureEnvironmentState(paths, { app, environment: 'production' }, { firstPort: 42_200, host }))
+      .port;
+  const first = await create('first');
+  await rm(paths.ports);
+  await ensurePortRecord(paths, 42_200);
+  await rm(paths.app('first'), { recursive: true });
+  const second = await create('second');
+  assert.ok(second > first);
+  // A record that exists stays.
+  await rm(paths.app('second'), { recursive: true });
+  await ensurePortRecord(paths, 42_200);
+  assert.ok((await create('third')) > second);
 });
 
 test('the error names the ports if none is free', async (t) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { test } from 'node:test';
 import { Registry } from '../../src/apps/registry.ts';
 import type { DeployEvent } from '../../src/deploy/events.ts';
@@ -198,4 +198,28 @@ test('recovery starts the apps that should run, and tries again later if an app 
     [1000, 2000],
   );
   assert.equal((await registry.find(shop)).problem, null);
+});
+
+test('recovery gives up an app that is removed', async (t) => {
+  const server = await TestService.start(t);
+  await server.deploy('shop', answering('one'));
+  server.runner.active.clear();
+  const registry = new Registry(server.appliance);
+  const remove = async () => {
+    await server.service.destroy(shop, 'test');
+  };
+  const recovery = new Recovery(server.appliance, registry, () => assert.fail(), remove);
+  await recovery.startAll();
+  assert.ok(!server.log.some(({ text }) => text === 'app not started'));
+  await recovery.stop();
+});
+
+test('recovery records the ports of apps if there is no record', async (t) => {
+  const server = await TestService.start(t);
+  await server.deploy('shop', answering('one'));
+  const { port } = await (await server.service.find(shop)).state();
+  await rm(server.paths.ports);
+  await server.service.recover();
+  const { highest } = JSON.parse(await readFile(server.paths.ports, 'utf8'));
+  assert.equal(highest, port);
 });
