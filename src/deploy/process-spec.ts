@@ -64,6 +64,7 @@ interface OfWorkers {
   env: Record<string, string>;
   /** variables of `sluice env set` */
   own: Record<string, string>;
+  /** number of workers that the release asks for, also after a scale */
   workers: number;
   /** returns the PATH of a process. @param rest PATH of the app; undefined for that of the server */
   path(rest: string | undefined): string;

@@ -47,6 +47,7 @@ export async function generationSpec(
   const isolated = await appliance.runner.hasUsers();
   const { env: own, secrets } = await variablesOf(environment, changes);
   const scaled = changes.workers === undefined ? state.workers : changes.workers;
+  const planned = run.usesCluster ? 1 : run.workers;
   const workers = run.usesCluster ? 1 : run.workers && (scaled ?? run.workers);
   const set = { PORT: String(port), ...aboutRelease(id, record) };
   const path = (rest: string | undefined) =>
@@ -65,7 +66,7 @@ export async function generationSpec(
   const all = { ...withVariables(shared, run.env), ...set };
   const pm2 = settings.pm2Variables && pm2Variables(id.app, workers, run, directory);
   const env = { ...pm2, ...all };
-  const background = backgroundSpecs(run, { directory, env: all, own, workers, path, usual });
+  const background = backgroundSpecs(run, { directory, env: all, own, workers: planned, path, usual });
   const start = programSpec(run, directory, env);
   const exec = run.usesCluster ? clusterCommand(start) : run.exec;
   return {

@@ -1,5 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import type { SupervisionSpec } from '../protocol/runner.ts';
+import type { GenerationSpec, SupervisionSpec } from '../protocol/runner.ts';
+
+/**
+ * Returns the variables of a worker that differ between the workers. Their `pm_id` counts the workers that the release asks for, then
+ * the background processes, then the workers that a scale adds: so no number changes at a scale.
+ */
+export function workerVariables(spec: GenerationSpec, instance: number): Record<string, string> {
+  const { pmId, background, env } = spec;
+  const [first] = background;
+  const isAdded = typeof first?.pmId === 'number' && instance >= first.pmId;
+  const others = isAdded ? background.reduce((sum, { count }) => sum + count, 0) : 0;
+  return instanceVariables({ ...spec, pmId: pmId === null ? null : pmId + others }, instance, env);
+}
 
 /**
  * Returns the variables that differ between the instances of a process. An instance keeps them when it is restarted or replaced.

@@ -7,6 +7,7 @@ import { saveVariables } from '../../src/apps/variables.ts';
 import { ensureEnvironmentState } from '../../src/config/environment-state.ts';
 import { generationSpec, type SpecChanges } from '../../src/deploy/spec.ts';
 import { noCommit, type ReleaseRecord, type RunPlan } from '../../src/releases/release.ts';
+import { workerVariables } from '../../src/runner/instance-variables.ts';
 import { appSettings } from '../support/builds.ts';
 import { TestService } from '../support/service.ts';
 
@@ -174,6 +175,16 @@ test('with `pm2Variables`, processes have the variables of PM2, with an id for e
       [4, 'bot', 'fork_mode', join(spec.directory, 'bots')],
     ],
   );
+  for (const workers of [1, 4]) {
+    const scaled = await specOf(environment, run, { workers });
+    assert.equal(scaled.workers, workers);
+    assert.deepEqual(
+      scaled.background.map(({ pmId }) => pmId),
+      [2, 4],
+    );
+    const ofWorkers = Array.from({ length: workers }, (_, at) => workerVariables(scaled, at)['pm_id']);
+    assert.deepEqual(ofWorkers, ['0', '1', '5', '6'].slice(0, workers));
+  }
   const without = await specOf(environment, { ...run, settings: appSettings() });
   assert.deepEqual(
     [without.env['name'], without.pmId, without.background[0]?.pmId],

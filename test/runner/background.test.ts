@@ -144,7 +144,7 @@ test('with `overlap`, new background processes start while the old ones run (tho
 test('a generation that differs in its workers keeps the background processes that are the same', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
-  const first = withBackground(runner, notes, { pmId: 1 }, { drainTimeout: 100 });
+  const first = withBackground(runner, notes, {}, { drainTimeout: 100 });
   const [mail] = first.background as [BackgroundSpec];
   const other: BackgroundSpec = { ...mail, name: 'other' };
   await runner.release({ ...first, background: [mail, other] });
@@ -155,7 +155,7 @@ test('a generation that differs in its workers keeps the background processes th
   const before = await pids();
   const changed: BackgroundSpec = { ...other, env: { ...other.env, MARK: 'changed' } };
   const second = { ...first, workers: 2, keepsBackground: true as const };
-  const booted = await runner.release({ ...second, background: [{ ...mail, pmId: 2 }, changed] });
+  const booted = await runner.release({ ...second, background: [mail, changed] });
   await waitFor(async () => {
     const [status] = await runner.client.call('status', {});
     return status?.workers.every(({ generation }) => generation === booted.generation);

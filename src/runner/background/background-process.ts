@@ -342,9 +342,9 @@ export class BackgroundProcess {
 /** Returns what decides how a process runs. */
 function comparable(spec: GenerationSpec, background: BackgroundSpec): object {
   const { own, others } = variablesOf(background.env, spec.env);
-  // The numbers of PM2 count the workers, too. A process keeps its number, and its cgroup.
+  // A process keeps its cgroup.
   const { keepsBackground: _, workers: _workers, limits: _limits, takesPort: _takesPort, ...release } = spec;
-  return { ...release, background: { ...background, env: {}, pmId: null }, env: { ...others, ...own } };
+  return { ...release, background: { ...background, env: {} }, env: { ...others, ...own } };
 }
 
 /**

@@ -12,7 +12,7 @@ import type { Allowance } from '../allowance.ts';
 import { type ProcessContext, type StartOptions, startProcess } from '../app-process.ts';
 import { systemClock } from '../clock.ts';
 import type { Handoff, Inboxes } from '../handoff.ts';
-import { instanceVariables } from '../instance-variables.ts';
+import { workerVariables } from '../instance-variables.ts';
 import { type ListeningPort, socketCopies } from '../ports/listening-port.ts';
 import { sendHandles } from '../takeover/send-handle.ts';
 import { TreeFigures } from '../tree-figures.ts';
@@ -136,7 +136,7 @@ async function spawnWorker(
     return {
       ...start,
       kind: 'worker',
-      env: { ...start.env, ...instanceVariables(spec, instance, spec.env) },
+      env: { ...start.env, ...workerVariables(spec, instance) },
       workingDirectory: spec.workingDirectory,
       record: { secret, drainTimeout, killTimeout, ...start.record },
       handoff,
