@@ -95,9 +95,9 @@ test('each environment has its settings and variables, also in hooks, builds, ba
 test('variables of `sluice env set` take precedence, and a start command over both', async () => {
   const env = { LEVEL: 'of-settings', SHADE: 'of-settings', NODE_ENV: 'of-settings' };
   const start = 'SHADE=of-command node server.js';
-  await sluice.call('PATCH', '/v1/apps/order/env', { LEVEL: 'of-set', SHADE: 'of-set' });
+  await sluice.call('PATCH', '/v1/apps/order/env', { LEVEL: 'of-users', SHADE: 'of-users' });
   await sluice.deploy('order', running(speaking, { env, start }));
-  assert.equal(await sluice.get('order'), 'of-settings of-set of-command');
+  assert.equal(await sluice.get('order'), 'of-settings of-users of-command');
   const listed = await sluice.call<ListedVariable[]>('GET', '/v1/apps/order/variables');
   assert.deepEqual(
     listed.map(({ name, value, origin }) => [name, value, origin]),

@@ -54,6 +54,7 @@ const later: Record<string, string> = {
   not_pruned: 'the prune',
   dev_dependency_kept: 'the prune',
   hardcoded_port: 'the boot',
+  process_fails: 'the processes after the switch',
   sigint_only: 'the boot',
   cluster_in_exec_mode: 'the boot',
   not_plain_http: 'the boot',
