@@ -76,7 +76,7 @@ const settings = {
   health,
   bootTimeout: setting('Time limit for a worker to listen and to be healthy.', duration, '30s'),
   settleTime: setting(
-    'Time that a healthy worker must continue to run before it gets traffic. In an app without workers, time that each process must run before the release goes live.',
+    'Time that the first worker must continue to run, once it is healthy, before it gets traffic, and each other worker a quarter of it. In an app without workers, time that each process must run before the release goes live.',
     duration,
     '1s',
   ),

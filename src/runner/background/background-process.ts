@@ -104,8 +104,12 @@ export class BackgroundProcess {
   /** True if the process has ended as it should not, and has not run for long since. */
   get isFailing(): boolean {
     if (!this.#hasFailed || this.#stopping.signal.aborted) return false;
-    const running = this.#running;
-    return running === undefined || Date.now() - running.startedAt.getTime() < steadyTime;
+    return this.upFor() < steadyTime;
+  }
+
+  /** Returns the time since the last start, in ms; 0 if the process does not run. */
+  upFor(): number {
+    return this.#running === undefined ? 0 : Date.now() - this.#running.startedAt.getTime();
   }
 
   /** Fulfilled when the process has ended for the first time, or could not be started. */
@@ -122,7 +126,7 @@ export class BackgroundProcess {
   get isUp(): boolean {
     if (this.#state !== 'running' || this.#running === undefined) return false;
     const { minUptime } = this.#spec.restarts;
-    return !this.#restarts.isCrashing || Date.now() - this.#running.startedAt.getTime() >= minUptime;
+    return !this.#restarts.isCrashing || this.upFor() >= minUptime;
   }
 
   /** Returns true if a process of another release may start while this process runs. */

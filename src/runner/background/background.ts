@@ -14,7 +14,7 @@ import type { ProcessRecord } from '../takeover/process-records.ts';
 import { BackgroundProcess } from './background-process.ts';
 import * as failures from './startup-failure.ts';
 
-/** Longest wait of a deploy for processes that fail, in ms. */
+/** Limit of the time that a deploy watches a process from its start, in ms. */
 const watchedFor = 3000;
 /** Longest wait of a deploy for the end of old processes, in ms: meanwhile the new ones have not started. */
 const startedWithin = 5000;
@@ -155,8 +155,8 @@ export class BackgroundProcesses {
   }
 
   /**
-   * Waits until the processes of the live release have started, 5 s at most. Then waits until each of them has ended once, for up to
-   * `settleTime`, 3 s at most.
+   * Waits until the processes of the live release have started, 5 s at most. Then waits until each of them has ended once, or has
+   * run for `settleTime`, 3 s at most.
    * @returns those that fail
    */
   async failing(): Promise<BackgroundStatus[]> {
@@ -167,8 +167,10 @@ export class BackgroundProcesses {
       startedWithin,
     );
     if (started.timedOut) return [];
-    const haveRun = Promise.all(started.value.map(({ hasRun }) => hasRun));
-    await withDeadline(haveRun, Math.min(spec.settleTime, watchedFor));
+    const watched = Math.min(spec.settleTime, watchedFor);
+    const watch = (process: BackgroundProcess) =>
+      withDeadline(process.hasRun, Math.max(0, watched - process.upFor()));
+    await Promise.all(started.value.map(watch));
     return this.#of(spec).flatMap((process) => (process.isFailing ? [process.status()] : []));
   }
 

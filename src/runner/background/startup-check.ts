@@ -6,7 +6,7 @@ import { formatDuration } from '../../system/text/format.ts';
 import type { BackgroundProcess } from './background-process.ts';
 
 /**
- * Waits until the processes of a release without workers are healthy, and until `settleTime` has passed.
+ * Waits until the processes of a release without workers are healthy, and have run for `settleTime` since they were ready.
  * @param checkHealth runs `health.command`
  * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; the reason of `signal`
  */
@@ -22,8 +22,7 @@ export async function waitUntilHealthy(
   const stopped = AbortSignal.any([failed.signal, signal]);
   try {
     await waitUntilReady(processes, spec, stopped);
-    await checkHealth(stopped);
-    await sleep(spec.settleTime, undefined, { signal: stopped });
+    await Promise.all([checkHealth(stopped), sleep(spec.settleTime, undefined, { signal: stopped })]);
   } catch (error) {
     if (failed.signal.aborted) throw await failed.signal.reason();
     signal.throwIfAborted();

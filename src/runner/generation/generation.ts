@@ -1,7 +1,7 @@
 import { AppError } from '../../errors/app-error.ts';
 import type { BootResult, GenerationSpec, Notice, WorkerStatus } from '../../protocol/runner.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
-import { systemClock } from '../clock.ts';
+import { type Clock, systemClock } from '../clock.ts';
 import { describeShortage, type Exit } from '../exit.ts';
 import { waitForHealthCommand } from '../health-command.ts';
 import type { ListeningPort } from '../ports/listening-port.ts';
@@ -31,6 +31,7 @@ export class Generation {
   readonly workers = new Set<WorkerHandle>();
   readonly pool: WorkerPool;
   readonly #options: GenerationOptions;
+  readonly #clock: Clock;
   /** aborted to end starts and replacements under way, and to cut drains short */
   readonly #stopping = new AbortController();
   /** releases the cgroup, which ends the processes in it, and the inboxes */
@@ -41,6 +42,7 @@ export class Generation {
   constructor(options: GenerationOptions) {
     const { id, spec, log } = options;
     const clock = systemClock;
+    this.#clock = clock;
     this.id = id;
     this.spec = spec;
     this.#options = options;
@@ -67,7 +69,7 @@ export class Generation {
   }
 
   /**
-   * Starts workers, and waits until all are healthy and `settleTime` has passed.
+   * Starts workers, and waits until all are healthy and have run for some time: see waitUntilSettled.
    * @param report called with a line for each step, for the deploy's log
    * @param count number of workers; `pool.fillReserved` starts the others
    * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; call `kill` then
@@ -83,7 +85,7 @@ export class Generation {
     const [{ protocol = 'http', listening } = {}] = workers;
     await waitForHealthCommand(this.#options, { PORT: String(listening?.port) }, aborted);
     const bootMs = performance.now() - start;
-    await waitUntilSettled(workers, this.spec, aborted);
+    await waitUntilSettled(workers, this.spec, aborted, this.#clock);
     const notices = listening === undefined ? [] : noticesOf(listening, this.spec);
     return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
   }

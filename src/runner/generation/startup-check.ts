@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { AttendedDeadline, firstOf } from '../../system/concurrency/deadline.ts';
+import type { Clock } from '../clock.ts';
 import * as execFailures from './exec-failure.ts';
 import { checkHealth, type Health } from './health.ts';
 import * as failures from './startup-failure.ts';
@@ -41,7 +42,7 @@ export async function waitUntilHealthy(
     for (;;) {
       last = await checkHealth(worker.listening as Ready, spec.health, stopped);
       worker.protocol = last.protocol;
-      if (last.fault === undefined) return;
+      if (last.fault === undefined) return worker.noteHealthy();
       await sleep(spec.health.interval, undefined, { signal: stopped });
     }
   } catch (error) {
@@ -56,21 +57,30 @@ export async function waitUntilHealthy(
   }
 }
 
+/** Part of `settleTime` that each worker besides the first must run: it shows the faults that only the others have. */
+const partOfOthers = 1 / 4;
+
 /**
- * Waits for `settleTime`: many a broken app listens, answers, and crashes a moment later.
- * @param workers workers that have been healthy; some may have ended since
+ * Waits until the first worker has run for `settleTime` since it was healthy, and each other worker for a quarter of that time:
+ * many a broken app listens, answers, and crashes a moment later. All workers run the same code, so the first one shows most
+ * faults, while the others boot. Only the others show faults such as a second port or a locked file, and they show them soon.
+ * @param workers workers that have been healthy, the first one first; some may have ended since
  * @throws AppError `settle_exited`, `boot_cluster`; the reason of `signal`
  */
 export async function waitUntilSettled(
   workers: WorkerHandle[],
   spec: GenerationSpec,
   signal: AbortSignal,
+  clock: Clock,
 ): Promise<void> {
   const ended = new AbortController();
+  const left = workers.map(
+    (worker, index) => spec.settleTime * (index === 0 ? 1 : partOfOthers) - worker.healthyFor(),
+  );
   try {
-    const settled = sleep(spec.settleTime, undefined, { signal: ended.signal });
+    const settled = clock.sleep(Math.max(0, ...left), ended.signal);
     const failed = workers.map((worker) => failureOf(worker, spec));
-    const outcome = await firstOf<Failure | undefined>([...failed, settled], [signal]);
+    const outcome = await firstOf<Failure | void>([...failed, settled], [signal]);
     signal.throwIfAborted();
     if (typeof outcome === 'function') throw await outcome();
   } finally {

@@ -70,7 +70,7 @@ function maskedStart(body: string, { log }: GenerationSpec): string[] {
 
 /** Returns the error for an app that ends after it has listened. */
 export function unsettled(worker: WorkerHandle, spec: GenerationSpec, exit: Exit): Promise<AppError> {
-  const hint = `Read the last lines that the app printed. A new worker must run for ${formatDuration(spec.settleTime)} ("settleTime") before it gets traffic.`;
+  const hint = `Read the last lines that the app printed. A new release must run for ${formatDuration(spec.settleTime)} ("settleTime") before it gets traffic.`;
   const message = `the app listened, and then ${describeExit(exit)}`;
   return failure(worker, 'settle_exited', message, { hint: exit.code === 0 ? endedByItself : hint });
 }

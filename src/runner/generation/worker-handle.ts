@@ -77,6 +77,7 @@ export class WorkerHandle extends AppProcess {
   readonly #named: string[] = [];
   readonly #inFlight = Promise.withResolvers<InFlight>();
   #readyAt: number | undefined;
+  #healthyAt: number | undefined;
   #exitedAt: number | undefined;
   #draining: Promise<void> | undefined;
 
@@ -189,6 +190,17 @@ export class WorkerHandle extends AppProcess {
   upFor(): number {
     if (this.#readyAt === undefined) return 0;
     return (this.#exitedAt ?? this.#options.clock.now()) - this.#readyAt;
+  }
+
+  /** Notes that the first health check has succeeded. */
+  noteHealthy(): void {
+    this.#healthyAt = this.#options.clock.now();
+  }
+
+  /** Returns the time since the first health check that has succeeded, in ms; 0 if none has. */
+  healthyFor(): number {
+    const now = this.#options.clock.now();
+    return now - (this.#healthyAt ?? now);
   }
 
   /**
