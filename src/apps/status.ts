@@ -14,9 +14,12 @@ import { secretValues } from './variable-set.ts';
 type AppState = Liveness | 'empty';
 
 /** Part of the status that the runner knows. */
-type OfRunner = Pick<EnvironmentStatus, 'crash' | 'workers' | 'background' | 'cron' | 'descriptors'>;
+type OfRunner = Pick<EnvironmentStatus, InRunner>;
+type InRunner = 'crash' | 'standby' | 'workers' | 'background' | 'cron' | 'descriptors';
 
-const notInRunner: OfRunner = { crash: null, workers: [], background: [], cron: [], descriptors: 0 };
+const notInRunner: OfRunner = {
+  ...{ crash: null, standby: null, workers: [], background: [], cron: [], descriptors: 0 },
+};
 
 /** Running one-off command, as the status of its app shows it. */
 export type OneOffView = Omit<OneOffStatus, 'key' | 'node'>;
@@ -86,7 +89,7 @@ export async function environmentStatus(
   const [state, active] = await Promise.all([environment.state(), environment.store.active()]);
   const live = active === null ? undefined : await environment.store.get(active.release);
   const inRunner = running.find(({ key }) => key === name);
-  const { crash, workers, background, cron, descriptors } = inRunner ?? notInRunner;
+  const { crash, standby, workers, background, cron, descriptors } = inRunner ?? notInRunner;
   const variables = live && (await environment.variableSet());
   // The settings of the release may contain secrets: a file of PM2 passes variables on.
   const masker = sharedMasker([...(variables ? secretValues(variables) : []), ...(live?.run?.secrets ?? [])]);
@@ -112,6 +115,7 @@ export async function environmentStatus(
     changedSinceBuild: live && variables ? changedSinceBuild(live, variables) : [],
     wanted: inRunner?.active?.workers ?? null,
     exec: exec ? { ...exec, command: masker.maskText(exec.command) } : null,
+    standby,
     workers,
     background,
     cron,

@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util';
 import type { AppStatus } from '../apps/status.ts';
 import { environmentName } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
-import { formatBytes, formatDuration } from '../system/text/format.ts';
+import { counted, formatBytes, formatDuration } from '../system/text/format.ts';
 import { printableLine } from '../system/text/printable.ts';
 import { formatDay, formatTime, noteText, paint, stateColour, table } from './output.ts';
 
@@ -19,6 +19,7 @@ export function describeApp(app: AppStatus): string {
     describeCrashes(app),
     domainsTable(app.domains),
     workersTable(app),
+    describeStandby(app),
     backgroundTable(app),
     metricsTable(app),
     oneOffsTable(app),
@@ -170,6 +171,15 @@ function workersTable({ workers }: AppStatus): string {
     worker.requests,
   ]);
   return table('PID STATE RELEASE INSTANCE UP RESTARTS CPU MEMORY DELAY CONNECTIONS REQUESTS', rows);
+}
+
+/** Describes the release that a rollback reaches without a boot. */
+function describeStandby(app: AppStatus): string {
+  const { standby } = app;
+  if (standby === null) return '';
+  const memory = standby.memoryBytes === null ? '' : `, ${formatBytes(standby.memoryBytes)}`;
+  const left = formatDuration(Math.max(0, Date.parse(standby.until) - Date.now()));
+  return `release ${standby.release} is on standby for ${left} (${counted(standby.workers, 'worker')}${memory})`;
 }
 
 function backgroundTable({ background }: AppStatus): string {

@@ -1,6 +1,7 @@
 import { addAbortListener } from 'node:events';
 import { availableParallelism } from 'node:os';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { builtWith } from '../apps/built-with.ts';
 import { superseded } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
@@ -293,16 +294,31 @@ async function clean(deployment: Deployment, { keepReleases }: AppSettings): Pro
     }
     // A rollback could choose a release while it is being removed.
     using _traffic = await trafficLock.take();
-    const running = await appliance.runner.status();
-    const draining = running.find(({ key }) => key === name)?.draining ?? [];
+    const running = await runningReleases(deployment.environment, keepReleases);
     const oneOffs = await appliance.runner.oneOffs();
     const inUse = oneOffs.filter(({ key }) => key === name).map(({ release }) => release);
-    const removed = await store.retain(keepReleases, new Set([...draining, ...inUse]));
+    const removed = await store.retain(keepReleases, new Set([...running, ...inUse]));
     if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
     const programs = oneOffs.map(({ node }) => node);
     const nodes = await removeUnusedNodes(appliance, await deployment.environment.all(), programs);
     if (nodes.length > 0) deployment.log(`removed Node.js ${nodes.join(', ')}: no release needs them`);
   });
+}
+
+/** Time for the workers of a release that was on standby to end, in ms. A release with requests in flight takes longer. */
+const endsWithin = 500;
+
+/** Returns the releases whose workers drain or are on standby. Waits for a moment if one of them could be removed after that. */
+async function runningReleases({ appliance, name, store }: Environment, keep: number): Promise<number[]> {
+  const expired = new Set(await store.expired(keep));
+  const latest = performance.now() + endsWithin;
+  for (;;) {
+    const status = (await appliance.runner.status()).find(({ key }) => key === name);
+    const draining = status?.draining ?? [];
+    if (!draining.some((release) => expired.has(release)) || performance.now() > latest)
+      return status?.standby ? [...draining, status.standby.release] : draining;
+    await sleep(20);
+  }
 }
 
 /** @throws AppError `disk_full` */

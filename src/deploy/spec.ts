@@ -42,7 +42,8 @@ export async function generationSpec(
   const state = await environment.state();
   const { host = appliance.settings.apps.host, port } = changes.takes ?? state;
   const { settings } = run;
-  const { health, waitReady, bootTimeout, settleTime, drainTimeout, stuckTimeout, overlap } = settings;
+  const { health, waitReady, bootTimeout, settleTime, drainTimeout, keepWarm, stuckTimeout, overlap } =
+    settings;
   const { directory } = paths.release(number);
   const isolated = await appliance.runner.hasUsers();
   const { env: own, secrets } = await variablesOf(environment, changes);
@@ -84,7 +85,7 @@ export async function generationSpec(
     ...{ host, port },
     ...(changes.takes && { takesPort: true }),
     codePort: settings.port ?? null,
-    ...{ health, waitReady, overlap, bootTimeout, settleTime, drainTimeout, stuckTimeout },
+    ...{ health, waitReady, overlap, bootTimeout, settleTime, drainTimeout, keepWarm, stuckTimeout },
     ...supervisionOfWorkers(settings),
     affinity: settings.affinity === 'client' && run.exec === undefined,
     maxDraining,

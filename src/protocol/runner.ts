@@ -3,7 +3,7 @@ import type { AppMetric, AppProtocol } from './worker.ts';
 
 /** Settings of an app that the runner gets as they are: see docs/settings.md. Times are in ms. */
 type PassedOn = 'health' | 'waitReady' | 'overlap' | 'cron' | TimeSetting;
-type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'stuckTimeout';
+type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'keepWarm' | 'stuckTimeout';
 
 /** End, restart and variables of the workers, or of one background process. */
 export interface SupervisionSpec extends Pick<AppSettings, 'killTimeout' | 'shutdownWithMessage'> {
@@ -279,6 +279,17 @@ export interface Crash {
   output: string[];
 }
 
+/** Generation that was active before, and can take the traffic again without a boot. */
+export interface StandbyStatus {
+  generation: number;
+  release: number;
+  workers: number;
+  /** resident memory of its workers; null if not known */
+  memoryBytes: number | null;
+  /** time at which its workers end, ISO 8601 */
+  until: string;
+}
+
 export interface EnvironmentStatus {
   key: string;
   /** number of file descriptors that the runner has open for the app */
@@ -292,6 +303,9 @@ export interface EnvironmentStatus {
   crash: Crash | null;
   /** releases of retired generations with requests in flight */
   draining: number[];
+  /** null if no generation is on standby after a switch */
+  standby: StandbyStatus | null;
+  /** all workers, except those on standby after a switch */
   workers: WorkerStatus[];
   background: BackgroundStatus[];
   cron: CronStatus[];
@@ -312,6 +326,8 @@ export interface BootResult {
   /** protocol of the app's port */
   protocol: AppProtocol;
   notices: Notice[];
+  /** true if the generation was on standby, so that no process was started; undefined otherwise */
+  wasWarm?: true;
 }
 
 /** Content of the generation file, which the runner replaces at each switch. The server and workers without a runner read it. */

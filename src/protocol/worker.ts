@@ -63,6 +63,8 @@ export type ToWorker =
    * connections in its inboxes can leave, too
    */
   | { type: 'handOff'; beforeSuccessor: boolean; inboxes: boolean }
+  /** after `retire`: close all connections, whatever is in flight on them. The worker stays, and may open again */
+  | { type: 'cut' }
   /** send a `request` for each request in flight, then `inFlight` */
   | { type: 'reportInFlight' }
   | ToBackground;

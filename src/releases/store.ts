@@ -183,6 +183,19 @@ export class ReleaseStore extends ReleaseDirectories {
     await this.markLive(active.release, (await stat(this.paths.generation)).mtime);
   }
 
+  /** Returns the numbers of releases that are kept only while they are in use: see `retain`. */
+  async expired(keep: number): Promise<number[]> {
+    return (await this.#expired(keep, await this.list())).expired;
+  }
+
+  async #expired(keep: number, releases: ReleaseRecord[]) {
+    const active = (await this.active())?.release ?? 0;
+    const live = (await this.#switchable(releases)).map(({ number }) => number);
+    const previous = live.find((number) => number < active);
+    const expired = live.filter((number, at) => at >= keep && number !== active && number !== previous);
+    return { live, expired };
+  }
+
   /**
    * Removes the trees of old releases with the plans to run them, and the oldest records without a tree.
    * @param keep number of the newest live releases to keep, besides the active and the previous one
@@ -191,11 +204,8 @@ export class ReleaseStore extends ReleaseDirectories {
    */
   async retain(keep: number, inUse: ReadonlySet<number>): Promise<number[]> {
     const releases = await this.list();
-    const active = (await this.active())?.release ?? 0;
-    const live = (await this.#switchable(releases)).map(({ number }) => number);
-    const previous = live.find((number) => number < active);
-    const retained = new Set([active, previous, ...inUse]);
-    const expired = live.filter((number, at) => at >= keep && !retained.has(number));
+    const { live, expired: all } = await this.#expired(keep, releases);
+    const expired = all.filter((number) => !inUse.has(number));
     for (const number of expired) await this.strip(number);
     const trees = new Set(live).difference(new Set(expired));
     const isBare = ({ number, liveAt, error }: ReleaseRecord) =>

@@ -7,6 +7,18 @@ import type { Generation } from './generation/generation.ts';
 /** Factor for the memory of a new worker, which may take more than an old one. */
 const margin = 1.2;
 
+/** Returns true if memory is too short for another generation besides those that run. */
+export function isMemoryShort(active: Generation | undefined): boolean {
+  const memory = active && machineMemory();
+  return active !== undefined && memory !== undefined && memory.available < memoryOf(active) * margin;
+}
+
+/** Returns the memory of all workers, in bytes. Shared memory counts for each worker. */
+function memoryOf({ workers }: Generation): number {
+  for (const { figures } of workers) figures.read();
+  return [...workers].reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
+}
+
 /**
  * Prepares a low-memory switch if memory is too short for two generations: retires half of the old workers before half of
  * the new ones start. The other new workers start when the old generation has drained.
@@ -21,9 +33,7 @@ export async function prepareLowMemorySwitch(
   const memory = active && machineMemory();
   if (active === undefined || memory === undefined) return count;
   const workers = [...active.workers];
-  for (const { figures } of workers) figures.read();
-  // Shared memory counts for each worker.
-  const used = workers.reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
+  const used = memoryOf(active);
   if (memory.available >= used * margin) return count;
   const short = `memory is short: ${formatBytes(memory.available)} available, and the live release takes ${formatBytes(used)}`;
   // The clients of an empty slot would wait.

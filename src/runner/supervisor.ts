@@ -20,8 +20,9 @@ import { Generation } from './generation/generation.ts';
 import type { WorkerContext } from './generation/worker-starter.ts';
 import { AppHandoff, type Handoff, Inboxes } from './handoff.ts';
 import { LiveRelease, type SupervisorContext } from './live-release.ts';
-import { prepareLowMemorySwitch } from './low-memory-switch.ts';
+import { isMemoryShort, prepareLowMemorySwitch } from './low-memory-switch.ts';
 import { ListeningPort } from './ports/listening-port.ts';
+import { keepWarmFor, Standby } from './standby.ts';
 import { type SwitchEvent, type SwitchedEnvironment, switchTraffic } from './switch.ts';
 import { endOrphans } from './takeover/end-orphans.ts';
 
@@ -43,16 +44,18 @@ interface SupervisorOptions extends SupervisorContext {
   spawn?: WorkerContext['spawn'] | undefined;
 }
 
-/** Supervisor of one environment: its port, and its generations on standby, active and draining. */
+/** Supervisor of one environment: its port, and its generations: starting, active, on standby and draining. */
 export class AppSupervisor {
   readonly key: string;
   readonly #options: SupervisorOptions;
   readonly #allowance = new Allowance(messageLimits.atOnce, messageLimits.perSecond, performance.now());
   /** generations that start or have started, and have no traffic yet, by id */
-  readonly #standby = new Map<number, Generation>();
+  readonly #upcoming = new Map<number, Generation>();
   /** generation that has the traffic */
   #active: Generation | undefined;
-  /** retired generations, the oldest first, and the end of each */
+  /** generation that was active before, and can be so again */
+  #standby: Standby | undefined;
+  /** retired generations that end, the oldest first, and the end of each */
   readonly #draining = new Map<Generation, Promise<void>>();
   /** queue of all that changes which generation has the port: a new generation, a switch, a stop */
   readonly #turns = new Lock();
@@ -87,7 +90,7 @@ export class AppSupervisor {
   }
 
   /**
-   * Starts a generation on standby. The active one keeps the traffic, with fewer workers in a low-memory switch.
+   * Starts a generation, or takes the one on standby if it is the same. The active one keeps the traffic, with fewer workers in a low-memory switch.
    * @throws AppError
    */
   async startGeneration(
@@ -95,6 +98,8 @@ export class AppSupervisor {
     report: (line: string) => void,
     signal: AbortSignal,
   ): Promise<BootResult> {
+    const warm = await this.#turns.run(() => this.#takeStandby(spec, report));
+    if (warm !== undefined) return warm;
     const generation = await this.#turns.run(() =>
       this.#addGeneration(spec, signal).catch((error: unknown) => {
         this.#releasePort();
@@ -104,6 +109,7 @@ export class AppSupervisor {
     try {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
       if (spec.workers === 0) return await this.#startBackground(generation, report, signal);
+      if (isMemoryShort(this.#active)) await this.#endStandby('memory is short');
       const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
       return await generation.startWorkers(report, signal, count);
     } catch (error) {
@@ -112,6 +118,26 @@ export class AppSupervisor {
       await this.discard(generation.id);
       throw error;
     }
+  }
+
+  /** Returns the result of a boot if the generation on standby is the one to start, and is healthy. */
+  async #takeStandby(spec: GenerationSpec, report: (line: string) => void): Promise<BootResult | undefined> {
+    const standby = this.#standby;
+    if (standby === undefined || spec.takesPort || !standby.isFor(spec)) return undefined;
+    const start = performance.now();
+    const { generation } = standby;
+    const isFit = generation.mayReopen && (await generation.isHealthy());
+    // It may have ended meanwhile.
+    if (this.#standby !== standby) return undefined;
+    if (!isFit) {
+      void this.#endStandby('it does not pass its health check');
+      return undefined;
+    }
+    this.#standby = undefined;
+    standby.leave();
+    this.#upcoming.set(generation.id, generation);
+    report(`release ${spec.release} is on standby, so its workers open again`);
+    return generation.resultOf(performance.now() - start);
   }
 
   async #startBackground(
@@ -135,6 +161,7 @@ export class AppSupervisor {
    * @throws the reason of `signal`
    */
   async #endRunning(report: (line: string) => void, signal: AbortSignal): Promise<void> {
+    void this.#endStandby();
     const active = this.#active;
     // Orphans of an earlier runner may still drain beside the active generation.
     const others = active === undefined ? this.#endOrphans() : endOrphans(this.#options);
@@ -188,7 +215,7 @@ export class AppSupervisor {
     });
     // The generation closes its inboxes.
     made.move();
-    this.#standby.set(id, generation);
+    this.#upcoming.set(id, generation);
     return generation;
   }
 
@@ -197,7 +224,7 @@ export class AppSupervisor {
    * @throws AppError `port_taken`, `switch_failed`; the reason of `signal`
    */
   async takePort(id: number, within: number, waiting: () => void, signal: AbortSignal): Promise<void> {
-    const generation = this.#standby.get(id);
+    const generation = this.#upcoming.get(id);
     if (generation === undefined) throw new AppError('switch_failed', 'the new workers have ended');
     await generation.port.take(within, waiting, signal);
   }
@@ -213,15 +240,15 @@ export class AppSupervisor {
         safePath: (path) => this.#safePath(path),
         letClientsWait: () => this.#letClientsWait(),
         activate: (generation) => {
-          this.#standby.delete(generation.id);
+          this.#upcoming.delete(generation.id);
           this.#active = generation;
           this.#usePort(generation.port);
         },
-        drain: (generation, maxDraining) => this.#drain(generation, maxDraining),
+        drain: (generation, maxDraining) => this.#rest(generation, maxDraining),
         emit: (event) => this.#onSwitch(event),
       };
       try {
-        const next = this.#standby.get(id);
+        const next = this.#upcoming.get(id);
         if (next?.spec.workers === 0) await this.#liveRelease.assertComplete(next);
         return await switchTraffic(environment, next);
       } catch (error) {
@@ -265,8 +292,8 @@ export class AppSupervisor {
 
   /** Ends a generation that never had traffic. */
   async discard(id: number): Promise<void> {
-    const generation = this.#standby.get(id);
-    this.#standby.delete(id);
+    const generation = this.#upcoming.get(id);
+    this.#upcoming.delete(id);
     await generation?.kill();
     if (generation?.spec.takesPort && generation.port !== this.#port) generation.port.close();
     if (generation?.spec.workers === 0) await this.#liveRelease.discard(generation, this.#active);
@@ -287,12 +314,13 @@ export class AppSupervisor {
     const active = this.#active;
     if (active === undefined) await this.#options.orphans.gather(this.key);
     this.#active = undefined;
-    const discarded = [...this.#standby.keys()].map((id) => this.discard(id));
+    void this.#endStandby();
+    const discarded = [...this.#upcoming.keys()].map((id) => this.discard(id));
     const serving = [...(active === undefined ? [] : [active]), ...this.#draining.keys()];
     const retired = serving.map((generation) => generation.retire({ last: true }));
     await Promise.all([...retired, ...discarded, this.#options.orphans.retire(this.key)]);
     this.#releasePort();
-    if (active !== undefined) void this.#drain(active, Number.POSITIVE_INFINITY);
+    if (active !== undefined) void this.#drain(active);
     const others = this.#liveRelease.stop();
     return { ended: Promise.all([...this.#draining.values(), others]) };
   }
@@ -319,14 +347,16 @@ export class AppSupervisor {
       since: this.#since.toISOString(),
       crash: active?.pool.crash ?? null,
       draining: [...this.#draining.keys()].map(({ spec }) => spec.release),
-      workers: this.#generations().flatMap((generation) => generation.status()),
+      standby: this.#standby?.status(performance.now()) ?? null,
+      workers: this.#generations({ standby: false }).flatMap((generation) => generation.status()),
       ...this.#liveRelease.status(),
     };
   }
 
-  #generations(): Generation[] {
+  #generations({ standby = true } = {}): Generation[] {
     const active = this.#active ? [this.#active] : [];
-    return [...this.#standby.values(), ...active, ...this.#draining.keys()];
+    const kept = standby && this.#standby ? [this.#standby.generation] : [];
+    return [...this.#upcoming.values(), ...active, ...kept, ...this.#draining.keys()];
   }
 
   #workers() {
@@ -358,6 +388,8 @@ export class AppSupervisor {
   tick(now: number, attended: number): void {
     this.#active?.tick(now, attended);
     for (const generation of this.#draining.keys()) generation.tick(now, attended);
+    const end = this.#standby?.check(now, attended);
+    if (end !== undefined) void this.#endStandby('fault' in end ? end.fault : undefined);
     this.#liveRelease.tick(now);
     this.#updateLiveness();
   }
@@ -376,7 +408,9 @@ export class AppSupervisor {
   /** Lets clients be refused, because no worker is expected to accept soon. */
   #refuseClients(): void {
     // Workers that start have copies of the socket already.
-    if (this.#standby.size > 0) return;
+    if (this.#upcoming.size > 0) return;
+    // Workers on standby have copies of the socket that is replaced.
+    void this.#endStandby();
     try {
       this.#port?.renew();
     } catch (error) {
@@ -400,12 +434,52 @@ export class AppSupervisor {
     return join(this.#options.safeDirectory(dirname(path)), basename(path));
   }
 
-  /** Drains a retired generation, and cuts the oldest drains short if too many generations drain. */
-  #drain(generation: Generation, maxDraining: number): Promise<void> {
-    const drained = generation.drain().finally(() => this.#draining.delete(generation));
-    this.#draining.set(generation, drained);
+  /**
+   * Keeps a retired generation on standby if a rollback may need it, or else drains it.
+   * @returns fulfilled when its requests are finished
+   */
+  async #rest(generation: Generation, maxDraining: number): Promise<void> {
+    void this.#endStandby();
+    const keepWarm = keepWarmFor(generation, this.#active);
+    if (keepWarm === 0) {
+      const drained = this.#drain(generation);
+      this.#cutDrains(maxDraining);
+      return drained;
+    }
+    const standby = new Standby(generation, performance.now() + keepWarm);
+    this.#standby = standby;
+    // Its requests in flight count, too.
+    this.#cutDrains(maxDraining - 1);
+    await standby.rested;
+  }
+
+  /**
+   * Drains the generation on standby.
+   * @param why clause for the log of the app, if people do not expect the end
+   * @returns fulfilled when it has ended
+   */
+  async #endStandby(why?: string): Promise<void> {
+    const standby = this.#standby;
+    if (standby === undefined) return;
+    this.#standby = undefined;
+    standby.leave();
+    const { spec } = standby.generation;
+    const line = `release ${spec.release} is no longer on standby: ${why}`;
+    if (why !== undefined)
+      void this.#options.logs.get(spec.log).report({ release: spec.release, process: '-' }, line);
+    await this.#drain(standby.generation);
+  }
+
+  /** Cuts the oldest drains short if too many generations drain. */
+  #cutDrains(maxDraining: number): void {
     const excess = Math.max(0, this.#draining.size - maxDraining);
     for (const oldest of [...this.#draining.keys()].slice(0, excess)) oldest.hurry();
+  }
+
+  /** Drains a retired generation, and ends it. */
+  #drain(generation: Generation): Promise<void> {
+    const drained = generation.drain().finally(() => this.#draining.delete(generation));
+    this.#draining.set(generation, drained);
     return drained;
   }
 
@@ -437,7 +511,7 @@ export class AppSupervisor {
 
   /** Closes the port and the handoff if no generation needs them: no worker would accept waiting connections. */
   #releasePort(): void {
-    if (this.#active !== undefined || this.#standby.size > 0) return;
+    if (this.#active !== undefined || this.#upcoming.size > 0) return;
     this.#port?.close();
     this.#port = undefined;
     this.#handoff.close();

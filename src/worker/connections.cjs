@@ -69,6 +69,20 @@ function listInstead(closeThem) {
 }
 
 /**
+ * Closes all connections of servers, whatever is in flight on them: also WebSockets, which an http server does not know any more.
+ * @param {Server[]} servers
+ * @param {Iterable<ServerHttp2Session>} sessions open sessions of HTTP/2
+ */
+function cutConnections(servers, sessions) {
+  for (const session of sessions) session.destroy();
+  // Node.js keeps no other list of sockets. It emits no warning for this call.
+  const handles = /** @type {any[]} */ (/** @type {any} */ (process)._getActiveHandles());
+  for (const socket of handles)
+    if (socket instanceof net.Socket && servers.includes(/** @type {any} */ (socket).server))
+      socket.destroy();
+}
+
+/**
  * Calls a listener each time the last connection of a server has closed, and at once if there is none. Node.js calls this method
  * of the server after each close.
  * @param {any} server
@@ -157,6 +171,7 @@ function subscribe(name, server, listener) {
 module.exports = {
   allConnections,
   announceClose,
+  cutConnections,
   idleConnections,
   movableConnections,
   subscribe,

@@ -269,6 +269,8 @@ class Worker {
           if (message.beforeSuccessor) this.#endBeforeSuccessor();
         }
         return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
+      case 'cut':
+        return this.state === 'retired' ? lazy().cutConnections(this.servers, this.sessions) : undefined;
       case 'reportInFlight':
         return this.#reportInFlight();
       case 'shutdown':

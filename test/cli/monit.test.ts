@@ -124,7 +124,15 @@ test('a frame shows why figures are old, and no control characters of a log', ()
 function app(name: string): AppStatus {
   return {
     ...{ name, environment: 'production', state: 'running', since: new Date().toISOString() },
-    ...{ problem: null, crash: null, url: 'http://127.0.0.1:9001', domains: [], port: 9001, release: 1 },
+    ...{
+      problem: null,
+      crash: null,
+      standby: null,
+      url: 'http://127.0.0.1:9001',
+      domains: [],
+      port: 9001,
+      release: 1,
+    },
     ...{ reach: 'server', host: '127.0.0.1', commit: null, branch: null, start: null, maxMemory: null },
     ...{
       node: '26.8.2',

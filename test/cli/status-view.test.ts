@@ -10,7 +10,15 @@ const worker: AppStatus['workers'][number] = {
 };
 const app: AppStatus = {
   ...{ name: 'shop', environment: 'production', state: 'running', since: startedAt },
-  ...{ crash: null, problem: null, url: 'http://127.0.0.1:9001', port: 9001, domains: [], release: 7 },
+  ...{
+    crash: null,
+    standby: null,
+    problem: null,
+    url: 'http://127.0.0.1:9001',
+    port: 9001,
+    domains: [],
+    release: 7,
+  },
   ...{ node: null, changedSinceBuild: [], wanted: 2, exec: null, background: [], cron: [], oneOffs: [] },
   ...{ reach: 'server', host: '127.0.0.1', commit: null, branch: null, start: null, maxMemory: null },
   ...{ descriptors: 1, deploying: [], rebuild: null, workers: [worker] },

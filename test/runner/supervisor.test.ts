@@ -100,6 +100,7 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
         bootTimeout: 1000,
         settleTime: 0,
         drainTimeout: 10_000,
+        keepWarm: 0,
         killTimeout: 1000,
       },
       ...{

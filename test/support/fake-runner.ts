@@ -108,7 +108,11 @@ export class FakeRunner implements RunnerCaller {
   async status(): Promise<EnvironmentStatus[]> {
     return [...this.active].map(([key, { generation, spec }]) => ({
       ...{ key, generation, descriptors: 0, state: 'running', since: '', crash: null },
-      ...{ active: { generation, release: spec.release, workers: spec.workers }, draining: [] },
+      ...{
+        active: { generation, release: spec.release, workers: spec.workers },
+        draining: [],
+        standby: null,
+      },
       ...{ workers: [], background: [], cron: [] },
     })) as EnvironmentStatus[];
   }

@@ -96,11 +96,12 @@ export class TestRunner {
       settleTime: 100,
       bootTimeout: '10s',
       drainTimeout: '2s',
+      keepWarm: 0,
       ...settings,
     });
     const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady, overlap } = all;
     const { autorestart, maxRestarts, minUptime, restartDelay, restartBackoff, stopExitCodes } = all;
-    const { shutdownWithMessage, instanceVar, stuckTimeout, cron } = all;
+    const { shutdownWithMessage, instanceVar, stuckTimeout, cron, keepWarm } = all;
     const { current, generation, cron: cronPath, logs } = this.paths.environment(target);
     this.#mark += 1;
     return {
@@ -127,6 +128,7 @@ export class TestRunner {
       bootTimeout,
       settleTime,
       drainTimeout,
+      keepWarm,
       killTimeout,
       stopSignal: all.stopSignal ?? null,
       affinity: all.affinity === 'client',

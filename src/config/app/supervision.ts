@@ -66,6 +66,11 @@ export const supervision = {
     'Limit of the resident memory of one process. Above the limit, Sluice replaces the process. A new worker starts before the old one ends.',
     memoryOfProcess,
   ),
+  keepWarm: setting(
+    'Time for which the workers of the release before stay started after a switch, so that a rollback takes milliseconds; 0 to end them as soon as their requests are answered. See docs/rollback.md.',
+    duration,
+    '60s',
+  ),
   stuckTimeout: setting(
     'Time after which Sluice replaces a worker whose event loop does not run; 0 for never.',
     duration,

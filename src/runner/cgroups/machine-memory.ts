@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path';
 import { isUnified, ownCgroup } from './find.ts';
 import { parseCounts, readControl } from './tree.ts';
 
-interface MachineMemory {
+export interface MachineMemory {
   /** bytes; limits of groups above ours count, as in a container */
   total: number;
   /** bytes that can be used without swapping or killing */

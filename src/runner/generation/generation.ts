@@ -4,7 +4,8 @@ import type { Cgroup } from '../cgroups/cgroup.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { describeShortage, type Exit } from '../exit.ts';
 import { waitForHealthCommand } from '../health-command.ts';
-import type { ListeningPort } from '../ports/listening-port.ts';
+import { type ListeningPort, socketCopies } from '../ports/listening-port.ts';
+import { checkHealth } from './health.ts';
 import { WorkerPool } from './pool.ts';
 import { waitUntilSettled } from './startup-check.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
@@ -12,6 +13,10 @@ import { type WorkerContext, workerStarter } from './worker-starter.ts';
 
 /** Interval between two checks of a cgroup, and of a process without a memory limit, in ms. */
 const slowInterval = 950;
+/** Number of times that the workers of a generation may open: each time uses up a copy of the listening socket. */
+const mostOpenings = socketCopies - 2;
+/** Time for a generation on standby to answer a health check, in ms: a boot takes as long, and gives fresh workers. */
+const answersWithin = 500;
 /** Interval between two log lines about the same shortage, in ms. */
 const shortageLogInterval = 60_000;
 
@@ -36,6 +41,7 @@ export class Generation {
   readonly #stopping = new AbortController();
   /** releases the cgroup, which ends the processes in it, and the inboxes */
   readonly #releaseGroup: () => void;
+  #timesOpened = 0;
   #shortagesCheckedAt = Number.NEGATIVE_INFINITY;
   #shortageLoggedAt = Number.NEGATIVE_INFINITY;
 
@@ -104,11 +110,12 @@ export class Generation {
   }
 
   /**
-   * Lets all workers accept connections, also after `retire` if a switch has failed.
+   * Lets all workers accept connections, also after `retire`: if a switch has failed, and from standby.
    * @param wait true if no worker may read from connections before `pool.serve`
    */
   async open({ wait = false } = {}): Promise<void> {
     this.#isActive = true;
+    this.#timesOpened += 1;
     await this.pool.open({ wait });
   }
 
@@ -129,6 +136,46 @@ export class Generation {
   /** Lets retired workers hand their idle connections to the workers of another generation, which must be open. */
   handOff(): void {
     for (const worker of this.workers) worker.handOff();
+  }
+
+  /** True if this retired generation can take the traffic again. */
+  get mayReopen(): boolean {
+    return this.#timesOpened < mostOpenings && !this.#stopping.signal.aborted && this.pool.mayReopen;
+  }
+
+  /**
+   * Lets retired workers finish their requests, for up to `drainTimeout`, and keeps them on standby: `open` may follow at any time.
+   * Ends workers that others have replaced.
+   * @param ended aborted if the generation is to end instead: `drain` follows
+   */
+  async rest(ended: AbortSignal): Promise<void> {
+    const { drainTimeout } = this.spec;
+    const current = new Set(this.pool.current);
+    const rests = [...this.workers].map((worker) =>
+      current.has(worker)
+        ? worker.rest(drainTimeout, ended)
+        : worker.drain(drainTimeout, this.#stopping.signal),
+    );
+    await Promise.all(rests);
+  }
+
+  /** Returns true if each worker on standby answers its health check at once. */
+  async isHealthy(): Promise<boolean> {
+    const late = AbortSignal.timeout(answersWithin);
+    const answers = this.pool.current.map(async ({ listening, protocol }) => {
+      if (listening === undefined) return false;
+      const asked = { ...listening, protocol: protocol ?? listening.protocol };
+      const health = await checkHealth(asked, this.spec.health, late).catch(() => undefined);
+      return health !== undefined && health.fault === undefined;
+    });
+    return (await Promise.all(answers)).every(Boolean);
+  }
+
+  /** Returns the result of the boot of a generation that was on standby. @param bootMs time of its check */
+  resultOf(bootMs: number): BootResult {
+    const [{ protocol = 'http' } = {}] = this.pool.current;
+    const workers = this.pool.current.length;
+    return { generation: this.id, workers, bootMs, protocol, notices: [], wasWarm: true };
   }
 
   /** Lets retired workers finish their requests, for up to `drainTimeout`, and ends them. */

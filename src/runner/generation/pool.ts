@@ -122,6 +122,25 @@ export class WorkerPool {
   }
 
   /**
+   * True if each slot has a retired worker that can open again. Such a worker takes no more memory than it may, and its event
+   * loop turns.
+   */
+  get mayReopen(): boolean {
+    const { stuckTimeout } = this.#spec;
+    return this.#slots.every(({ worker }) => {
+      if (worker === undefined || !worker.alive || worker.isKilled) return false;
+      const hasRetired = worker.state === 'retired' || worker.state === 'drained';
+      const isStuck = stuckTimeout > 0 && worker.silentFor > stuckTimeout;
+      return hasRetired && !isStuck && !isOverLimit(worker, this.#spec);
+    });
+  }
+
+  /** Returns the workers in slots: all but those that others have replaced. */
+  get current(): WorkerHandle[] {
+    return this.#slots.flatMap(({ worker }) => worker ?? []);
+  }
+
+  /**
    * Retires and drains some workers, to free memory for another generation; one worker always stays. Their slots stay empty
    * until `fillReserved`.
    */

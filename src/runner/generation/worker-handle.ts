@@ -74,12 +74,14 @@ export class WorkerHandle extends AppProcess {
   #retired = Promise.withResolvers<void>();
   #drained = Promise.withResolvers<void>();
   /** some of the requests in flight, such as `GET /path`, without the query */
-  readonly #named: string[] = [];
-  readonly #inFlight = Promise.withResolvers<InFlight>();
+  #named: string[] = [];
+  #inFlight = Promise.withResolvers<InFlight>();
   #readyAt: number | undefined;
   #healthyAt: number | undefined;
   #exitedAt: number | undefined;
   #draining: Promise<void> | undefined;
+  /** time of the last `retire` that the worker was not in already, by `performance.now()` */
+  #retiredAt: number | undefined;
 
   constructor(options: WorkerOptions) {
     super({ ...options, name: `worker ${options.instance}` });
@@ -204,7 +206,7 @@ export class WorkerHandle extends AppProcess {
   }
 
   /**
-   * Lets the worker accept connections. May follow `retire` if a switch has failed. Fulfilled once the worker has confirmed, or
+   * Lets the worker accept connections. May follow `retire`: if a switch has failed, and after `rest`. Fulfilled once the worker has confirmed, or
    * if it does not confirm in time.
    * @param wait true if the worker may not read from connections before `serve`
    */
@@ -215,6 +217,7 @@ export class WorkerHandle extends AppProcess {
       this.#drained = Promise.withResolvers();
     }
     this.isRetiring = false;
+    this.#retiredAt = undefined;
     this.state = 'opening';
     this.#opened = Promise.withResolvers();
     this.#channel.post({ type: 'open', wait });
@@ -234,6 +237,7 @@ export class WorkerHandle extends AppProcess {
   async retire(last: boolean): Promise<boolean> {
     if (!this.isRetiring || last) this.#channel.post({ type: 'retire', last });
     this.isRetiring = true;
+    this.#retiredAt ??= performance.now();
     const { timedOut } = await withDeadline(this.#retired.promise, confirmTimeout);
     return !timedOut;
   }
@@ -258,20 +262,47 @@ export class WorkerHandle extends AppProcess {
     return this.#draining;
   }
 
+  /**
+   * Lets a retired worker finish its requests, logs the requests that are cut, and keeps the worker: `open` may follow at any time,
+   * and then nothing is cut.
+   * @param drainTimeout ms
+   * @param ended aborted if the worker is to end instead: `drain` follows
+   */
+  async rest(drainTimeout: number, ended: AbortSignal): Promise<void> {
+    const drained = this.#drained;
+    const hasOpened = () => drained !== this.#drained;
+    await firstOf<unknown>([withDeadline(drained.promise, this.#timeLeft(drainTimeout))], [ended]);
+    if (ended.aborted || hasOpened() || this.state !== 'retired') return;
+    await this.#reportCuts('drainTimeout');
+    if (!hasOpened()) this.#channel.post({ type: 'cut' });
+  }
+
+  /** Returns the rest of `drainTimeout`, in ms, which counts from the retirement. */
+  #timeLeft(drainTimeout: number): number {
+    const since = this.#retiredAt ?? performance.now();
+    return Math.max(0, drainTimeout - (performance.now() - since));
+  }
+
   async #drain(drainTimeout: number, hurry: AbortSignal): Promise<void> {
-    const start = performance.now();
     // The worker will not be opened again, so later runners let it drain, too.
     this.#options.records.noteRetired(this.pid);
-    await firstOf<unknown>([withDeadline(this.#drained.promise, drainTimeout)], [hurry]);
-    if (this.alive && this.state !== 'drained') {
-      const setting = hurry.aborted ? 'maxDraining' : 'drainTimeout';
-      const after = `${formatDuration(performance.now() - start)} after the worker retired ("${setting}")`;
-      this.#channel.post({ type: 'reportInFlight' });
-      const answer = await withDeadline(this.#inFlight.promise, inFlightTimeout);
-      if (answer.timedOut) this.log(`is ended with what it had in flight: not finished ${after}`);
-      else this.#logCuts(answer.value, after);
-    }
+    const left = this.#timeLeft(drainTimeout);
+    await firstOf<unknown>([withDeadline(this.#drained.promise, left)], [hurry]);
+    if (this.alive && this.state !== 'drained')
+      await this.#reportCuts(hurry.aborted ? 'maxDraining' : 'drainTimeout');
     await this.end();
+  }
+
+  /** Logs what is in flight, because it is cut now. @param setting the reason */
+  async #reportCuts(setting: string): Promise<void> {
+    const since = performance.now() - (this.#retiredAt ?? performance.now());
+    const after = `${formatDuration(since)} after the worker retired ("${setting}")`;
+    this.#named = [];
+    this.#inFlight = Promise.withResolvers<InFlight>();
+    this.#channel.post({ type: 'reportInFlight' });
+    const answer = await withDeadline(this.#inFlight.promise, inFlightTimeout);
+    if (answer.timedOut) this.log(`is cut with what it had in flight: not finished ${after}`);
+    else this.#logCuts(answer.value, after);
   }
 
   #logCuts({ requests, connections }: InFlight, after: string): void {
