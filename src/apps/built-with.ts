@@ -1,5 +1,6 @@
+import { fingerprint } from '../releases/fingerprints.ts';
 import type { Fingerprints, ReleaseRecord } from '../releases/release.ts';
-import { fingerprint, type VariableSet } from './variable-set.ts';
+import type { VariableSet } from './variable-set.ts';
 
 /** Beginnings of the names of variables whose values build tools write into the files for browsers. */
 const builtIn = /^(?:NEXT_PUBLIC|VITE|REACT_APP|VUE_APP|GATSBY|EXPO_PUBLIC|NG_APP|STORYBOOK)_/;

@@ -1,9 +1,8 @@
-import { createHmac, randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import type { EnvironmentPaths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { Fingerprints } from '../releases/release.ts';
+import { fingerprint } from '../releases/fingerprints.ts';
 import { writeJsonAtomic } from '../system/fs/files.ts';
 import { assertVariables, loadVariables, readEnvFile, saveVariables } from './variables.ts';
 
@@ -127,16 +126,4 @@ export function isSameVariable(name: string, one: VariableSet, other: VariableSe
 export function secretValues({ app, build, facts }: VariableSet): string[] {
   const secret = Object.entries(app).filter(([name]) => !facts[name]?.plain);
   return [...secret.map(([, value]) => value), ...Object.values(build)];
-}
-
-/** Returns fingerprints of variables. @param key of earlier fingerprints to compare with; a new one by default */
-export function fingerprint(
-  variables: Record<string, string>,
-  key = randomBytes(32).toString('hex'),
-): Fingerprints {
-  const of = Object.entries(variables).map(([name, value]) => {
-    const hash = createHmac('sha256', Buffer.from(key, 'hex')).update(`${name}\0${value}`).digest('hex');
-    return [name, hash.slice(0, 32)] as const;
-  });
-  return { key, of: Object.fromEntries(of) };
 }

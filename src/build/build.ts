@@ -1,15 +1,16 @@
 import { join } from 'node:path';
 import { programDirectories } from '../config/app-directory.ts';
+import { installScripts } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { JobSpec } from '../protocol/runner.ts';
 import { type BuildPlan, describeInstall, planBuild } from './build-plan.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
 import { reportsDamagedCache } from './failures/damaged-cache.ts';
-import { skippedScripts } from './install/install-output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
-import { prune } from './prune/prune.ts';
+import { neededAfterBuild, prune } from './prune/prune.ts';
 import { hideRepositoryAbove } from './repository-above.ts';
+import { type InstalledPackages, installPackages, removeUnusedPackages } from './reuse/packages.ts';
 import { removeTokens } from './tokens-in-files.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
 
@@ -32,10 +33,15 @@ export type { BuildContext, CommandContext } from './context.ts';
 export async function build(context: BuildContext): Promise<Built> {
   await using _ = await hideRepositoryAbove(context.directory, context.isolated);
   await runHook(context, 'preBuild', undefined);
-  const installed = await install(context, await planBuild(context.directory, context.settings, context.app));
+  const plan = await planBuild(context.directory, context.settings, context.app);
+  const installed = await install(context, plan, await pruneAlone(context, plan));
   const planned = { ...context, ...(await context.planAgain?.()) };
   const packages: Installed[] = [];
-  for (const plan of planned.packages ?? []) packages.push(await install(context, plan));
+  for (const plan of planned.packages ?? []) packages.push(await install(context, plan, undefined));
+  await removeUnusedPackages(
+    context,
+    [installed, ...packages].flatMap((each) => each?.plan.at ?? []),
+  );
   const manager = installed?.manager ?? packages[0]?.manager;
   // A plan after the install may have the scripts of another member.
   const { directory, settings, app } = planned;
@@ -107,25 +113,48 @@ interface Installed {
   plan: BuildPlan;
   manager: PreparedManager;
   runner: CommandRunner;
+  packages: InstalledPackages;
 }
 
-/** Installs a package, if it has dependencies. Without a plan, there is nothing to install and to build. */
+/**
+ * Installs a package, if it has dependencies. Without a plan, there is nothing to install and to build.
+ * @param prune see `pruneAlone`
+ */
 async function install<Plan extends BuildPlan | undefined>(
   context: BuildContext,
   plan: Plan,
+  prune: string | undefined,
 ): Promise<Plan extends undefined ? undefined : Installed>;
-async function install(context: BuildContext, plan: BuildPlan | undefined): Promise<Installed | undefined> {
+async function install(
+  context: BuildContext,
+  plan: BuildPlan | undefined,
+  prune: string | undefined,
+): Promise<Installed | undefined> {
   if (plan === undefined) return undefined;
   const { installs } = plan;
   context.step(installs ? 'install' : 'build');
   context.log(await describeInstall(plan, context.nodeVersion));
   const runner = new CommandRunner(context, context.settings.build.timeout);
   const manager = await prepareManager(context, plan, runner);
-  if (installs) {
-    const output = await runInstall(context, manager, manager.install);
-    for (const notice of skippedScripts(output)) context.notice(notice);
-  }
-  return { plan, manager, runner };
+  const run = () => runInstall(context, manager, manager.install);
+  const packages = installs
+    ? await installPackages({ context, plan, manager, prune, run })
+    : { isPruned: false };
+  return { plan, manager, runner, packages };
+}
+
+/**
+ * Returns what decides the removal of dev dependencies, if nothing but the install writes packages before the removal. Undefined
+ * otherwise.
+ */
+async function pruneAlone(context: BuildContext, plan: BuildPlan | undefined): Promise<string | undefined> {
+  const { settings, start, planAgain, packages = [] } = context;
+  if (plan === undefined || planAgain !== undefined || packages.length > 0) return undefined;
+  const isOwn = installScripts.some((name) => plan.manifest.scripts[name] !== undefined);
+  const isBuilt = plan.scripts.length > 0 || (start?.builds.length ?? 0) > 0;
+  if (isOwn || isBuilt || settings.hooks.postBuild !== undefined || !hasDev(plan)) return undefined;
+  if (!settings.build.prune) return undefined;
+  return JSON.stringify(await neededAfterBuild(context, { at: plan.at, members: directoriesOf(plan) }));
 }
 
 /** Runs the scripts of the build. */
@@ -136,13 +165,20 @@ async function runScripts(context: BuildContext, { plan, manager }: Installed): 
 }
 
 /** Removes dev dependencies, unless they stay. */
-async function removeDev(context: BuildContext, { plan, runner }: Installed): Promise<void> {
-  const { at, manifest, members, installs } = plan;
-  if (!installs || !context.settings.build.prune) return;
+async function removeDev(context: BuildContext, { plan, runner, packages }: Installed): Promise<void> {
+  if (!plan.installs || !context.settings.build.prune || !hasDev(plan) || packages.isPruned) return;
+  const notices = await prune(context, { at: plan.at, members: directoriesOf(plan) }, runner);
+  if (!notices.some(({ code }) => code === 'not_pruned')) await packages.keepPruned?.(notices);
+}
+
+function hasDev({ manifest, members }: BuildPlan): boolean {
   const manifests = [manifest, ...(members ?? []).map((member) => member.manifest)];
-  if (manifests.every(({ devDependencies }) => Object.keys(devDependencies).length === 0)) return;
-  const directories = members?.map((member) => member.directory) ?? null;
-  await prune(context, { at, members: directories }, runner);
+  return manifests.some(({ devDependencies }) => Object.keys(devDependencies).length > 0);
+}
+
+/** Returns the directories of the members of a workspace; null without a workspace. */
+function directoriesOf({ members }: BuildPlan): string[] | null {
+  return members?.map(({ directory }) => directory) ?? null;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
 import type { BuildPlan } from './build-plan.ts';
+import type { PackageStore } from './reuse/kept-packages.ts';
 import type { StartDecision } from './start-command/start-plan.ts';
 
 /** Steps of a build, in order. A build announces each step that has work to do. */
@@ -47,6 +48,8 @@ export interface BuildContext extends CommandContext {
   nodeVersion: string;
   /** further packages of the tree to install and to build; undefined for none */
   packages?: BuildPlan[];
+  /** installed packages that the app keeps for its next deploy; undefined to keep and reuse none */
+  packageStore?: PackageStore;
   /** returns the settings and the start anew when the packages are installed, if only the install can show them */
   planAgain?: () => Promise<Pick<BuildContext, 'settings' | 'start' | 'app' | 'packages'>>;
   step(step: BuildStep): void;

@@ -153,6 +153,8 @@ export class EnvironmentPaths extends Directory {
   readonly cron = this.in('cron.json');
   /** caches of package managers that only this app uses; unused if the app has a system user */
   readonly cache = this.in('cache');
+  /** facts about the installed packages that the app keeps for its next deploy */
+  readonly keptPackages = this.in('packages.json');
   readonly shared = this.in('shared');
   /** temporary files of an app that has a system user; other users could read them in /tmp */
   readonly temporary = this.in('tmp');

@@ -1,5 +1,6 @@
 import { addAbortListener } from 'node:events';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { builtWith } from '../apps/built-with.ts';
@@ -13,6 +14,7 @@ import { build } from '../build/build.ts';
 import { namedVariables } from '../build/named-variables.ts';
 import type { NodeChoice } from '../build/node-version/choose.ts';
 import { planDeploy } from '../build/plan.ts';
+import type { PackageStore } from '../build/reuse/kept-packages.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { describeOrigins } from '../config/settings-layers.ts';
 import type { BootResult, Notice } from '../protocol/runner.ts';
@@ -24,6 +26,7 @@ import {
   type ReleaseRecord,
   type ReleaseSource,
 } from '../releases/release.ts';
+import { freeBytes } from '../system/fs/files.ts';
 import { counted, formatDuration } from '../system/text/format.ts';
 import { addDeclaredDomains } from './declared-domains.ts';
 import { Deployment } from './deployment.ts';
@@ -223,6 +226,7 @@ async function buildTree(
     about: deployment.about,
     tools: appliance.paths.tools,
     cache: environment.paths.cache,
+    packageStore: await packageStore(deployment),
     node: nodeOf(appliance, node),
     nodeVersion: node.version,
     env: { ...ofSettings, ...variables.build, ...variables.app },
@@ -233,6 +237,26 @@ async function buildTree(
   });
   const buildMs = Math.round(performance.now() - startedAt);
   return { plan, built, buildMs, builtWith: builtWith(variables, named) };
+}
+
+/** Largest packages that an environment keeps, in bytes. */
+const maxKeptBytes = 4 * 1024 ** 3;
+
+/** Returns where an environment keeps its packages for the next deploy: in the home of its user, or else in its directory. */
+async function packageStore({ environment, number }: Deployment): Promise<PackageStore> {
+  const { appliance, paths } = environment;
+  const isolated = await appliance.runner.hasUsers();
+  return {
+    record: paths.keptPackages,
+    directory: isolated ? join(paths.home, '.cache/sluice/packages') : join(paths.cache, 'packages'),
+    release: number,
+    isIgnored: false,
+    space: async () =>
+      Math.max(
+        0,
+        Math.min(maxKeptBytes, (await freeBytes(paths.directory)) - appliance.settings.minFreeBytes),
+      ),
+  };
 }
 
 /** Returns the notice that the packages of a release were installed before the request for its Node.js was known. */

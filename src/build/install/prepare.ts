@@ -21,6 +21,8 @@ export interface PreparedManager extends PackageManager {
   version: string;
   /** directories of its programs, relative to the directory of all package managers; none if they are those of Node.js */
   path: string[];
+  /** variables of its commands */
+  commandEnv: Record<string, string>;
   /**
    * Runs the package manager.
    * @param member directory of a member of the workspace to run it in, relative to the workspace
@@ -74,6 +76,7 @@ export async function prepareManager(
   return {
     ...tool,
     path: carried === undefined ? [relative(tools, bin)] : [],
+    commandEnv: env,
     run: (purpose, args, member = '') => {
       const workingDirectory = [at, member].filter(Boolean).join('/');
       const name = [manager.program, ...args, ...(member === '' ? [] : [`(in ${member})`])].join(' ');

@@ -1,0 +1,72 @@
+import type { Manager } from '../install/versions.ts';
+
+/**
+ * Packages whose install scripts read nothing of the app but the listed paths. The outcome depends on the package, the variables, the
+ * machine and these paths.
+ */
+const knownPackages: Record<string, string[]> = {
+  ...Object.fromEntries(
+    `argon2 bcrypt better-sqlite3 bufferutil canvas core-js core-js-bundle core-js-pure cpu-features es5-ext esbuild fsevents
+     highlight.js iltorb isolated-vm keytar kerberos leveldown libpq libxmljs2 lmdb microtime mongodb-client-encryption msgpackr-extract
+     node-expat node-pty node-rdkafka node-sass nodemon oracledb pg-native protobufjs re2 sharp snappy sodium-native spawn-sync
+     sqlite3 ssh2 styled-components svelte-preprocess swagger-ui-dist tree-sitter unrs-resolver usb utf-8-validate uWebSockets.js vue-demi
+     workerd zeromq zlib-sync @apollo/rover @bufbuild/buf @datadog/native-appsec @datadog/native-metrics @datadog/pprof @firebase/util
+     @nestjs/core @newrelic/native-metrics @parcel/watcher @scarf/scarf @sentry/cli @sentry/profiling-node @serialport/bindings-cpp
+     @swc/core @tailwindcss/oxide @tensorflow/tfjs-node`
+      .split(/\s+/)
+      .map((name) => [name, []]),
+  ),
+  '@prisma/client': ['prisma', 'schema.prisma', 'prisma.config.ts', 'prisma.config.js', '.config/prisma.ts'],
+  '@prisma/engines': [],
+  prisma: [],
+};
+
+/** One command of an install script that reads nothing of the app. */
+const harmless =
+  /^(?:node-gyp(?:-build(?:-optional-packages)?)?|prebuild-install|(?:@mapbox\/)?node-pre-gyp|cmake-js|opencollective(?:-postinstall)?|exit|true|echo)(?: [\w./=:@-]+)*$/;
+
+/** Longest install script that is judged. */
+const maxLength = 300;
+
+/** Fields of the package.json of a dependency with install scripts. */
+export interface Scripted {
+  name: string;
+  scripts: string[];
+}
+
+/**
+ * Returns the paths of the app that the install script of a package reads, relative to the app; undefined if Sluice does not know
+ * the script, which may read any file.
+ */
+export function pathsReadBy({ name, scripts }: Scripted): string[] | undefined {
+  const known = Object.hasOwn(knownPackages, name) ? knownPackages[name] : undefined;
+  if (known !== undefined) return known;
+  const isHarmless = (script: string) =>
+    script.length <= maxLength &&
+    script.split(/\s*(?:\|\||&&)\s*/).every((part) => harmless.test(part.trim()));
+  return scripts.every(isHarmless) ? [] : undefined;
+}
+
+/** Scripts that an install runs for the app itself, before and after the packages are in their place. */
+export interface OwnScripts {
+  before: string[];
+  after: string[];
+}
+
+/**
+ * Returns the order in which a package manager runs the scripts of the app in an install. Yarn 2 and later do not run `prepare`.
+ * @param version of the package manager
+ */
+export function ownScripts(manager: Manager, version: string): OwnScripts {
+  if (manager === 'yarn-berry') return { before: [], after: ['preinstall', 'postinstall'] };
+  if (manager === 'npm' && Number.parseInt(version, 10) >= 7)
+    return { before: [], after: ['preinstall', 'postinstall', 'prepare'] };
+  return { before: ['preinstall'], after: ['postinstall', 'prepare'] };
+}
+
+/** Scripts of the app that an install runs among the work of the package manager, so that they cannot run alone. */
+export const inseparable = [
+  ...['install', 'prepublish', 'preprepare', 'postprepare', 'prepreinstall', 'postpreinstall'],
+  ...['prepostinstall', 'postpostinstall', 'dependencies', 'predependencies', 'postdependencies'],
+  'pnpm:devPreinstall',
+];
