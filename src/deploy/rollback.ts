@@ -25,7 +25,7 @@ export async function rollback(
     const chosen = await chooseRelease(environment, requested);
     number = chosen.number;
     progress.accept(environment.id, number);
-    await moveTraffic(environment, chosen, signal, { observer: progress });
+    await moveTraffic(environment, chosen, signal, { observer: progress, isProven: true });
     const release = await releaseView(environment, number);
     progress.finish(release);
     return release;

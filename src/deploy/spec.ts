@@ -23,6 +23,8 @@ export interface SpecChanges {
   node?: ReleaseNode;
   /** address that the release takes from another program */
   takes?: PortAddress;
+  /** true if the release has been live before: its workers need not run for `settleTime` */
+  isProven?: boolean;
 }
 
 /**
@@ -85,7 +87,9 @@ export async function generationSpec(
     ...{ host, port },
     ...(changes.takes && { takesPort: true }),
     codePort: settings.port ?? null,
-    ...{ health, waitReady, overlap, bootTimeout, settleTime, drainTimeout, keepWarm, stuckTimeout },
+    // Without workers, there is no other check.
+    settleTime: changes.isProven && workers > 0 ? 0 : settleTime,
+    ...{ health, waitReady, overlap, bootTimeout, drainTimeout, keepWarm, stuckTimeout },
     ...supervisionOfWorkers(settings),
     affinity: settings.affinity === 'client' && run.exec === undefined,
     maxDraining,

@@ -18,7 +18,7 @@ export interface TrialChange extends SpecChanges {
   keep(): Promise<void>;
 }
 
-interface MoveOptions {
+interface MoveOptions extends Pick<SpecChanges, 'isProven'> {
   change?: TrialChange;
   /** gets the steps, and the runner's lines about the boot, without secrets; if a step cannot begin, the switch ends */
   observer?: Pick<Progress, 'enter' | 'log' | 'switched'>;
@@ -37,13 +37,13 @@ export async function moveTraffic(
   environment: Environment,
   release: ReleaseRecord,
   signal: AbortSignal,
-  { change, observer, booted: onBooted }: MoveOptions = {},
+  { change, observer, booted: onBooted, isProven = false }: MoveOptions = {},
 ): Promise<SwitchResult | null> {
   observer?.enter('boot');
   const log = (line: string) => observer?.log(line);
   const former = await environment.liveRelease();
   const node = await provideNode(environment, change?.node ?? release.node, signal, log);
-  const booted = await bootGeneration(environment, release, signal, { ...change, ...node }, log);
+  const booted = await bootGeneration(environment, release, signal, { ...change, ...node, isProven }, log);
   let switched: SwitchResult | null;
   try {
     await onBooted?.(booted);
