@@ -9,6 +9,7 @@ import type { BackgroundPlan, ReleaseRecord, RunPlan } from '../releases/release
 import { counted } from '../system/text/format.ts';
 import { carryAssets } from './carry-assets.ts';
 import type { Deployment } from './deployment.ts';
+import { linkCompiled } from './link-compiled.ts';
 import { secretsOf } from './spec.ts';
 
 /** Result of the steps `preBuild` to `prune`. */
@@ -37,6 +38,7 @@ export async function publish(
   await share(deployment, settings.shared);
   // Before files of other releases are linked: they take no space of their own.
   const sizeBytes = await directorySize(tree);
+  await linkCompiled(environment, tree);
   const earlier = await carryAssets(deployment, { settings, ...start });
   const secrets = [...(start.secrets ?? []), ...plan.passedOn];
   const run = {

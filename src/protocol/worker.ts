@@ -1,7 +1,7 @@
 import type { GenerationSpec, SupervisionSpec } from './runner.ts';
 
 /** Parts of its release's spec that a worker gets as they are. */
-type PassedOn = 'key' | 'port' | 'codePort' | 'waitReady' | 'maxMemory' | OfEnd;
+type PassedOn = 'key' | 'directory' | 'port' | 'codePort' | 'waitReady' | 'maxMemory' | OfEnd;
 type OfEnd = 'stopSignal' | 'shutdownWithMessage' | 'drainTimeout' | 'killTimeout';
 
 /**
@@ -67,6 +67,8 @@ export type ToWorker =
   | { type: 'cut' }
   /** send a `request` for each request in flight, then `inFlight` */
   | { type: 'reportInFlight' }
+  /** write the compiled code of the app to the disk, and answer with `saved` */
+  | { type: 'save' }
   | ToBackground;
 
 /** Message of the runner to a background process, or to a worker. */
@@ -76,6 +78,8 @@ export type ToBackground =
 
 /** Options of the bootstrap of a background process: JSON in the variable SLUICE_BACKGROUND, which the bootstrap removes. */
 export interface BackgroundBoot extends Pick<SupervisionSpec, 'stopSignal' | 'shutdownWithMessage'> {
+  /** directory of the release */
+  directory: string;
   /** descriptor of the socket between the process and the runner: one JSON message per line, both ways */
   channelFd: number;
   /** see LogSpec */
@@ -101,6 +105,7 @@ export type FromWorker =
   /** the app starts processes with node:cluster */
   | { type: 'forked' }
   | { type: 'opened' }
+  | { type: 'saved' }
   /** sent after `retire`, and when the worker retires by itself: see `memoryExceeded` */
   | { type: 'retired' }
   | { type: 'drained' }

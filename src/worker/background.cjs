@@ -9,6 +9,7 @@
  */
 
 const { openChannel } = require('./channel.cjs');
+const { saveCompiled, useCompileCache } = require('./compile-cache.cjs');
 const { AppMetrics, reportInterval } = require('./app-metrics.cjs');
 const { replacePm2 } = require('./pm2-module.cjs');
 const { limitPrinting } = require('./printing.cjs');
@@ -16,8 +17,13 @@ const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
 
 /** @import { BackgroundBoot } from '../protocol/worker.ts' */
 
+/** Time after which a process has loaded most of its code, in ms. */
+const saveDelay = 5000;
+
 /** @param {BackgroundBoot} boot */
-function startBackground({ channelFd, overflow, stopSignal, shutdownWithMessage }) {
+function startBackground({ channelFd, directory, overflow, stopSignal, shutdownWithMessage }) {
+  useCompileCache(directory);
+  setTimeout(saveCompiled, saveDelay).unref();
   limitPrinting(overflow);
   replacePm2();
   if (stopSignal === null) translateStopSignal();

@@ -50,7 +50,9 @@ if (given !== undefined) {
     delete process.env['SLUICE_WORKER'];
     const own = process.execArgv.indexOf('--require');
     if (own !== -1) process.execArgv.splice(own, 2);
-    makeRequire()('./worker.cjs').startWorker(boot);
+    const requireOwn = makeRequire();
+    requireOwn('./compile-cache.cjs').useCompileCache(boot.directory);
+    requireOwn('./worker.cjs').startWorker(boot);
   } else if (Number.parseInt(process.versions.node, 10) >= 18) {
     // A command may also start an older Node.js, as a tool. This file must not stop it, and has only old syntax.
     makeRequire()('./member.cjs').becomeMember(boot);

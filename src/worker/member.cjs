@@ -1,6 +1,7 @@
 'use strict';
 
 const { offerSend } = require('./channel.cjs');
+const { useCompileCache } = require('./compile-cache.cjs');
 const { interceptListen } = require('./listen.cjs');
 const { replacePm2 } = require('./pm2-module.cjs');
 const { limitPrinting } = require('./printing.cjs');
@@ -22,6 +23,7 @@ const retryPause = { first: 200, longest: 2000 };
 function becomeMember(boot) {
   // Worker threads inherit the variable, too.
   if (!require('node:worker_threads').isMainThread) return;
+  useCompileCache(boot.directory);
   limitPrinting(boot.overflow);
   replacePm2();
   /** @type {Worker | undefined} */

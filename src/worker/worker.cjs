@@ -2,6 +2,7 @@
 
 const { closeSync } = require('node:fs');
 const { openChannel } = require('./channel.cjs');
+const { saveCompiled } = require('./compile-cache.cjs');
 const { Handoffs } = require('./handoffs.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
@@ -271,6 +272,9 @@ class Worker {
         return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
       case 'cut':
         return this.state === 'retired' ? lazy().cutConnections(this.servers, this.sessions) : undefined;
+      case 'save':
+        saveCompiled();
+        return this.#post({ type: 'saved' });
       case 'reportInFlight':
         return this.#reportInFlight();
       case 'shutdown':

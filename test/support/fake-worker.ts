@@ -143,12 +143,18 @@ export class FakeWorker {
     const { type } = message;
     const isWait = type === 'open' && message.wait;
     const isLast = type === 'retire' && message.last;
-    this.#fakes.journal.push(`${this.name} ${type}${isWait ? ' and wait' : ''}${isLast ? ' for good' : ''}`);
+    if (type !== 'save')
+      this.#fakes.journal.push(
+        `${this.name} ${type}${isWait ? ' and wait' : ''}${isLast ? ' for good' : ''}`,
+      );
     if (this.isStuck) return;
     switch (type) {
       case 'open':
         this.#isRetired = false;
         this.send({ type: 'opened' });
+        break;
+      case 'save':
+        this.send({ type: 'saved' });
         break;
       case 'retire':
         this.#isRetired = true;

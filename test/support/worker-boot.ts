@@ -5,6 +5,7 @@ export function workerBoot(
   changes: Pick<WorkerBoot, 'key' | 'port' | 'generationFile' | 'orphanSocket' | 'drainTimeout'>,
 ): WorkerBoot {
   return {
+    directory: '/nowhere',
     generation: 1,
     codePort: null,
     waitReady: false,

@@ -312,7 +312,10 @@ export class BackgroundProcess {
     const { stopSignal, shutdownWithMessage, log, env } = this.#spec;
     const { exec, nodeArgs, script, args } = background;
     const { own, others } = variablesOf(background.env, env);
-    const boot: BackgroundBoot = { channelFd, overflow: log.overflow, stopSignal, shutdownWithMessage };
+    const boot: BackgroundBoot = {
+      ...{ channelFd, directory: this.#spec.directory, overflow: log.overflow },
+      ...{ stopSignal, shutdownWithMessage },
+    };
     const start =
       exec === undefined
         ? {

@@ -81,7 +81,7 @@ export class WorkerPool {
 
   /**
    * Starts workers and waits until they are healthy. Starts the first one alone: two first starts at once, of an app that
-   * creates its database, corrupt the database.
+   * creates its database, corrupt the database. The first one saves the compiled code while the others boot.
    * @param count number of workers; the other slots stay empty until `fillReserved`
    * @returns all workers, also those that have ended since they were healthy
    */
@@ -93,7 +93,11 @@ export class WorkerPool {
     for (const slot of this.#slots.slice(count)) slot.use = 'reserved';
     const start = (slot: Slot) => this.#startIn(slot, report, signal);
     const first = await Promise.all(this.#slots.slice(0, 1).map(start));
-    return [...first, ...(await Promise.all(this.#slots.slice(1, count).map(start)))];
+    // Before the switch, because it blocks the worker.
+    const saved = first.map((worker) => worker.saveCompiled());
+    const others = await Promise.all(this.#slots.slice(1, count).map(start));
+    await Promise.all(saved);
+    return [...first, ...others];
   }
 
   /**

@@ -78,9 +78,9 @@ export async function waitUntilSettled(
     (worker, index) => spec.settleTime * (index === 0 ? 1 : partOfOthers) - worker.healthyFor(),
   );
   try {
-    const settled = clock.sleep(Math.max(0, ...left), ended.signal);
+    const settled = clock.sleep(Math.max(0, ...left), ended.signal).then(() => undefined);
     const failed = workers.map((worker) => failureOf(worker, spec));
-    const outcome = await firstOf<Failure | void>([...failed, settled], [signal]);
+    const outcome = await firstOf<Failure | undefined>([...failed, settled], [signal]);
     signal.throwIfAborted();
     if (typeof outcome === 'function') throw await outcome();
   } finally {

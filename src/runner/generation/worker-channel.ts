@@ -119,6 +119,7 @@ const fields: Record<FromWorker['type'], Record<string, Check>> = {
   opened: {},
   retired: {},
   drained: {},
+  saved: {},
 };
 
 function messageOf(line: string): FromWorker | undefined {

@@ -15,6 +15,8 @@ import { WorkerChannel } from './worker-channel.ts';
 
 /** Time for a worker to open or to retire, in ms. A switch does not wait longer for a worker whose event loop stands still. */
 export const confirmTimeout = 1000;
+/** Time for a worker to write its compiled code, in ms: meanwhile, a switch would wait for it. */
+const saveTimeout = 2000;
 /** Time for a worker to report its requests in flight, in ms. */
 const inFlightTimeout = 500;
 /** Limit of the requests in flight that a worker may name. */
@@ -76,6 +78,7 @@ export class WorkerHandle extends AppProcess {
   /** some of the requests in flight, such as `GET /path`, without the query */
   #named: string[] = [];
   #inFlight = Promise.withResolvers<InFlight>();
+  readonly #saved = Promise.withResolvers<void>();
   #readyAt: number | undefined;
   #healthyAt: number | undefined;
   #exitedAt: number | undefined;
@@ -140,6 +143,9 @@ export class WorkerHandle extends AppProcess {
         if (this.state === 'opening') this.state = 'open';
         this.#opened.resolve();
         break;
+      case 'saved':
+        this.#saved.resolve();
+        break;
       case 'retired':
         this.#confirmRetirement();
         break;
@@ -185,6 +191,7 @@ export class WorkerHandle extends AppProcess {
     this.#opened.resolve();
     this.#retired.resolve();
     this.#drained.resolve();
+    this.#saved.resolve();
     this.#options.listener.exited(this, exit);
   }
 
@@ -203,6 +210,12 @@ export class WorkerHandle extends AppProcess {
   healthyFor(): number {
     const now = this.#options.clock.now();
     return now - (this.#healthyAt ?? now);
+  }
+
+  /** Lets the worker write the compiled code of the app to the disk, and waits until it has, or does not answer in time. */
+  async saveCompiled(): Promise<void> {
+    this.#channel.post({ type: 'save' });
+    await withDeadline(this.#saved.promise, saveTimeout);
   }
 
   /**

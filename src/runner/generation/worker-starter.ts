@@ -108,10 +108,10 @@ async function spawnWorker(
   signal: AbortSignal,
 ): Promise<WorkerHandle> {
   const { spec, generation, besideOrphans, orphanSocket } = options;
-  const { key, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory } = spec;
+  const { key, directory, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory } = spec;
   const { stopSignal, shutdownWithMessage } = spec;
   const passedOn = {
-    ...{ key, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory },
+    ...{ key, directory, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory },
     ...{ stopSignal, shutdownWithMessage },
   };
   const started = await startProcess(options, `web.${instance}`, async () => {

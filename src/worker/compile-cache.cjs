@@ -1,0 +1,77 @@
+'use strict';
+
+/**
+ * Compiled code of the app on the disk, for its next boots: see docs/internals/compile-cache.md. Nothing here may fail, because an
+ * app also runs without this cache.
+ */
+
+const { mkdirSync, readdirSync, readlinkSync, rmSync } = require('node:fs');
+const nodeModule = /** @type {any} */ (require('node:module'));
+const { basename, join, resolve } = require('node:path');
+
+/** Name of the link in each release: src/deploy/link-compiled.ts. */
+const linkName = '.sluice-compiled';
+
+/** Limit of the number of files, of all versions of Node.js together: about 100 MB. */
+const mostFiles = 20_000;
+
+/** True if this process uses the cache of its environment. */
+let isUsed = false;
+/** Directory of the cache, without links. */
+let directory = '';
+
+/**
+ * Lets Node.js take compiled code from the cache of the environment. Does nothing in a release without the link, before Node.js 22.8,
+ * and if the variables of the app name another cache or disable it.
+ * @param {string} release its directory
+ */
+function useCompileCache(release) {
+  const { enableCompileCache, getCompileCacheDir, constants } = nodeModule;
+  if (enableCompileCache === undefined || getCompileCacheDir() !== undefined) return;
+  const link = join(release, linkName);
+  try {
+    directory = resolve(release, readlinkSync(link));
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const { status } = enable(link, enableCompileCache);
+    isUsed = status === constants.compileCacheStatus.ENABLED;
+  } catch {
+    // The release has no link, or the disk refuses the directory.
+  }
+}
+
+/** @param {string} link @param {(options: unknown) => { status: number }} enableCompileCache */
+function enable(link, enableCompileCache) {
+  try {
+    return enableCompileCache({ directory: link, portable: true });
+  } catch {
+    // Before 24.12, the only argument is the directory, and each release has entries of its own.
+    return enableCompileCache(link);
+  }
+}
+
+/** Writes code to the cache that is not there yet. Blocks this process; a process that has read all its code from there takes a few ms. */
+function saveCompiled() {
+  if (!isUsed || nodeModule.flushCompileCache === undefined) return;
+  try {
+    if (countFiles() > mostFiles) {
+      rmSync(directory, { recursive: true, force: true });
+      // Node.js writes to a directory of its version in it, which it has created before.
+      mkdirSync(resolve(directory, basename(nodeModule.getCompileCacheDir())), {
+        recursive: true,
+        mode: 0o700,
+      });
+    }
+    nodeModule.flushCompileCache();
+  } catch {
+    // The disk refuses it.
+  }
+}
+
+/** Counts the files in the directories of the cache: one for each version of Node.js and set of its flags. */
+function countFiles() {
+  let files = 0;
+  for (const version of readdirSync(directory)) files += readdirSync(join(directory, version)).length;
+  return files;
+}
+
+module.exports = { saveCompiled, useCompileCache };
