@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { toJsonSchema } from '@valibot/to-json-schema';
+import { currentPages } from '../bench/pages.ts';
 import { appSettingsSchema } from '../src/config/app-settings.ts';
 import { serverSettingsSchema } from '../src/config/server-settings.ts';
 import { settingsPage } from './settings-page.ts';
@@ -34,6 +35,7 @@ export function generatedFiles(): Record<string, string> {
     'config/server.schema.json': asText(server),
     'config/example.json': asText(defaults(server)),
     'docs/settings.md': settingsPage(withReferences(app), server),
+    ...currentPages(),
   };
 }
 

@@ -1,6 +1,5 @@
-// What PM2 does underneath: the primary accepts and deals connections out.
+// What PM2 does underneath: the primary accepts and deals connections out, in turns. SCRIPT is the app.
 const cluster = require('node:cluster');
-const http = require('node:http');
 
 if (cluster.isPrimary) {
   const workers = [1, 2].map(() => cluster.fork());
@@ -9,5 +8,5 @@ if (cluster.isPrimary) {
     process.exit();
   });
 } else {
-  http.createServer((_request, response) => response.end('hello')).listen(process.env.PORT, '127.0.0.1');
+  require(process.env.SCRIPT);
 }

@@ -37,12 +37,20 @@ export class Load {
   readonly #clients: Promise<void>[];
   #stopped = false;
 
-  /** @param localAddress gives a client the address of its connections */
-  constructor(port: number, clients = 24, localAddress: (index: number) => string = () => '127.0.0.1') {
+  /**
+   * @param localAddress gives a client the address of its connections
+   * @param busy number of clients whose requests make the event loop stand still
+   */
+  constructor(
+    port: number,
+    clients = 24,
+    localAddress: (index: number) => string = () => '127.0.0.1',
+    busy = 2,
+  ) {
     this.#port = port;
     const kinds: Kind[] = ['get', 'post', 'slow'];
     this.#clients = Array.from({ length: clients }, (_, index) => {
-      const kind = index < 2 ? 'busy' : (kinds[index % kinds.length] as Kind);
+      const kind = index < busy ? 'busy' : (kinds[index % kinds.length] as Kind);
       return this.#run({ kind, keepAlive: index % 2 === 0, localAddress: localAddress(index) });
     });
   }

@@ -10,43 +10,93 @@ import { waitFor } from './wait.ts';
 
 const app = 'shop';
 
+/** App whose generations replace each other. */
+export interface Switching {
+  port: number;
+  /** replaces the workers; resolves when that is done */
+  replace(count: number): Promise<void>;
+  /** returns the generation of each running worker: pid to number */
+  generations(): Promise<Map<number, number>>;
+}
+
+interface SwitchesOptions {
+  switches: number;
+  clients: number;
+  /** number of requests to send in all */
+  requests?: number;
+  /** clients that block the event loop of a worker */
+  busy?: number;
+}
+
+/** History of the requests during switches. */
+export interface SwitchesReport {
+  answered: number;
+  /** requests without an answer, or with a wrong one */
+  errors: string[];
+  /** requests that an older generation has answered than one that somebody had an answer from before */
+  outOfOrder: number;
+  /** generations that have answered */
+  generations: number;
+}
+
+/** Replaces the workers again and again while clients keep the app saturated; then reads the clients' history. */
+export async function loadDuringSwitches(
+  t: Pick<TestContext, 'after'>,
+  switching: Switching,
+  { switches, clients, requests = 0, busy = 2 }: SwitchesOptions,
+): Promise<SwitchesReport> {
+  const generations = await switching.generations();
+  const load = new Load(switching.port, clients, undefined, busy);
+  t.after(() => load.stop());
+  const atLeast = async (answered: number, what: string) =>
+    waitFor(() => load.answered > answered, { timeout: 600_000, what });
+  for (let count = 1; count <= switches; count += 1) {
+    await atLeast(Math.max(load.answered + clients, (requests * count) / (switches + 1)), 'the load');
+    await switching.replace(count);
+    for (const [pid, generation] of await switching.generations()) generations.set(pid, generation);
+  }
+  // Each client has one request under way at most: of so many one was begun after the last switch.
+  await atLeast(Math.max(load.answered + clients, requests), 'answers of the last release');
+  const { samples, errors } = await load.stop();
+  // Only the order of the generations counts; a rollback's is newer than the one it takes over from.
+  const marked = samples.map((sample) => ({ ...sample, mark: generations.get(sample.pid) ?? Number.NaN }));
+  assert.ok(marked.every(({ mark }) => mark > 0));
+  return {
+    answered: samples.length,
+    errors,
+    outOfOrder: orderViolations({ samples: marked }).length,
+    generations: new Set(marked.map(({ mark }) => mark)).size,
+  };
+}
+
 /**
- * Deploys, and rolls back each third time, while clients keep the app saturated; then reads the clients' history:
- * every request was answered, and none by an older generation than one that somebody had an answer from before.
+ * Deploys, and rolls back each third time, while clients keep the app saturated: every request is answered, and none by an older
+ * generation than one that somebody had an answer from before.
  */
 export async function switchUnderLoad(t: TestContext, switches: number, clients: number): Promise<void> {
   const sluice = await startSluice(t);
-  await sluice.deploy(app, await files(0));
-  const generations = new Map<number, number>();
-  const noteWorkers = async () => {
-    const { workers } = await sluice.status(app);
-    for (const { pid, generation } of workers) generations.set(pid, generation);
-  };
-  await noteWorkers();
-  const load = new Load((await sluice.status(app)).port, clients);
-  t.after(() => load.stop());
-  for (let count = 1; count <= switches; count += 1) {
-    const before = load.answered;
-    await waitFor(() => load.answered > before + clients, { what: 'the load' });
-    if (count % 3 === 0) await sluice.rollback(app);
-    else await sluice.deploy(app, await files(count));
-    await noteWorkers();
-  }
-  // Each client has one request under way at most: of so many one was begun after the last switch.
-  const before = load.answered;
-  await waitFor(() => load.answered > before + clients, { what: 'answers of the last release' });
-  const report = await load.stop();
-  t.diagnostic(`${switches} switches, ${report.samples.length} requests, ${report.errors.length} lost`);
+  const report = await loadDuringSwitches(t, await switchingOf(sluice), { switches, clients });
+  t.diagnostic(`${switches} switches, ${report.answered} requests, ${report.errors.length} lost`);
   assert.deepEqual(report.errors, []);
-  // Only the order of the generations counts; a rollback's is newer than the one it takes over from.
-  const samples = report.samples.map((sample) => ({
-    ...sample,
-    mark: generations.get(sample.pid) ?? Number.NaN,
-  }));
-  assert.ok(samples.every(({ mark }) => mark > 0));
-  assert.equal(new Set(samples.map(({ mark }) => mark)).size, switches + 1);
-  assert.deepEqual(orderViolations({ samples }), []);
+  assert.equal(report.generations, switches + 1);
+  assert.equal(report.outOfOrder, 0);
   await leavesNothing(sluice);
+}
+
+/** Deploys an app that deploys and rollbacks replace. */
+export async function switchingOf(sluice: Sluice): Promise<Switching> {
+  await sluice.deploy(app, await files(0));
+  return {
+    port: (await sluice.status(app)).port,
+    replace: async (count) => {
+      if (count % 3 === 0) await sluice.rollback(app);
+      else await sluice.deploy(app, await files(count));
+    },
+    generations: async () => {
+      const { workers } = await sluice.status(app);
+      return new Map(workers.map(({ pid, generation }) => [pid, generation]));
+    },
+  };
 }
 
 async function files(count: number): Promise<Files> {

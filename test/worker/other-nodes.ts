@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { median } from '../../bench/support.ts';
-import { bootstrapTimes } from '../../bench/worker.ts';
+import { bootstrapTimes } from '../../bench/boot-time.ts';
+import { median } from '../../bench/figures.ts';
 import { oldestNode } from '../../src/build/node-version/known.ts';
 
 /** Oldest version that apps get, and the newest of each LTS line without a known fault. */
