@@ -80,6 +80,11 @@ export async function emptyRelease(app: App, directory: string, except: string):
   }
 }
 
+/** Returns the directory of what an app keeps for its next deploy: in the home of its user, or else in its caches. */
+export async function keptDirectory({ appliance, paths }: Pick<App, 'appliance' | 'paths'>): Promise<string> {
+  return (await appliance.runner.hasUsers()) ? join(paths.home, '.cache/sluice') : join(paths.cache, 'kept');
+}
+
 /** Links shared paths, see `linkShared`. An app with a user waits for `mayMove` once, for all its paths. */
 export async function shareFiles(
   app: App,

@@ -10,6 +10,7 @@ import { reportsDamagedCache } from './failures/damaged-cache.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
 import { neededAfterBuild, prune } from './prune/prune.ts';
 import { hideRepositoryAbove } from './repository-above.ts';
+import { takeCaches } from './reuse/build-caches.ts';
 import { type InstalledPackages, installPackages, removeUnusedPackages } from './reuse/packages.ts';
 import { removeTokens } from './tokens-in-files.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
@@ -46,10 +47,17 @@ export async function build(context: BuildContext): Promise<Built> {
   // A plan after the install may have the scripts of another member.
   const { directory, settings, app } = planned;
   const again = context.planAgain && (await planBuild(directory, settings, app));
-  if (installed !== undefined) await runScripts(planned, { ...installed, ...(again && { plan: again }) });
-  for (const each of packages) await runScripts(planned, each);
-  await runCommands(planned, manager);
+  const main = installed ?? packages[0];
+  const plans = [...(installed ? [{ ...installed, ...(again && { plan: again }) }] : []), ...packages];
+  const isBuilt = plans.some(({ plan: { scripts } }) => scripts.length > 0) || commandsOf(planned).length > 0;
+  const caches = isBuilt && main ? await takeCaches(planned, main.plan, main.manager) : undefined;
+  const scripts = async () => {
+    for (const each of plans) await runScripts(planned, each);
+    await runCommands(planned, manager);
+  };
+  await (caches === undefined ? scripts() : caches.run(scripts));
   await runHook(planned, 'postBuild', manager);
+  await caches?.keep();
   if (installed !== undefined) await removeDev(planned, installed);
   await removeTokens(planned);
   return { path: manager?.path ?? [], managerEnv: manager?.env ?? {} };
@@ -68,12 +76,17 @@ async function runHook(
 
 /** Runs the commands of the start that belong to the build. */
 async function runCommands(context: BuildContext, manager: PreparedManager | undefined): Promise<void> {
-  const { start: { builds: commands } = { builds: [] }, settings } = context;
+  const { settings } = context;
+  const commands = commandsOf(context);
   if (commands.length > 0) context.step('build');
   const runner = new CommandRunner(context, settings.build.timeout);
   for (const command of commands) {
     await runner.run('build', { ...shellJob(context, manager), argv: ['/bin/sh', '-c', command] }, command);
   }
+}
+
+function commandsOf({ start }: BuildContext): string[] {
+  return start?.builds ?? [];
 }
 
 /** Returns where and with which variables a shell command of the build runs. */

@@ -155,6 +155,8 @@ export class EnvironmentPaths extends Directory {
   readonly cache = this.in('cache');
   /** facts about the installed packages that the app keeps for its next deploy */
   readonly keptPackages = this.in('packages.json');
+  /** facts about the caches of build tools that the app keeps for its next build */
+  readonly keptCaches = this.in('build-caches.json');
   readonly shared = this.in('shared');
   /** temporary files of an app that has a system user; other users could read them in /tmp */
   readonly temporary = this.in('tmp');

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { builtWith } from '../apps/built-with.ts';
 import { superseded } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
-import { giveToApp } from '../apps/files.ts';
+import { giveToApp, keptDirectory } from '../apps/files.ts';
 import { leftBehindNotice } from '../apps/left-behind.ts';
 import { behindNginxNotices } from '../apps/release-view.ts';
 import { secretValues } from '../apps/variable-set.ts';
@@ -14,7 +14,6 @@ import { build } from '../build/build.ts';
 import { namedVariables } from '../build/named-variables.ts';
 import type { NodeChoice } from '../build/node-version/choose.ts';
 import { planDeploy } from '../build/plan.ts';
-import type { PackageStore } from '../build/reuse/kept-packages.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { describeOrigins } from '../config/settings-layers.ts';
 import type { BootResult, Notice } from '../protocol/runner.ts';
@@ -226,7 +225,7 @@ async function buildTree(
     about: deployment.about,
     tools: appliance.paths.tools,
     cache: environment.paths.cache,
-    packageStore: await packageStore(deployment),
+    ...(await stores(deployment, false)),
     node: nodeOf(appliance, node),
     nodeVersion: node.version,
     env: { ...ofSettings, ...variables.build, ...variables.app },
@@ -242,20 +241,18 @@ async function buildTree(
 /** Largest packages that an environment keeps, in bytes. */
 const maxKeptBytes = 4 * 1024 ** 3;
 
-/** Returns where an environment keeps its packages for the next deploy: in the home of its user, or else in its directory. */
-async function packageStore({ environment, number }: Deployment): Promise<PackageStore> {
+/** Returns where an environment keeps packages and caches for its next deploy. */
+async function stores({ environment, number }: Deployment, isIgnored: boolean) {
   const { appliance, paths } = environment;
-  const isolated = await appliance.runner.hasUsers();
+  const directory = await keptDirectory(environment);
+  const space = async () => (await freeBytes(paths.directory)) - appliance.settings.minFreeBytes;
+  const common = { release: number, isIgnored };
   return {
-    record: paths.keptPackages,
-    directory: isolated ? join(paths.home, '.cache/sluice/packages') : join(paths.cache, 'packages'),
-    release: number,
-    isIgnored: false,
-    space: async () =>
-      Math.max(
-        0,
-        Math.min(maxKeptBytes, (await freeBytes(paths.directory)) - appliance.settings.minFreeBytes),
-      ),
+    packageStore: {
+      ...{ ...common, record: paths.keptPackages, directory: join(directory, 'packages') },
+      space: async () => Math.max(0, Math.min(maxKeptBytes, await space())),
+    },
+    cacheStore: { ...common, record: paths.keptCaches, directory: join(directory, 'builds') },
   };
 }
 

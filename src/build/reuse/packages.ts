@@ -1,16 +1,14 @@
 import { createHash } from 'node:crypto';
-import { dirname, join, posix } from 'node:path';
+import { join, posix } from 'node:path';
 import { installScripts } from '../../config/package-manifest.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { fingerprint } from '../../releases/fingerprints.ts';
 import { parseJson } from '../../system/fs/files.ts';
 import { isMissing, NotAFile, readAppText } from '../../system/fs/read-file.ts';
-import { usualPath } from '../../system/process/run.ts';
 import type { BuildPlan } from '../build-plan.ts';
 import type { BuildContext } from '../context.ts';
 import { skippedScripts } from '../install/install-output.ts';
 import type { PreparedManager } from '../install/prepare.ts';
-import { baseEnvironment } from '../variables.ts';
 import {
   hideScriptsCommand,
   keepCommand,
@@ -29,6 +27,7 @@ import {
   readAllKept,
   writeKept,
 } from './kept-packages.ts';
+import { runQuietly } from './shell.ts';
 
 /** Fact about the removal of dev dependencies, for people. */
 const ofPrune = 'the set of dev dependencies that stay';
@@ -286,7 +285,7 @@ async function showScripts(install: Install): Promise<void> {
 async function removeKept(context: BuildContext, store: PackageStore, at: string): Promise<void> {
   if ((await readAllKept(store))[at] === undefined) return;
   await writeKept(store, at, undefined);
-  await runShell(context, context.directory, removeCommand, [placeOf(store, { at })]);
+  await runQuietly(context, context.directory, removeCommand, [placeOf(store, { at })]);
 }
 
 /** Returns the directory of the kept packages of an install. */
@@ -296,34 +295,5 @@ function placeOf({ directory }: PackageStore, { at }: Pick<BuildPlan, 'at'>): st
 
 /** Runs a shell command as the user of the app, in the directory of the install. */
 function shell({ context, plan }: Install, command: string, args: string[]) {
-  return runShell(context, join(context.directory, plan.at), command, args);
-}
-
-/** Limit of the output of a command, in characters. */
-const maxOutput = 1024 ** 2;
-
-async function runShell(
-  { runJob, user, isolated, node, signal, settings, env: app }: BuildContext,
-  directory: string,
-  command: string,
-  args: string[],
-): Promise<{ code: number | null; output: string }> {
-  const {
-    HOME = '',
-    npm_config_userconfig = '',
-    NPM_CONFIG_USERCONFIG = '',
-  } = {
-    ...baseEnvironment(process.env, isolated),
-    ...app,
-  };
-  const env = {
-    ...(!isolated && { HOME }),
-    ...{ npm_config_userconfig, NPM_CONFIG_USERCONFIG, PATH: usualPath, NODE_PREFIX: dirname(dirname(node)) },
-  };
-  const argv: [string, ...string[]] = ['/bin/sh', '-c', command, 'sh', ...args];
-  const job = { argv, directory, env, user, lowPriority: true, timeout: settings.build.timeout };
-  let output = '';
-  const { code } = await runJob(job, (text) => (output = `${output}${text}`.slice(0, maxOutput)), signal);
-  signal.throwIfAborted();
-  return { code, output };
+  return runQuietly(context, join(context.directory, plan.at), command, args);
 }
