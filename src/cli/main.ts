@@ -3,6 +3,7 @@ import { version } from '../config/installed.ts';
 import { registerAccessCommands } from './commands/access.ts';
 import { registerAppCommands } from './commands/apps.ts';
 import { registerBackupCommands } from './commands/backup.ts';
+import { registerCacheCommands } from './commands/cache.ts';
 import { registerCheckCommands } from './commands/check.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
 import { registerDoctorCommand } from './commands/doctor.ts';
@@ -50,6 +51,7 @@ async function main(): Promise<void> {
   registerAccessCommands(program);
   registerDomainCommands(program);
   registerDoctorCommand(program);
+  registerCacheCommands(program);
   registerNodeCommands(program);
   registerImportCommand(program);
   registerBackupCommands(program);

@@ -1,12 +1,11 @@
 import { addAbortListener } from 'node:events';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { builtWith } from '../apps/built-with.ts';
 import { superseded } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
-import { giveToApp, keptDirectory } from '../apps/files.ts';
+import { giveToApp } from '../apps/files.ts';
 import { leftBehindNotice } from '../apps/left-behind.ts';
 import { behindNginxNotices } from '../apps/release-view.ts';
 import { secretValues } from '../apps/variable-set.ts';
@@ -25,7 +24,6 @@ import {
   type ReleaseRecord,
   type ReleaseSource,
 } from '../releases/release.ts';
-import { freeBytes } from '../system/fs/files.ts';
 import { counted, formatDuration } from '../system/text/format.ts';
 import { addDeclaredDomains } from './declared-domains.ts';
 import { Deployment } from './deployment.ts';
@@ -34,6 +32,7 @@ import type { DeployWatcher } from './events.ts';
 import { failingProcesses } from './failing-processes.ts';
 import { giveUpPort } from './give-up-port.ts';
 import { commandContext, postSwitch, preSwitch } from './hooks.ts';
+import { keptStores } from './kept.ts';
 import { availableNodes, ensureNode, nodeOf, removeUnusedNodes } from './node.ts';
 import { passedOn } from './passed-on.ts';
 import { type BuildResult, type PlanWithSecrets, publish } from './publish.ts';
@@ -54,6 +53,8 @@ export interface DeploySource {
   review?: () => Promise<Notice | null>;
   /** true if the author has access to all apps, and so may add host names that the settings declare */
   mayAddDomains?: boolean;
+  /** true to install and to build without the packages and caches of earlier releases */
+  noCache?: boolean;
   /** aborted, with the reason, when the client is gone: cancels the deploy, unless its switch has begun */
   abandoned?: AbortSignal;
 }
@@ -78,7 +79,7 @@ export async function deploy(
     const member = await receive(deployment, source);
     using _turn = await takeTurn(deployment);
     const planned = await check(deployment, source, member);
-    const { plan, ...built } = await buildTree(deployment, planned, member);
+    const { plan, ...built } = await buildTree(deployment, planned, member, source.noCache ?? false);
     const { settings } = plan;
     const release = await publish(deployment, plan, built);
     await preSwitch(deployment, release);
@@ -189,6 +190,7 @@ async function buildTree(
   deployment: Deployment,
   planned: PlanWithSecrets,
   member: string,
+  noCache: boolean,
 ): Promise<BuildResult & { plan: PlanWithSecrets }> {
   const { settings, start, startsIn, node } = planned;
   const { environment, signal, tree } = deployment;
@@ -225,7 +227,7 @@ async function buildTree(
     about: deployment.about,
     tools: appliance.paths.tools,
     cache: environment.paths.cache,
-    ...(await stores(deployment, false)),
+    ...(await keptStores(deployment, noCache)),
     node: nodeOf(appliance, node),
     nodeVersion: node.version,
     env: { ...ofSettings, ...variables.build, ...variables.app },
@@ -236,24 +238,6 @@ async function buildTree(
   });
   const buildMs = Math.round(performance.now() - startedAt);
   return { plan, built, buildMs, builtWith: builtWith(variables, named) };
-}
-
-/** Largest packages that an environment keeps, in bytes. */
-const maxKeptBytes = 4 * 1024 ** 3;
-
-/** Returns where an environment keeps packages and caches for its next deploy. */
-async function stores({ environment, number }: Deployment, isIgnored: boolean) {
-  const { appliance, paths } = environment;
-  const directory = await keptDirectory(environment);
-  const space = async () => (await freeBytes(paths.directory)) - appliance.settings.minFreeBytes;
-  const common = { release: number, isIgnored };
-  return {
-    packageStore: {
-      ...{ ...common, record: paths.keptPackages, directory: join(directory, 'packages') },
-      space: async () => Math.max(0, Math.min(maxKeptBytes, await space())),
-    },
-    cacheStore: { ...common, record: paths.keptCaches, directory: join(directory, 'builds') },
-  };
 }
 
 /** Returns the notice that the packages of a release were installed before the request for its Node.js was known. */

@@ -8,6 +8,8 @@ export interface PushRequest {
   isCut: boolean;
   /** variables that show git the objects of the push, which git keeps apart until the push is accepted */
   quarantine: Record<string, string>;
+  /** options of the push, as in `git push -o no-cache`; the first four */
+  options: string[];
 }
 
 /** Limit of the refs that are read, in bytes: about 50,000 refs. git itself has no limit. */
@@ -23,8 +25,8 @@ const quarantineVariables = [
 ] as const;
 
 /**
- * Our end of the socket that the pre-receive hook inherits through git. The hook sends three lines about its objects, a line for
- * each ref and a line with a dot. Then the hook prints each line that begins with a space, until it receives the verdict. If our
+ * Our end of the socket that the pre-receive hook inherits through git. The hook sends three lines about its objects, a line
+ * with the options of the push, a line for each ref and a line with a dot. Then the hook prints each line that begins with a space, until it receives the verdict. If our
  * process ends, the socket closes, and the hook refuses the push.
  */
 export class PushHook {
@@ -75,10 +77,11 @@ const endMark = '\n.\n';
 function parse(text: string): Omit<PushRequest, 'isCut'> {
   const lines = text.split('\n');
   const values = lines.splice(0, quarantineVariables.length);
+  const options = (lines.shift() ?? '').split(' ').filter((option) => option !== '');
   const quarantine = quarantineVariables.map((name, index) => [name, values[index] ?? '']);
   const updates = lines.flatMap((line) => {
     const [, before, after, ref] = /^(\w+) (\w+) (.+)$/.exec(line) ?? [];
     return before && after && ref ? [{ ref, old: before, new: after }] : [];
   });
-  return { updates, quarantine: Object.fromEntries(quarantine.filter(([, value]) => value !== '')) };
+  return { updates, options, quarantine: Object.fromEntries(quarantine.filter(([, value]) => value !== '')) };
 }

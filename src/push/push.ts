@@ -8,6 +8,7 @@ import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { type Log, levelOf } from '../system/log/log.ts';
+import { printableLine } from '../system/text/printable.ts';
 import { planPush } from './plan.ts';
 import { missingNotice, originOf, settingsIn } from './pushed-commit.ts';
 import type { GitCall, GitSession } from './session.ts';
@@ -92,10 +93,15 @@ async function deployPush(
     const commit = plan.update.new;
     const submodules = await repository.submodules(commit);
     const body = repository.archive(commit);
+    const noCache = request.options.includes('no-cache');
+    for (const option of request.options.filter((each) => each !== 'no-cache'))
+      hook.write(`note: unknown push option ${printableLine(option, false)} (Sluice knows no-cache)\n`);
     const review = async () => missingNotice(repository, commit, live, await liveRelease(id));
     try {
       const { mayAddDomains } = call;
-      const source = { origin, body, contentLength: null, submodules, mayAddDomains, abandoned, review };
+      const source = {
+        ...{ origin, body, contentLength: null, submodules, mayAddDomains, abandoned, review, noCache },
+      };
       await deploy(id, source, show);
     } finally {
       body.destroy();

@@ -47,6 +47,7 @@ const gitSettings = [
   'receive.keepAlive=1',
   // With atomic pushes, a ref that git cannot set would undo the branch that is live.
   'receive.advertiseAtomic=false',
+  'receive.advertisePushOptions=true',
   `transfer.hideRefs=${releaseRefs.replace(/\/$/, '')}`,
   'core.logAllRefUpdates=false',
 ];

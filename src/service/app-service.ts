@@ -14,6 +14,7 @@ import {
 } from '../deploy/change-variables.ts';
 import { type DeploySource, deploy } from '../deploy/deploy.ts';
 import type { DeployWatcher } from '../deploy/events.ts';
+import { clearKept, type KeptThing, listKept } from '../deploy/kept.ts';
 import { movePort, type PortMove } from '../deploy/move-port.ts';
 import { type InstalledNode, nodeOverview } from '../deploy/node-overview.ts';
 import { type NodeUpdate, updateNode } from '../deploy/node-update.ts';
@@ -49,7 +50,7 @@ export class AppService {
     this.#registry = new Registry(appliance);
     this.oneOffs = new OneOffService(appliance, this.#registry, this.#signal);
     this.#recovery = new Recovery(appliance, this.#registry, ({ id }, release) =>
-      this.redeploy(id, release, 'restore', () => undefined),
+      this.redeploy(id, { release, noCache: false }, 'restore', () => undefined),
     );
     // git moves the branch of a push itself, so a push does not align the branches.
     const deployPushed = this.#deploy.bind(this);
@@ -106,11 +107,16 @@ export class AppService {
    * Builds the commit of an earlier release again, as a new release.
    * @throws AppError as `deploy`; `release_not_found`, `commit_not_kept`
    */
-  async redeploy(id: EnvironmentId, release: number, by: string, watch: DeployWatcher): Promise<Release> {
+  async redeploy(
+    id: EnvironmentId,
+    { release, noCache }: { release: number; noCache: boolean },
+    by: string,
+    watch: DeployWatcher,
+  ): Promise<Release> {
     const repository = this.#registry.repository(id.app);
     const source = await sourceOfCommit(await this.find(id), repository, release, by);
     try {
-      return await this.deploy(id, source, watch);
+      return await this.deploy(id, { ...source, noCache }, watch);
     } finally {
       source.body.destroy();
     }
@@ -219,6 +225,16 @@ export class AppService {
       using _traffic = await environment.trafficLock.take(this.#signal);
       return updateNode(environment, this.#signal);
     });
+  }
+
+  /** Lists the packages and caches that an environment keeps for its next deploy. */
+  async kept(id: EnvironmentId): Promise<KeptThing[]> {
+    return listKept(await this.find(id));
+  }
+
+  /** Removes the packages and caches that an environment keeps for its next deploy. Returns what they were. */
+  clearKept(id: EnvironmentId, by: string): Promise<KeptThing[]> {
+    return this.#change(id, 'cache clear', by, clearKept);
   }
 
   /** Returns the installed versions of Node.js, the newest first. */

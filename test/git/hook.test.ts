@@ -35,10 +35,12 @@ test('the hook sends its refs and the quarantine, prints messages, and exits as 
     const { hook, output } = startHook(t, [ref], {
       SLUICE_PUSH: '1',
       GIT_OBJECT_DIRECTORY: '/objects',
+      GIT_PUSH_OPTION_0: 'no-cache',
     });
     assert.deepEqual(await hook.request, {
       updates: [{ ref: 'refs/heads/main', old: '0'.repeat(40), new: '1'.repeat(40) }],
       isCut: false,
+      options: ['no-cache'],
       quarantine: { GIT_OBJECT_DIRECTORY: '/objects' },
     });
     hook.write('one\n');

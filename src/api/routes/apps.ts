@@ -114,6 +114,12 @@ export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions):
     return { ...id, ...(await service.updateNode(id, ctx.state.principal.name)) } satisfies UpdatedNode;
   });
 
+  add('GET /v1/apps/:app/cache', 'read', ['environment'], (ctx) => service.kept(environmentIdOf(ctx)));
+
+  add('DELETE /v1/apps/:app/cache', 'deploy', ['environment'], (ctx) =>
+    service.clearKept(environmentIdOf(ctx), ctx.state.principal.name),
+  );
+
   add('GET /v1/node', 'read', [], async (ctx) =>
     (await service.nodes()).map((node) => ({
       ...node,

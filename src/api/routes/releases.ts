@@ -6,7 +6,14 @@ import { noCommit, type ReleaseSource } from '../../releases/release.ts';
 import { readBuildLog } from '../../service/logs.ts';
 import { withoutControls } from '../../system/text/printable.ts';
 import { announcedLength, jsonBody, uploadBody } from '../body.ts';
-import { type ApiContext, type ApiOptions, environmentIdOf, queryText, wholeNumber } from '../context.ts';
+import {
+  type ApiContext,
+  type ApiOptions,
+  environmentIdOf,
+  queryFlag,
+  queryText,
+  wholeNumber,
+} from '../context.ts';
 import { answerDeploy } from '../deploy-answer.ts';
 import type { AddRoute } from '../route.ts';
 
@@ -41,7 +48,7 @@ const portBody = v.strictObject({
 
 /** Serves releases: upload, redeploy, rollback, list, log. */
 export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
-  add('POST /v1/apps/:app/releases', 'deploy', ['environment', ...commitFields], (ctx) =>
+  add('POST /v1/apps/:app/releases', 'deploy', ['environment', 'noCache', ...commitFields], (ctx) =>
     answerDeploy(ctx, 201, async (onEvent) => {
       const origin = originOf(ctx);
       const body = uploadBody(ctx.req);
@@ -49,7 +56,10 @@ export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
       try {
         return await service.deploy(
           environmentIdOf(ctx),
-          { origin, body, contentLength, mayAddDomains: ctx.state.principal.app === null },
+          {
+            ...{ origin, body, contentLength, mayAddDomains: ctx.state.principal.app === null },
+            noCache: queryFlag(ctx, 'noCache', false),
+          },
           onEvent,
         );
       } finally {
@@ -58,9 +68,14 @@ export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
     }),
   );
 
-  add('POST /v1/apps/:app/releases/:number/redeploy', 'deploy', ['environment'], (ctx) =>
+  add('POST /v1/apps/:app/releases/:number/redeploy', 'deploy', ['environment', 'noCache'], (ctx) =>
     answerDeploy(ctx, 201, (onEvent) =>
-      service.redeploy(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name, onEvent),
+      service.redeploy(
+        environmentIdOf(ctx),
+        { release: numberOf(ctx), noCache: queryFlag(ctx, 'noCache', false) },
+        ctx.state.principal.name,
+        onEvent,
+      ),
     ),
   );
 

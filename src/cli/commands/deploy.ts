@@ -17,22 +17,26 @@ import { appDirectory, appNameIn } from '../upload/app-directory.ts';
 export function registerDeployCommands(program: Command): void {
   appSubcommand(program, 'deploy [directory]', 'Upload a directory, build it on the server and make it live')
     .option('-a, --app <name>', 'Name of the app (default: the name in package.json)')
+    .option('--no-cache', 'Install and build without packages and caches of earlier releases')
     .option('--release <number>', 'Build the commit of an earlier release again, as a new release')
     .action(deploy);
   const description = 'Return to the release that was live before, or to another earlier release';
   appSubcommand(program, 'rollback <app> [release]', description).action(rollback);
 }
 
-type DeployOptions = AppOptions & { app?: string; release?: string };
+type DeployOptions = AppOptions & { app?: string; release?: string; cache: boolean };
 
 async function deploy(directory: string | undefined, options: DeployOptions): Promise<void> {
-  const { app, release, environment, json } = options;
+  const { app, release, environment, json, cache } = options;
+  const query = cache ? {} : { noCache: 'true' };
   const view = createView(json);
   if (release !== undefined) {
     if (directory !== undefined)
       throw new UsageError('--release builds a commit that is on the server: do not name a directory');
     const id = parseEnvironment(app ?? (await appNameIn(process.cwd())), environment);
-    return followDeploy(id, view, 'deploy', `/releases/${wholeNumber(release, '--release')}/redeploy`);
+    return followDeploy(id, view, 'deploy', `/releases/${wholeNumber(release, '--release')}/redeploy`, {
+      query,
+    });
   }
   const root = await appDirectory(directory);
   const id = parseEnvironment(app ?? (await appNameIn(root)), environment);
@@ -52,7 +56,7 @@ async function deploy(directory: string | undefined, options: DeployOptions): Pr
     }),
   ]);
   if (!json) print(`${environmentName(id)} from ${root}, ${counted(files, 'file')}`);
-  await followDeploy(id, view, 'deploy', '/releases', { query: { ...commit }, body: stream });
+  await followDeploy(id, view, 'deploy', '/releases', { query: { ...commit, ...query }, body: stream });
 }
 
 async function rollback(
