@@ -1,6 +1,6 @@
 import type { ServerOptions } from 'node:http';
-import { Router } from '@koa/router';
 import type Koa from 'koa';
+import { koaRouter } from '../system/process/footprint.ts';
 import { authenticate } from './auth/principal.ts';
 import type { ApiOptions, ApiState } from './context.ts';
 import { gitRoutes } from './git/http.ts';
@@ -36,6 +36,7 @@ export const apiServerOptions: ServerOptions = {
  */
 export function createApi(options: ApiOptions, local: boolean): Koa<ApiState> {
   const { log, tokens, version } = options;
+  const { Router } = koaRouter();
   const router = new Router<ApiState>();
   const add = routeAdder(router);
   accessRoutes(add, options);

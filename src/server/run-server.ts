@@ -19,6 +19,7 @@ import { ensurePrivateDirectory } from '../system/fs/files.ts';
 import { tryLock } from '../system/fs/lock.ts';
 import { createLog, describeError, type Log } from '../system/log/log.ts';
 import { fromUrlHost, isLoopback, toUrlHost } from '../system/net/address.ts';
+import { omitResponse } from '../system/process/footprint.ts';
 import { takePassedSockets } from '../system/process/systemd.ts';
 import { ensurePackageBoundary } from './package-boundary.ts';
 import { exitStatus } from './program.ts';
@@ -65,6 +66,7 @@ interface ServerMode {
  * @throws AppError if the server cannot start; apps that run already keep running
  */
 export async function runServer(home: string, mode: ServerMode): Promise<void> {
+  omitResponse();
   const stopped = waitForSignal();
   const paths = new Paths(home);
   await ensurePrivateDirectory(paths.home);

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { chmod, rm } from 'node:fs/promises';
-import { createServer, type RequestListener, type Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo, ListenOptions, Socket } from 'node:net';
 import { apiServerOptions } from '../api/app.ts';
 import { upgradeListener } from '../api/upgrade.ts';
@@ -9,6 +9,7 @@ import { withDeadline } from '../system/concurrency/deadline.ts';
 import type { Log } from '../system/log/log.ts';
 import { toUrlHost } from '../system/net/address.ts';
 import { isListenedOn } from '../system/net/listeners.ts';
+import { http } from '../system/process/footprint.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
 /** Shortest time between two log lines about connections that are not accepted, in ms. */
@@ -48,7 +49,7 @@ export async function serveApi(
   const fail = failureLogger(log);
   await using opened = new AsyncDisposableStack();
   const open = async (listener: RequestListener, where: ListenOptions & { fd?: number }) => {
-    const server = createServer(options, inTurn(listener));
+    const server = http.createServer(options, inTurn(listener));
     const sockets = openSockets(server);
     limitConnections(server, limits);
     server.on('upgrade', upgradeListener(listener));
