@@ -105,6 +105,7 @@ export async function deploy(
 async function accept(environment: Environment, source: DeploySource, watch: DeployWatcher) {
   const { origin, contentLength } = source;
   const { maxUploadBytes } = environment.appliance.settings;
+  await environment.store.settled();
   await ensureFree(environment, Math.min(contentLength ?? 0, maxUploadBytes));
   return new Deployment(environment, await environment.store.allocate(origin), watch);
 }
@@ -292,7 +293,8 @@ function reportBoot(
 async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {
   await deployment.afterwards('clean', async () => {
     const { appliance, trafficLock, name, store } = deployment.environment;
-    using moving = appliance.moveLock.tryMove();
+    using held = new DisposableStack();
+    const moving = appliance.moveLock.tryMove();
     if (moving === undefined) {
       deployment.log('no old release is removed while a backup is made; the next deploy does it');
       return;
@@ -302,7 +304,16 @@ async function clean(deployment: Deployment, { keepReleases }: AppSettings): Pro
     const running = await runningReleases(deployment.environment, keepReleases);
     const oneOffs = await appliance.runner.oneOffs();
     const inUse = oneOffs.filter(({ key }) => key === name).map(({ release }) => release);
-    const removed = await store.retain(keepReleases, new Set([...running, ...inUse]));
+    held.use(moving);
+    const { expired: removed, emptied } = await store.beginRetain(
+      keepReleases,
+      new Set([...running, ...inUse]),
+    );
+    // The files of a large release take a second to remove: the deploy does not wait, and the next one does.
+    const removal = held.move();
+    void emptied
+      .catch((error: unknown) => appliance.log.error('files of a removed release left', { app: name, error }))
+      .finally(() => removal.dispose());
     if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
     const programs = oneOffs.map(({ node }) => node);
     const nodes = await removeUnusedNodes(appliance, await deployment.environment.all(), programs);

@@ -112,6 +112,22 @@ export class ReleaseDirectories {
     await this.#move(removing, this.paths.release(number));
   }
 
+  /**
+   * Moves a release aside, so that nothing uses its tree any more.
+   * @returns removes the tree, and moves the records to releases/N. Nothing else may change the release meanwhile, except its record
+   */
+  protected async setAside(number: number): Promise<() => Promise<void>> {
+    using _ = await this.changes.take();
+    const removing = this.#removing(number);
+    await this.#move(this.paths.release(number), removing);
+    return async () => {
+      await this.#empty(removing.directory, recordsName);
+      await rm(removing.assets, { force: true });
+      using _ = await this.changes.take();
+      await this.#move(removing, this.paths.release(number));
+    };
+  }
+
   /** Removes a release with its records. */
   protected async drop(number: number): Promise<void> {
     using _ = await this.changes.take();

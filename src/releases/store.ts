@@ -39,6 +39,8 @@ type ReleaseError = NonNullable<ReleaseRecord['error']>;
 export class ReleaseStore extends ReleaseDirectories {
   readonly id: EnvironmentId;
   readonly #onLeft: (release: number, error: unknown) => void;
+  /** end of the last removal of trees */
+  #emptied: Promise<void> = Promise.resolve();
   /** errors of failed releases that the disk has refused to clean up or record so far */
   readonly #failing = new Map<number, ReleaseError>();
 
@@ -203,19 +205,38 @@ export class ReleaseStore extends ReleaseDirectories {
    * @returns the numbers of releases whose trees were removed
    */
   async retain(keep: number, inUse: ReadonlySet<number>): Promise<number[]> {
+    const { expired, emptied } = await this.beginRetain(keep, inUse);
+    await emptied;
+    return expired;
+  }
+
+  /** Does the same, but removes the files of the trees later: `emptied` tells when they are gone. The releases count as removed at once. */
+  async beginRetain(
+    keep: number,
+    inUse: ReadonlySet<number>,
+  ): Promise<{ expired: number[]; emptied: Promise<void> }> {
     const releases = await this.list();
     const { live, expired: all } = await this.#expired(keep, releases);
     const expired = all.filter((number) => !inUse.has(number));
-    for (const number of expired) await this.strip(number);
+    const aside: (() => Promise<void>)[] = [];
+    for (const number of expired) aside.push(await this.setAside(number));
     const trees = new Set(live).difference(new Set(expired));
     const isBare = ({ number, liveAt, error }: ReleaseRecord) =>
       !trees.has(number) && (liveAt !== null || error !== null);
     const bare = releases.filter(isBare);
-    for (const { number } of bare.slice(maxBareRecords)) await this.drop(number);
+    const surplus = bare.slice(maxBareRecords).filter(({ number }) => !expired.includes(number));
+    for (const { number } of surplus) await this.drop(number);
     // A plan may have secrets, from env files of the release.
     for (const { number, run } of bare.slice(0, maxBareRecords))
       if (run !== null) await this.update(number, { run: null });
-    return expired;
+    const emptied = emptyAll(aside);
+    this.#emptied = emptied.catch(() => undefined);
+    return { expired, emptied };
+  }
+
+  /** Waits until the trees of removed releases are gone, or cannot be removed. */
+  settled(): Promise<void> {
+    return this.#emptied;
   }
 
   /**
@@ -256,6 +277,10 @@ export class ReleaseStore extends ReleaseDirectories {
     const haveTrees = await Promise.all(releases.map(({ number }) => this.hasTree(number)));
     return releases.filter(({ liveAt }, at) => liveAt !== null && haveTrees[at]);
   }
+}
+
+async function emptyAll(aside: (() => Promise<void>)[]): Promise<void> {
+  for (const empty of aside) await empty();
 }
 
 const interruption: ReleaseError = {

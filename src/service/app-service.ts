@@ -84,6 +84,7 @@ export class AppService {
     for (const environment of environments) {
       // A switch holds this lock until it is on record.
       using _traffic = await environment.trafficLock.take();
+      await environment.store.settled();
     }
   }
 
@@ -388,6 +389,7 @@ async function endForRemoval(environment: Environment): Promise<Disposable> {
     await deployment.ended;
   }
   ending.use(await trafficLock.take());
+  await environment.store.settled();
   await appliance.runner.call('stop', { key: name });
   await endOneOffs(environment);
   return ending.move();
