@@ -104,8 +104,9 @@ function ownerSymbol(handle, owner) {
  * Gives a connection that another process has accepted to a server, which counts it until it closes.
  * @param {any} server
  * @param {any} handle
+ * @param {Buffer} [received] bytes that were read from the connection
  */
-function adopt(server, handle) {
+function adopt(server, handle, received) {
   const socket = /** @type {any} */ (
     new net.Socket(
       /** @type {any} */ ({
@@ -119,6 +120,7 @@ function adopt(server, handle) {
       }),
     )
   );
+  if (received !== undefined) socket.unshift(received);
   if (server.noDelay) socket.setNoDelay(true);
   if (server.keepAlive) socket.setKeepAlive(true, server.keepAliveInitialDelay * 1000);
   server._connections += 1;

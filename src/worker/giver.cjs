@@ -6,6 +6,8 @@ const { Socket } = require('node:net');
 const retryPause = 10;
 /** Longest time to try a refused connection, in ms. */
 const retryPatience = 10_000;
+/** Number of connections that are put in within one turn of the event loop. */
+const batch = 32;
 
 /** Text that is sent with each handle. Workers of earlier versions send other numbers with copies that must not be taken. */
 const message = '0\n';
@@ -19,13 +21,14 @@ const message = '0\n';
 
 /** End of a handoff that connections are put into. */
 class Giver {
-  /** @type {Given[]} the first one is being written */
+  #pipe;
+  #Request = requestClass();
+  /** @type {Given[]} */
   #waiting = [];
-  /** true while a connection is being written, or waits */
-  #isBusy = false;
-  #socket;
-  /** ends the delay of the close of the connection that is being written */
-  #endDelay = () => {};
+  /** @type {Given | undefined} connection whose write waits, because the handoff is full or refuses the connection */
+  #blocked;
+  /** true if a later event continues: a turn of the event loop, the end of a write, or a timer */
+  #isDue = false;
   /** true if connections are closed instead */
   #isDropped = false;
   /** time since when no connection could be put in; undefined if the last one could */
@@ -33,101 +36,82 @@ class Giver {
 
   /** @param {any} pipe */
   constructor(pipe) {
-    const write = pipe.writeUtf8String;
-    pipe.writeUtf8String = (/** @type {any} */ request, /** @type {string} */ text) => {
-      const handle = this.#waiting[0]?.handle;
-      this.#endDelay = delayClose(handle);
-      if (request !== null) this.#intercept(request, pipe);
-      // Node.js takes a handle as third argument, which a socket never passes.
-      const result = write.call(pipe, request, text, handle);
-      // Node.js 26.9 and 24.22 create the request in the call and return it. A number is an error, as in other versions.
-      if (typeof result === 'object') this.#intercept(result, pipe);
-      else if (result !== 0) this.#endDelay();
-      return result;
-    };
-    this.#socket = new Socket(
-      /** @type {any} */ ({ handle: pipe, readable: false, writable: true, manualStart: true }),
-    );
-    this.#socket.unref();
-    // The pipe is closed; `#next` checks for that.
-    this.#socket.on('error', () => {
-      this.#endDelay();
-      this.#next();
-    });
+    this.#pipe = pipe;
+    pipe.unref();
   }
 
   /** @param {Given} given */
   give(given) {
     if (this.#isDropped) return given.given();
     this.#waiting.push(given);
-    if (!this.#isBusy) this.#next();
+    this.#continueIn(process.nextTick);
   }
 
   /** Number of connections that are not in the handoff yet. */
   get waiting() {
-    return this.#isDropped ? 0 : this.#waiting.length;
+    if (this.#isDropped) return 0;
+    return this.#waiting.length + (this.#blocked === undefined ? 0 : 1);
   }
 
   /** Closes the connections that wait, and later ones: nobody takes them. */
   drop() {
     this.#isDropped = true;
-    // The first one is being written, and closes after that.
-    const rest = this.#isBusy ? this.#waiting.slice(0, 1) : [];
-    for (const { given } of this.#waiting) given();
-    this.#waiting = rest;
+    for (const { given } of this.#waiting.splice(0)) given();
   }
 
-  /**
-   * Handles the end of a write before Node.js does.
-   * @param {any} request
-   * @param {any} pipe
-   */
-  #intercept(request, pipe) {
-    // Node.js sets it before the write, or after.
-    let complete = request.oncomplete;
-    const completed = (/** @type {number} */ status) => {
-      this.#endDelay();
-      // `request.handle` is the sent handle here. Node.js would take its owner for the socket that was written to.
-      request.handle = pipe;
-      // A socket whose write has failed is destroyed, and the descriptor with it. This one is to be written to again.
-      complete.call(request, 0);
-      this.#wrote(status === 0);
-    };
-    const set = (/** @type {(status: number) => void} */ next) => {
-      complete = next;
-    };
-    Object.defineProperty(request, 'oncomplete', { get: () => completed, set });
+  /** @param {(next: () => void) => unknown} later */
+  #continueIn(later) {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    later(() => {
+      this.#isDue = false;
+      this.#next();
+    });
   }
 
   #next() {
-    this.#isBusy = false;
-    for (;;) {
-      const next = this.#waiting[0];
+    for (let count = 0; count < batch && this.#blocked === undefined && !this.#isDue; count += 1) {
+      const next = this.#waiting.shift();
       if (next === undefined) return;
-      if (next.handle !== undefined && !this.#socket.destroyed) {
-        this.#isBusy = true;
-        this.#socket.write(message);
-        return;
-      }
-      this.#waiting.shift();
-      refuse(next);
+      if (next.handle === undefined) refuse(next);
+      else this.#write(next);
     }
+    if (this.#blocked === undefined && this.#waiting.length > 0) this.#continueIn(setImmediate);
   }
 
-  /** @param {boolean} isIn */
-  #wrote(isIn) {
-    const now = performance.now();
-    this.#refusedSince = isIn ? undefined : (this.#refusedSince ?? now);
-    const [given] = this.#waiting;
-    const isLate = this.#refusedSince !== undefined && now - this.#refusedSince >= retryPatience;
-    if (!isIn && (!isLate || given?.failed === undefined)) {
-      setTimeout(() => this.#next(), retryPause);
-      return;
+  /** @param {Given} given */
+  #write(given) {
+    const pipe = this.#pipe;
+    const { handle } = given;
+    let request = this.#Request && new this.#Request();
+    const result = pipe.writeUtf8String(request ?? null, message, handle);
+    // Node.js 26.9 and 24.22 create the request in the call and return it. A number is an error, as in other versions.
+    if (typeof result === 'object') request = result;
+    else if (result !== 0) return refuse(given);
+    // The kernel has the descriptor.
+    if (pipe.writeQueueSize === 0) return this.#wrote(given, true);
+    this.#blocked = given;
+    const endDelay = delayClose(handle);
+    request.oncomplete = (/** @type {number} */ status) => {
+      endDelay();
+      this.#blocked = undefined;
+      this.#wrote(given, status === 0);
+      this.#next();
+    };
+  }
+
+  /** @param {Given} given @param {boolean} isIn */
+  #wrote(given, isIn) {
+    if (isIn || this.#isDropped) {
+      this.#refusedSince = undefined;
+      return given.given();
     }
-    this.#waiting.shift();
-    if (isIn) given?.given();
-    else given?.failed?.();
-    this.#next();
+    const now = performance.now();
+    this.#refusedSince ??= now;
+    const isLate = now - this.#refusedSince >= retryPatience;
+    if (isLate && given.failed !== undefined) return given.failed();
+    this.#waiting.unshift(given);
+    this.#continueIn((next) => setTimeout(next, retryPause));
   }
 }
 
@@ -158,6 +142,27 @@ function delayClose(handle) {
     Object.assign(handle, { close, reset });
     if (delayed !== undefined) handle.close(...delayed);
   };
+}
+
+/**
+ * Returns the class of the requests to write to a handle, which Node.js gives to no one but handles.
+ * @returns {any} undefined if handles create their requests themselves
+ */
+function requestClass() {
+  let found;
+  const handle = {
+    writeUtf8String(/** @type {any} */ request) {
+      found = request?.constructor;
+      return -1;
+    },
+    close() {},
+  };
+  const socket = new Socket(
+    /** @type {any} */ ({ handle, readable: false, writable: true, manualStart: true }),
+  );
+  socket.on('error', () => undefined);
+  socket.write(message);
+  return found;
 }
 
 module.exports = { Giver, message, refuse };

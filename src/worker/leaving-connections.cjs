@@ -3,6 +3,9 @@
 /** @typedef {import('./giver.cjs').Given} Given */
 /** @typedef {{ give(given: Given): void }} Giver */
 
+/** Time until own copies of connections that have left are closed, and number of them that are closed each time, in ms. */
+const closing = { pause: 20, count: 8 };
+
 /**
  * Connections that leave a retired worker. The worker reads nothing from them any more: data of the client waits in the kernel for
  * the next owner.
@@ -10,11 +13,15 @@
 class LeavingConnections {
   /** @type {any[]} */
   #waiting = [];
-  /** connections that wait, or that are given away and not yet in the handoff */
+  /** connections that wait, or whose own copies are still open */
   #known = new Set();
   /** @type {Giver | 'unknown' | 'none'} handoff through which they leave; `none` if all connections stay */
   #giver = 'unknown';
   #stays;
+  /** @type {any[]} connections in the handoff whose own copies are still open */
+  #left = [];
+  /** @type {NodeJS.Timeout | undefined} */
+  #later;
 
   /** @param {() => void} stays called for each connection that could not leave */
   constructor(stays) {
@@ -68,15 +75,26 @@ class LeavingConnections {
         // An app may have sent the socket to a process of its own: then `_handle` is null.
         return socket.destroyed ? undefined : (socket._handle ?? undefined);
       },
-      given: () => {
-        this.#known.delete(socket);
-        socket.destroy();
-      },
+      given: () => this.#closeLater(socket),
       failed: () => {
         this.#resume(socket);
         this.#stays();
       },
     });
+  }
+
+  /** Closes our own copy of a connection that has left. The workers that get the connections need the processor first. @param {any} socket */
+  #closeLater(socket) {
+    this.#left.push(socket);
+    this.#later ??= setTimeout(() => this.#close(), closing.pause);
+  }
+
+  #close() {
+    for (const socket of this.#left.splice(0, closing.count)) {
+      this.#known.delete(socket);
+      socket.destroy();
+    }
+    this.#later = this.#left.length === 0 ? undefined : setTimeout(() => this.#close(), 1);
   }
 
   /** @param {any} socket */

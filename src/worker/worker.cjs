@@ -31,7 +31,8 @@ const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
  * @property {number} [commandPid] see `commandPid` of Worker
  */
 /**
- * @typedef {typeof import('./acceptor.cjs') & typeof import('./app-metrics.cjs') & typeof import('./connections.cjs') &
+ * @typedef {typeof import('./acceptor.cjs') & typeof import('./app-metrics.cjs') & typeof import('./arrivals.cjs') &
+ *   typeof import('./connections.cjs') &
  *   typeof import('./drain.cjs') & typeof import('./health-report.cjs') & typeof import('./leave.cjs') &
  *   typeof import('./orphan.cjs')} LateModules
  */
@@ -95,6 +96,8 @@ class Worker {
   #hasServed = false;
   /** @type {Acceptor | undefined} */
   #acceptor;
+  /** @type {InstanceType<typeof import('./arrivals.cjs').Arrivals> | undefined} */
+  #arrivals;
   /** @type {InstanceType<typeof import('./other-ports.cjs').OtherPorts> | undefined} */
   #otherPorts;
   /** true if this retired worker still accepts on ports besides the app's own */
@@ -349,14 +352,19 @@ class Worker {
   #takeConnections() {
     this.#hasServed = true;
     const { affinity, own } = this.handoffs;
-    own.take((handle) => affinity?.route(handle) || this.#taken(handle));
-    affinity?.take((handle) => this.#taken(handle));
+    const server = /** @type {Server} */ (this.server);
+    this.#arrivals ??= new (lazy().Arrivals)((handle, received) => this.#taken(handle, received));
+    // A server of another protocol may be the first to send.
+    const taken = (/** @type {any} */ handle) =>
+      protocolOf(server) === 'http' ? this.#arrivals?.add(handle) : this.#taken(handle);
+    own.take((handle) => affinity?.route(handle) || taken(handle));
+    affinity?.take(taken);
   }
 
-  /** @param {any} handle */
-  #taken(handle) {
+  /** @param {any} handle @param {Buffer} [received] bytes that were read from the connection */
+  #taken(handle, received) {
     const server = /** @type {Server} */ (this.server);
-    if (server.listening) return lazy().adopt(server, handle);
+    if (server.listening || received !== undefined) return lazy().adopt(server, handle, received);
     // The app has closed its server, and may listen again.
     const { own, affinity } = this.handoffs;
     own.stop();
@@ -416,6 +424,7 @@ class Worker {
     this.drain.begin();
     this.handoffs.own.stop();
     this.handoffs.affinity?.stop();
+    this.#arrivals?.flush();
     this.#acceptor?.close();
     this.#acceptor = undefined;
     this.hasOpenPorts = this.#otherPorts !== undefined;
@@ -556,6 +565,7 @@ function lazy() {
   loaded ??= {
     ...require('./acceptor.cjs'),
     ...require('./app-metrics.cjs'),
+    ...require('./arrivals.cjs'),
     ...require('./connections.cjs'),
     ...require('./drain.cjs'),
     ...require('./health-report.cjs'),
