@@ -33,6 +33,16 @@ export interface AffinityBoot {
   give: number[];
 }
 
+/** Place of a process in the load table of its generation: see src/worker/load-table.cjs. */
+export interface LoadBoot {
+  /** descriptor of the table; for a member, in the process of the command */
+  fd: number;
+  /** number of its cell */
+  cell: number;
+  /** first bytes of the table, in hex */
+  id: string;
+}
+
 /** Options of the bootstrap of any other worker, which removes the variable SLUICE_WORKER at once. */
 export interface WorkerBoot extends ExecBoot {
   /** descriptor of the socket between this worker and the runner: one JSON message per line, both ways */
@@ -43,6 +53,8 @@ export interface WorkerBoot extends ExecBoot {
   listeningFds: number[];
   /** null if any worker may serve any client */
   affinity: AffinityBoot | null;
+  /** null if the worker has no siblings */
+  load: LoadBoot | null;
   /** id of the handoff; the `generation` file has the id of the active generation's handoff */
   handoffId: string;
 }
@@ -159,5 +171,5 @@ export interface MemberGreeting {
 export type ToMember =
   | { type: 'socket' }
   | { type: 'handoff' }
-  /** `handoff`: its id; `pid` of the worker */
-  | { type: 'joined'; handoff: string; pid: number };
+  /** `handoff`: its id; `pid` of the worker; `load`: null if it has no place in the load table */
+  | { type: 'joined'; handoff: string; pid: number; load: LoadBoot | null };

@@ -45,7 +45,7 @@ export interface StartOptions {
   /** relative to the release; undefined for the release itself */
   workingDirectory: string | undefined;
   /** descriptors besides stdin, stdout and stderr */
-  stdio?: ('pipe' | number | Socket)[];
+  stdio?: ('pipe' | 'ignore' | number | Socket)[];
   /** fields of the record for the next runner */
   record: Partial<ProcessRecord>;
 }

@@ -17,6 +17,7 @@ import { describeError } from '../system/log/log.ts';
 import { needDescriptors } from '../system/process/descriptors.ts';
 import { Allowance } from './allowance.ts';
 import { Generation } from './generation/generation.ts';
+import { LoadTable } from './generation/load-table.ts';
 import type { WorkerContext } from './generation/worker-starter.ts';
 import { AppHandoff, type Handoff, Inboxes } from './handoff.ts';
 import { LiveRelease, type SupervisorContext } from './live-release.ts';
@@ -193,6 +194,8 @@ export class AppSupervisor {
       spec.affinity && spec.workers > 1
         ? made.use(await Inboxes.create(spec.workers, runDirectory, log))
         : undefined;
+    const loads = inboxes === undefined ? this.#openLoads(spec) : undefined;
+    if (loads !== undefined) made.use(loads);
     needDescriptors();
     // Workers of an earlier runner may have an earlier id, so ids never repeat.
     const id = Math.max(this.#lastId + 1, Date.now());
@@ -204,6 +207,7 @@ export class AppSupervisor {
       port,
       besideOrphans: this.#active === undefined && port.besideOrphans,
       inboxes,
+      loads,
       group: this.#options.cgroups.generation(spec.key, id, spec.limits),
       handoff: () => this.#handoffForNextWorker(),
       allowance: this.#allowance,
@@ -213,10 +217,21 @@ export class AppSupervisor {
         this.#updateLiveness();
       },
     });
-    // The generation closes its inboxes.
+    // The generation closes its inboxes and its load table.
     made.move();
     this.#upcoming.set(id, generation);
     return generation;
+  }
+
+  /** Opens the load table of a generation; undefined if only one process accepts, or if the system has no memory for the file. */
+  #openLoads({ workers, exec }: GenerationSpec): LoadTable | undefined {
+    if (process.platform !== 'linux' || (workers < 2 && exec === undefined)) return undefined;
+    try {
+      return new LoadTable(this.#options.user());
+    } catch (error) {
+      this.#options.log(`the workers do not even out their connections: ${describeError(error)}`);
+      return undefined;
+    }
   }
 
   /**
@@ -369,8 +384,11 @@ export class AppSupervisor {
     const directory = this.#logDirectory;
     const outputs = directory === undefined ? 0 : this.#options.outputs.descriptors(directory);
     const ofWorkers = this.#workers().reduce((sum, { members }) => sum + (members?.size ?? 1), 0);
-    const inboxes = this.#generations().reduce((sum, generation) => sum + generation.inboxDescriptors, 0);
-    return shared + inboxes + ofWorkers + this.#liveRelease.descriptors + outputs;
+    const ofGenerations = this.#generations().reduce(
+      (sum, { sharedDescriptors }) => sum + sharedDescriptors,
+      0,
+    );
+    return shared + ofGenerations + ofWorkers + this.#liveRelease.descriptors + outputs;
   }
 
   /** Gives the connection of a process to its exec worker. @returns false if no worker has this secret */

@@ -4,10 +4,12 @@ const { closeSync, fstatSync, openSync, readSync } = require('node:fs');
 const net = require('node:net');
 
 /** @import { Server } from 'node:net' */
+/** @typedef {InstanceType<typeof import('./load-table.cjs').LoadTable>} LoadTable */
 
 /**
  * @typedef {object} Acceptor
  * @property {() => void} close stops accepting at once and touches no connection
+ * @property {() => void} acceptAll accepts from now on, also if a sibling has fewer connections
  * @property {() => boolean} isWaitedFor returns true if connections wait to be accepted; called in each turn of the event loop
  * @property {() => void} wait from now on, accepts connections but does not give them to the server yet
  * @property {() => void} serve gives waiting and later connections to the server
@@ -21,10 +23,13 @@ const net = require('node:net');
  * @param {any} server listens on its private handle
  * @param {any} handle bound handle; it is closed if it cannot listen
  * @param {number} backlog length of the kernel's queue, 0 for Node's default
- * @param {(handle: any) => boolean} [route] returns true if it has passed a connection on to another worker
+ * @param {object} [options]
+ * @param {((handle: any) => boolean) | undefined} [options.route] returns true if it has passed a connection on to another worker
+ * @param {LoadTable | undefined} [options.table] loads of the workers that share the handle's socket
+ * @param {() => any} [options.openCopy] returns a handle of another copy of that socket; undefined if there is none
  * @returns {Acceptor | number} an error number if the handle cannot listen
  */
-function acceptFor(server, handle, backlog, route) {
+function acceptFor(server, handle, backlog, { route, table, openCopy = () => undefined } = {}) {
   const { _handle: own } = server;
   const error = handle.listen(backlog || 511);
   if (error !== 0) {
@@ -39,31 +44,75 @@ function acceptFor(server, handle, backlog, route) {
     };
   handle[ownerSymbol(own, server)] = server;
   if (server._unref) handle.unref();
+  /** @type {unknown[][]} connections that are not given to the server yet */
+  const waiting = [];
+  const load = () => server._connections + waiting.length;
+  const even = table && evenLoad({ server, handle, table, openCopy, load });
   // An app that closes its server wants to close its port, not the private one.
   const closeOwn = own.close;
   own.close = function closeWithAcceptor(/** @type {unknown} */ callback) {
+    even?.stop();
     handle.close();
     return closeOwn.call(this, callback);
   };
   let serve = () => {};
   return {
     isWaitedFor: waitingAt(handle),
+    acceptAll: () => even?.stop(),
     close() {
       own.close = closeOwn;
+      even?.stop();
       handle.close();
       serve();
     },
     wait() {
       const { onconnection } = handle;
-      /** @type {unknown[][]} */
-      const waiting = [];
-      handle.onconnection = (/** @type {unknown[]} */ ...args) => waiting.push(args);
+      handle.onconnection = (/** @type {unknown[]} */ ...args) => {
+        waiting.push(args);
+        even?.accepted();
+      };
       serve = () => {
         handle.onconnection = onconnection;
         for (const args of waiting.splice(0)) onconnection.apply(handle, args);
       };
     },
     serve: () => serve(),
+  };
+}
+
+/**
+ * Lets the acceptor pause while siblings have fewer connections.
+ * @param {object} options
+ * @param {any} options.server
+ * @param {any} options.handle of the acceptor
+ * @param {LoadTable} options.table
+ * @param {() => any} options.openCopy see acceptFor
+ * @param {() => number} options.load
+ */
+function evenLoad({ server, handle, table, openCopy, load }) {
+  const { EvenLoad, pausable, watcherOf } = require('./even-load.cjs');
+  const openWatcher = () => {
+    const copy = openCopy();
+    return copy && watcherOf(copy);
+  };
+  const even = new EvenLoad({ table, acceptor: pausable(handle), openWatcher, load });
+  const { onconnection } = handle;
+  handle.onconnection = function acceptEvenly(/** @type {number} */ status, /** @type {any} */ client) {
+    onconnection.call(handle, status, client);
+    even.accepted();
+  };
+  // Node.js calls this method of the server after each close.
+  const noteClose = function noteClose() {
+    even.closed();
+    /** @type {any} */ (net.Server.prototype)._emitCloseIfDrained.call(server);
+  };
+  server._emitCloseIfDrained = noteClose;
+  return {
+    accepted: () => even.accepted(),
+    stop() {
+      if (server._emitCloseIfDrained === noteClose) Reflect.deleteProperty(server, '_emitCloseIfDrained');
+      even.stop();
+    },
   };
 }
 

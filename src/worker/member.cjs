@@ -6,7 +6,7 @@ const { interceptListen } = require('./listen.cjs');
 const { replacePm2 } = require('./pm2-module.cjs');
 const { limitPrinting } = require('./printing.cjs');
 
-/** @import { ExecBoot, MemberGreeting, ToMember, ToWorker } from '../protocol/worker.ts' */
+/** @import { ExecBoot, LoadBoot, MemberGreeting, ToMember, ToWorker } from '../protocol/worker.ts' */
 /** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
 /**
@@ -102,6 +102,7 @@ function join(worker, pause = retryPause.first) {
           ends: { take: take.fd, give: handle.fd },
           handoffId: message.handoff,
           commandPid: message.pid,
+          load: openLoads(message),
           sockets: sockets.map((socket) => ({ open: () => socket, close: () => socket.close() })),
         });
       }
@@ -114,6 +115,20 @@ function join(worker, pause = retryPause.first) {
       setTimeout(() => join(worker, Math.min(2 * pause, retryPause.longest)), pause).unref();
     },
   });
+}
+
+/**
+ * Opens the load table through the process of the command, which has its descriptor: the runner cannot send a file.
+ * @param {Extract<ToMember, { type: 'joined' }>} message
+ * @returns {LoadBoot | null} null if the system refuses that: this process then accepts whatever its siblings have
+ */
+function openLoads({ load, pid }) {
+  if (load === null) return null;
+  try {
+    return { ...load, fd: require('node:fs').openSync(`/proc/${pid}/fd/${load.fd}`, 'r+') };
+  } catch {
+    return null;
+  }
 }
 
 module.exports = { becomeMember };

@@ -12,9 +12,10 @@ const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { Acceptor } from './acceptor.cjs' */
-/** @import { AffinityBoot, ExecBoot, FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts' */
+/** @import { AffinityBoot, ExecBoot, FromWorker, LoadBoot, ToWorker, WorkerBoot } from '../protocol/worker.ts' */
 /** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {import('./listen.cjs').Listen} Listen */
+/** @typedef {InstanceType<typeof import('./load-table.cjs').LoadTable>} LoadTable */
 /**
  * @typedef {object} SpareSocket a copy of the app's listening socket
  * @property {() => any} open returns its handle, or an error number
@@ -24,10 +25,11 @@ const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
  * @typedef {object} Link connection of a worker to its runner
  * @property {(message: FromWorker) => void} post
  * @property {any} Pipe class of the handles of pipes
- * @property {SpareSocket[]} sockets each acceptor uses up one
+ * @property {SpareSocket[]} sockets each acceptor uses up one, and the first pause of an acceptor one
  * @property {Ends} ends of the handoff
  * @property {string} handoffId
  * @property {AffinityBoot | null} [affinity]
+ * @property {LoadBoot | null} [load]
  * @property {number} [commandPid] see `commandPid` of Worker
  */
 /**
@@ -65,6 +67,12 @@ class Worker {
   commandPid = /** @type {number | undefined} */ (undefined);
   /** @type {SpareSocket[]} */
   #sockets = [];
+  /** handle of the copy of the socket that a paused acceptor watches @type {any} */
+  #watched;
+  /** @type {LoadBoot | null} null if this worker accepts whatever its siblings have */
+  #loadBoot = null;
+  /** @type {LoadTable | undefined} */
+  #loads;
   /** @type {(() => void) | undefined} called when the app is ready */
   onReady;
   /** messages that wait for the connection to the runner */
@@ -119,9 +127,10 @@ class Worker {
    * Connects this worker to its runner.
    * @param {Link} link
    */
-  attach({ post, Pipe, sockets, ends, handoffId, affinity, commandPid }) {
+  attach({ post, Pipe, sockets, ends, handoffId, affinity, load = null, commandPid }) {
     this.#post = post;
     this.#sockets = sockets;
+    this.#loadBoot = load;
     this.handoffs = new Handoffs(ends, Pipe, (text) => lazy().log(text));
     if (affinity) this.handoffs.affinity = new (require('./affinity.cjs').Affinity)(affinity, Pipe);
     this.handoffId = handoffId;
@@ -343,10 +352,21 @@ class Worker {
     const handle = this.#sockets.shift()?.open();
     const { affinity } = this.handoffs;
     const route = affinity && ((/** @type {any} */ client) => affinity.route(client));
+    if (this.#loadBoot !== null) this.#loads ??= new (require('./load-table.cjs').LoadTable)(this.#loadBoot);
+    const options = { route, table: this.#loads, openCopy: () => this.#watch() };
     const acceptor =
-      typeof handle === 'number' ? handle : lazy().acceptFor(server, handle, this.#backlog, route);
+      typeof handle === 'number' ? handle : lazy().acceptFor(server, handle, this.#backlog, options);
     if (typeof acceptor !== 'number') this.#acceptor = acceptor;
     else server.emit('error', new Error(`the port of the app cannot be opened: error ${acceptor}`));
+  }
+
+  /** Returns the handle that a paused acceptor watches; undefined if the worker needs its last copy of the socket to reopen. */
+  #watch() {
+    if (this.#watched === undefined && this.#sockets.length > 1) {
+      const handle = this.#sockets.pop()?.open();
+      if (typeof handle !== 'number') this.#watched = handle;
+    }
+    return this.#watched;
   }
 
   #takeConnections() {
@@ -482,6 +502,9 @@ class Worker {
    * socket, the kernel queues connections for it, even if no process accepts them.
    */
   closeSpareSockets() {
+    this.#acceptor?.acceptAll();
+    this.#watched?.close();
+    this.#watched = undefined;
     for (const socket of this.#sockets.splice(0)) socket.close();
   }
 
@@ -545,6 +568,7 @@ function startWorker(boot) {
   });
   worker.attach({
     ...{ post, Pipe, ends: boot.handoffFds, handoffId: boot.handoffId, affinity: boot.affinity },
+    load: boot.load,
     sockets: boot.listeningFds.map((fd) => ({
       open: () => createHandle(null, null, null, fd),
       close: () => closeSync(fd),

@@ -13,6 +13,7 @@ export function workerBoot(
     handoffId: '',
     besideOrphans: false,
     affinity: null,
+    load: null,
     handoffFds: { take: 4, give: 5 },
     maxMemory: null,
     listeningFds: [],

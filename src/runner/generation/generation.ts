@@ -39,7 +39,7 @@ export class Generation {
   readonly #clock: Clock;
   /** aborted to end starts and replacements under way, and to cut drains short */
   readonly #stopping = new AbortController();
-  /** releases the cgroup, which ends the processes in it, and the inboxes */
+  /** releases the cgroup, which ends the processes in it, the inboxes and the load table */
   readonly #releaseGroup: () => void;
   #timesOpened = 0;
   #shortagesCheckedAt = Number.NEGATIVE_INFINITY;
@@ -56,6 +56,7 @@ export class Generation {
     this.#releaseGroup = () => {
       void release();
       options.inboxes?.[Symbol.dispose]();
+      options.loads?.[Symbol.dispose]();
     };
     const isActive = () => this.#isActive;
     const start = workerStarter({
@@ -96,9 +97,10 @@ export class Generation {
     return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
   }
 
-  /** Number of descriptors of the inboxes that the runner has open. */
-  get inboxDescriptors(): number {
-    return 2 * (this.#options.inboxes?.all.length ?? 0);
+  /** Number of descriptors of the inboxes and the load table that the runner has open. */
+  get sharedDescriptors(): number {
+    const { inboxes, loads } = this.#options;
+    return 2 * (inboxes?.all.length ?? 0) + (loads === undefined ? 0 : 1);
   }
 
   get port(): ListeningPort {

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { AppError, errorBody } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
-import type { AffinityBoot, ExecBoot, ToMember, WorkerBoot } from '../../protocol/worker.ts';
+import type { AffinityBoot, ExecBoot, LoadBoot, ToMember, WorkerBoot } from '../../protocol/worker.ts';
 import { usualPath } from '../../system/process/run.ts';
 import { type Masker, sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
@@ -16,6 +16,7 @@ import { workerVariables } from '../instance-variables.ts';
 import { type ListeningPort, socketCopies } from '../ports/listening-port.ts';
 import { sendHandles } from '../takeover/send-handle.ts';
 import { TreeFigures } from '../tree-figures.ts';
+import type { LoadTable } from './load-table.ts';
 import { waitUntilHealthy } from './startup-check.ts';
 import { WorkerHandle, type WorkerListener } from './worker-handle.ts';
 
@@ -30,6 +31,8 @@ const earlierAssets = fileURLToPath(new URL('../../static/earlier-assets.cjs', i
 const channelFd = 3;
 const handoffFds = { take: 4, give: 5 };
 const listeningFds = Array.from({ length: socketCopies }, (_, copy) => 6 + copy);
+/** Number of the descriptor of the load table: shell scripts use numbers below 10 themselves. */
+const loadFd = 20;
 
 /** Parts of the runner that all workers of a generation use. */
 export interface WorkerContext extends ProcessContext {
@@ -39,6 +42,8 @@ export interface WorkerContext extends ProcessContext {
   orphanSocket: string;
   /** undefined if any worker may serve any client */
   inboxes: Inboxes | undefined;
+  /** undefined if the workers have no siblings */
+  loads: LoadTable | undefined;
   /** returns the handoff for a worker that is started now; undefined if the app has been stopped */
   handoff(): Promise<Handoff | undefined>;
   /** limit of all messages from the app's workers to the runner */
@@ -114,6 +119,9 @@ async function spawnWorker(
     ...{ key, directory, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory },
     ...{ stopSignal, shutdownWithMessage },
   };
+  using stack = new DisposableStack();
+  const place = spec.exec === undefined ? options.loads?.take() : undefined;
+  if (place !== undefined) stack.use(place);
   const started = await startProcess(options, `web.${instance}`, async () => {
     const handoff = await options.handoff();
     signal.throwIfAborted();
@@ -131,8 +139,8 @@ async function spawnWorker(
     };
     const start =
       spec.exec === undefined
-        ? startOfFile(options, boot, handoff, instance)
-        : startOfCommand(spec, spec.exec.command, boot);
+        ? startOfFile(options, boot, handoff, instance, place?.boot(loadFd) ?? null)
+        : startOfCommand(spec, spec.exec.command, boot, options.loads);
     return {
       ...start,
       kind: 'worker',
@@ -145,9 +153,13 @@ async function spawnWorker(
   });
   const { child, pid, handoff } = started;
   const handle = { ...options, ...started, instance, clock: systemClock };
-  if (spec.exec === undefined)
-    return new WorkerHandle({ ...handle, channel: child.stdio[channelFd] as Duplex });
-  const channel = (socket: Socket, worker: number) => welcome(socket, options.port, handoff, worker);
+  if (spec.exec === undefined) {
+    const worker = new WorkerHandle({ ...handle, channel: child.stdio[channelFd] as Duplex });
+    const taken = stack.move();
+    void worker.exited.then(() => taken.dispose());
+    return worker;
+  }
+  const channel = (socket: Socket, worker: number) => welcome(socket, { ...options, handoff, worker });
   return new WorkerHandle({ ...handle, channel, figures: new TreeFigures(pid, spec.workers), isShell: true });
 }
 
@@ -155,14 +167,15 @@ async function spawnWorker(
 type Start = Pick<StartOptions, 'program' | 'args' | 'env' | 'stdio' | 'record'>;
 
 function startOfFile(
-  { spec, port, inboxes }: WorkerStarterOptions,
+  { spec, port, inboxes, loads }: WorkerStarterOptions,
   common: ExecBoot,
   handoff: Handoff,
   instance: number,
+  load: LoadBoot | null,
 ): Start {
   const affinity = inboxes === undefined ? null : affinityOf(instance, inboxes);
   const fds = { channelFd, handoffFds, listeningFds };
-  const boot: WorkerBoot = { ...common, ...fds, affinity, handoffId: handoff.id };
+  const boot: WorkerBoot = { ...common, ...fds, affinity, load, handoffId: handoff.id };
   return {
     args: ['--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
     env: { SLUICE_WORKER: JSON.stringify(boot) },
@@ -170,9 +183,16 @@ function startOfFile(
       ...(['pipe', handoff.take, handoff.give] as const),
       ...listeningFds.map(() => port.fd),
       ...(inboxes === undefined ? [] : socketsOf(inboxes)),
+      ...(load === null ? [] : stdioOf(loads, 6 + listeningFds.length)),
     ],
     record: {},
   };
+}
+
+/** Returns what puts the load table at its descriptor, for a process whose next descriptor is `next`. */
+function stdioOf(loads: LoadTable | undefined, next: number): ('ignore' | number)[] {
+  if (loads === undefined) return [];
+  return [...Array<'ignore'>(loadFd - next).fill('ignore'), loads.fd];
 }
 
 /** Returns the sockets of the inboxes that a worker gets: the ends to take from, and the ends to give to. */
@@ -194,6 +214,7 @@ export function startOfCommand(
   { node, env, stopSignal, shutdownWithMessage }: CommandSpec,
   command: string,
   boot: ExecBoot,
+  loads?: LoadTable,
 ): Start {
   const files = env['SLUICE_EARLIER_ASSETS'] === undefined ? [bootstrap] : [bootstrap, earlierAssets];
   const require = files.map((file) => `--require ${JSON.stringify(file)}`).join(' ');
@@ -207,6 +228,7 @@ export function startOfCommand(
       SLUICE_NODE_OPTIONS: require,
       SLUICE_WORKER: JSON.stringify({ ...boot, maxMemory: null }),
     },
+    stdio: stdioOf(loads, 3),
     record: {
       exec: true,
       ...(stopSignal && { stopSignal }),
@@ -215,14 +237,25 @@ export function startOfCommand(
   };
 }
 
+interface Welcome {
+  port: ListeningPort;
+  loads: LoadTable | undefined;
+  handoff: Handoff;
+  /** pid of the worker */
+  worker: number;
+}
+
 /** Sends a member of an exec worker its descriptors: see ToMember. @returns false if the system refuses one */
-function welcome(socket: Socket, port: ListeningPort, handoff: Handoff, worker: number): Promise<boolean> {
+function welcome(socket: Socket, { port, loads, handoff, worker }: Welcome): Promise<boolean> {
+  const place = loads?.take();
+  socket.once('close', () => place?.[Symbol.dispose]());
+  const load = place?.boot(loadFd) ?? null;
   const text = (message: ToMember) => `${JSON.stringify(message)}\n`;
   const copy = { text: text({ type: 'socket' }), sent: port };
   return sendHandles(socket, [
     ...Array<typeof copy>(socketCopies).fill(copy),
     { text: text({ type: 'handoff' }), sent: handoff.take },
-    { text: text({ type: 'joined', handoff: handoff.id, pid: worker }), sent: handoff.give },
+    { text: text({ type: 'joined', handoff: handoff.id, pid: worker, load }), sent: handoff.give },
   ]);
 }
 

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { appFile, execSpec } from '../support/exec.ts';
+import { fetchText } from '../support/http.ts';
+import { isAppNodeFrom, TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
+/** libuv before 1.45, in Node.js before 20.3, accepts all connections that wait at once. */
+const onLinux = { skip: process.platform !== 'linux' || !isAppNodeFrom(20, 3) };
+
+/** Opens kept-alive connections at once, and returns how many each worker has, by pid. */
+async function burst(t: TestContext, port: number, size: number) {
+  const sockets: Socket[] = [];
+  t.after(() => sockets.map((socket) => socket.destroy()));
+  const pids = await Promise.all(
+    Array.from({ length: size }, async () => {
+      const socket = connect(port, '127.0.0.1').setEncoding('latin1');
+      sockets.push(socket);
+      socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+      const [text] = (await once(socket, 'data')) as [string];
+      return Number(/x-pid: (\d+)/i.exec(text)?.[1]);
+    }),
+  );
+  const counts = new Map<number, number>();
+  for (const pid of pids) counts.set(pid, (counts.get(pid) ?? 0) + 1);
+  return counts;
+}
+
+/**
+ * Opens several bursts of connections.
+ * @param totals connections of each worker so far, by pid
+ * @returns the middle one of the ratios of the largest number of connections to the mean, after each burst
+ */
+async function unevenness(
+  t: TestContext,
+  { port }: TestRunner,
+  size: number,
+  totals = new Map<number, number>(),
+) {
+  const ratios: number[] = [];
+  const all: string[] = [];
+  for (let round = 0; round < 5; round += 1) {
+    for (const [pid, count] of await burst(t, port, size)) totals.set(pid, (totals.get(pid) ?? 0) + count);
+    const counts = [...totals.values()];
+    all.push(counts.join(':'));
+    ratios.push((Math.max(...counts) * counts.length) / counts.reduce((sum, count) => sum + count));
+  }
+  t.diagnostic(`${totals.size} workers after bursts of ${size} connections: ${all.join(', ')}`);
+  return ratios.toSorted((a, b) => a - b)[2] ?? Number.NaN;
+}
+
+for (const workers of [2, 4]) {
+  test(`${workers} workers get equal shares of a burst of connections`, onLinux, async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(runner.spec('plain.cjs', { workers }, patient));
+    const totals = new Map<number, number>();
+    for (const size of [64, 200]) assert.ok((await unevenness(t, runner, size, totals)) <= 1.1);
+    // No message is needed.
+    await runner.kill();
+    assert.ok((await unevenness(t, runner, 64, totals)) <= 1.1);
+    assert.equal(totals.size, workers);
+  });
+}
+
+for (const [what, command, workers] of [
+  ['two commands', `true; node ${appFile('plain.cjs')}; true`, 2],
+  ['node:cluster', `node ${appFile('cluster.cjs')}`, 1],
+] as const) {
+  test(`processes of ${what} get equal shares of a burst of connections`, onLinux, async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(execSpec(runner, command, { workers }, patient));
+    await bothAnswer(runner);
+    assert.ok((await unevenness(t, runner, 64)) <= 1.1);
+  });
+}
+
+test(
+  'no connection waits for a worker that stands still, and a new worker gets its share',
+  onLinux,
+  async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(runner.spec('plain.cjs', { workers: 2, stuckTimeout: 0 }, patient));
+    const counts = await burst(t, runner.port, 20);
+    const [running = 0, stopped = 0] = counts.keys();
+    process.kill(stopped, 'SIGSTOP');
+    assert.deepEqual([...(await burst(t, runner.port, 60))], [[running, 60]]);
+    process.kill(stopped, 'SIGKILL');
+    await waitFor(async () => {
+      const [status] = await runner.client.call('status', {});
+      return status?.workers.filter(({ pid, state }) => pid !== stopped && state === 'open').length === 2;
+    });
+    const later = await burst(t, runner.port, 30);
+    // It accepts some before it sees that it has a sibling again.
+    assert.ok((later.get(running) ?? 0) <= 10, [...later].join(' '));
+  },
+);
+
+test('no connection is lost while workers pause, siblings stand still, releases are switched and the runner is killed', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = () => runner.spec('plain.cjs', { workers: 3, drainTimeout: '20s', stuckTimeout: 0 }, patient);
+  await runner.release(spec());
+  const errors: string[] = [];
+  let answered = 0;
+  let isStopped = false;
+  let phase = 'start';
+  // Some connections are short, and some stay for a while, so the loads differ all the time.
+  const client = async (index: number) => {
+    for (let turn = 0; !isStopped; turn += 1) {
+      const socket = connect(runner.port, '127.0.0.1');
+      try {
+        for (let request = 0; request <= (turn % (index + 1)) * 5; request += 1) {
+          socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+          await once(socket, 'data');
+          answered += 1;
+        }
+      } catch (error) {
+        errors.push(`${phase}: ${error}`);
+      }
+      socket.destroy();
+    }
+  };
+  const clients = Array.from({ length: 24 }, (_, index) => client(index));
+  const some = async () => {
+    const before = answered;
+    await waitFor(() => answered > before + 500, { what: 'answers' });
+  };
+  const pids = async () => {
+    const [status] = await runner.client.call('status', {});
+    return status?.workers.flatMap(({ pid, state }) => (state === 'open' ? [pid] : [])) ?? [];
+  };
+  const stop = async (work: () => Promise<unknown>) => {
+    const [pid = 0] = await pids();
+    process.kill(pid, 'SIGSTOP');
+    try {
+      await work();
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+  };
+  await some();
+  for (let round = 0; round < 3; round += 1) {
+    phase = `a worker stood still, round ${round}`;
+    await stop(some);
+    await some();
+    phase = `switch ${round}`;
+    await runner.release(spec());
+    await some();
+  }
+  phase = 'without a runner';
+  await runner.kill();
+  await some();
+  isStopped = true;
+  await Promise.all(clients);
+  t.diagnostic(`${answered} requests`);
+  assert.deepEqual(errors, []);
+});
+
+test(
+  'an app that closes its server while its worker has paused is served when it listens again',
+  onLinux,
+  async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(runner.spec('reopening.cjs', { workers: 2, stuckTimeout: 0 }, patient));
+    const counts = await burst(t, runner.port, 3);
+    const fewer = [...counts].find(([, count]) => count === 1)?.[0] ?? 0;
+    // The other worker has paused, and closes its server when it is asked to.
+    const more = [...counts].find(([, count]) => count === 2)?.[0] ?? 0;
+    process.kill(more, 'SIGUSR2');
+    process.kill(fewer, 'SIGSTOP');
+    assert.equal((await fetchText(runner.port)).body, 'open again');
+  },
+);
+
+/** Waits until both processes of the live release accept. */
+async function bothAnswer({ port }: TestRunner): Promise<void> {
+  const answered = new Set<unknown>();
+  const ask = async () => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => fetchText(port, '/slow')));
+    for (const { headers } of answers) answered.add(headers['x-pid']);
+    return answered.size === 2;
+  };
+  await waitFor(ask, { what: 'both processes' });
+}

@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { LoadTable as RunnerTable } from '../../src/runner/generation/load-table.ts';
+import { settled } from '../support/fake-worker.ts';
+import { Random } from '../support/random.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const own = <T>(name: string): T => {
+  const path = fileURLToPath(new URL(`../../src/worker/${name}`, import.meta.url));
+  return createRequire(import.meta.url)(path);
+};
+const { EvenLoad, ShortShare, leadOver } =
+  own<typeof import('../../src/worker/even-load.cjs')>('even-load.cjs');
+const { LoadTable } = own<typeof import('../../src/worker/load-table.cjs')>('load-table.cjs');
+
+/** Worker whose connections wait in the queue of the test. */
+class Acceptor {
+  readonly queue: { waiting: number };
+  load = 0;
+  isPaused = false;
+  /** true if the event loop stands still */
+  isStuck = false;
+  #found: (() => void) | undefined;
+  readonly even: InstanceType<typeof EvenLoad>;
+
+  constructor(table: RunnerTable, queue: { waiting: number }) {
+    this.queue = queue;
+    const place = table.take();
+    assert.ok(place);
+    this.even = new EvenLoad({
+      table: new LoadTable(place.boot(table.fd)),
+      acceptor: {
+        pause: () => {
+          this.isPaused = true;
+        },
+        resume: () => {
+          this.isPaused = false;
+        },
+      },
+      openWatcher: () => ({
+        start: (found) => {
+          this.#found = found;
+          // The event loop reports a connection that waits already.
+          setImmediate(() => this.isPaused && this.#found === found && this.turn());
+          return true;
+        },
+        stop: () => {
+          this.#found = undefined;
+        },
+      }),
+      load: () => this.load,
+      now: () => 0,
+    });
+  }
+
+  /** One turn of the event loop: accepts one connection, or finds that one waits. */
+  turn(): void {
+    if (this.isStuck || this.queue.waiting === 0) return;
+    const found = this.#found;
+    if (!this.isPaused) {
+      this.queue.waiting -= 1;
+      this.load += 1;
+      this.even.accepted();
+    } else if (found !== undefined) {
+      this.#found = undefined;
+      found();
+    }
+  }
+
+  close(count: number): void {
+    for (let closed = 0; closed < count; closed += 1) {
+      this.load -= 1;
+      this.even.closed();
+    }
+  }
+}
+
+async function setUp(t: TestContext, count: number) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const directory = await temporaryDirectory(t);
+  const table = new RunnerTable(undefined, directory);
+  t.after(() => table[Symbol.dispose]());
+  const queue = { waiting: 0 };
+  const workers = Array.from({ length: count }, () => new Acceptor(table, queue));
+  /** Lets a millisecond pass. */
+  const pass = async () => {
+    t.mock.timers.tick(1);
+    await settled();
+  };
+  return { directory, table, queue, workers, pass };
+}
+
+for (const [count, burst] of [
+  [2, 64],
+  [4, 32],
+  [8, 32],
+  [8, 200],
+  [8, 1000],
+] as const) {
+  test(`${count} workers accept ${burst} connections evenly, whichever of them wakes up first`, async (t) => {
+    const random = new Random(count * burst);
+    const { queue, workers, pass } = await setUp(t, count);
+    queue.waiting = burst;
+    while (queue.waiting > 0) {
+      // The first worker wakes up before the others in most rounds.
+      for (const worker of workers) if (worker === workers[0] || random.once(2)) worker.turn();
+      await pass();
+    }
+    const loads = workers.map(({ load }) => load);
+    assert.equal(
+      loads.reduce((sum, load) => sum + load),
+      burst,
+    );
+    assert.ok(Math.max(...loads) / (burst / count) <= 1.04, loads.join(':'));
+  });
+}
+
+test('a new worker gets the next connections, and one that has lost connections gets as many as the others', async (t) => {
+  const { table, queue, workers, pass } = await setUp(t, 2);
+  const run = async (waiting: number) => {
+    queue.waiting = waiting;
+    while (queue.waiting > 0) {
+      for (const worker of workers) worker.turn();
+      await pass();
+    }
+  };
+  await run(20);
+  workers.push(new Acceptor(table, queue));
+  await run(9);
+  const [first, second, third] = workers as [Acceptor, Acceptor, Acceptor];
+  // Each of the others accepts at most one before it learns of the new worker.
+  assert.ok(third.load >= 7, `${first.load}:${second.load}:${third.load}`);
+  second.close(6);
+  await run(6);
+  assert.ok(second.load >= 8, `${first.load}:${second.load}:${third.load}`);
+});
+
+test('connections do not wait for a sibling that is stuck, and the sibling gets its share once it runs again', async (t) => {
+  const { queue, workers, pass } = await setUp(t, 2);
+  const [running, stuck] = workers as [Acceptor, Acceptor];
+  stuck.isStuck = true;
+  queue.waiting = 100;
+  let milliseconds = 0;
+  let first = 0;
+  for (; queue.waiting > 0; milliseconds += 1) {
+    for (let turn = 0; turn < 64; turn += 1) running.turn();
+    if (running.load > 1 && first === 0) first = milliseconds;
+    await pass();
+  }
+  assert.ok(first > 0 && first <= 10, `the first one waited ${first} ms`);
+  assert.ok(milliseconds <= 35, `the last one waited ${milliseconds} ms`);
+  stuck.isStuck = false;
+  queue.waiting = 50;
+  while (queue.waiting > 0) {
+    for (const worker of workers) worker.turn();
+    await pass();
+  }
+  assert.ok(stuck.load >= 45, `${running.load}:${stuck.load}`);
+});
+
+test('a worker that leaves accepts all that waits, and its siblings no longer wait for it', async (t) => {
+  const { queue, workers, pass } = await setUp(t, 2);
+  const [leaving, other] = workers as [Acceptor, Acceptor];
+  queue.waiting = 3;
+  leaving.turn();
+  leaving.turn();
+  assert.equal(leaving.isPaused, true);
+  leaving.even.stop();
+  assert.equal(leaving.isPaused, false);
+  queue.waiting = 20;
+  for (let turn = 0; turn < 20; turn += 1) other.turn();
+  await pass();
+  assert.equal(other.load, 20);
+});
+
+test('short connections allow a worker a lead, and connections that stay allow none', () => {
+  let now = 0;
+  const share = new ShortShare(() => now);
+  for (let accepted = 0; accepted < 300; accepted += 1) {
+    now += 1;
+    share.accepted(5);
+  }
+  assert.ok(share.value > 0.9, String(share.value));
+  assert.ok(leadOver(5, share.value) >= 12);
+  for (let accepted = 0; accepted < 200; accepted += 1) {
+    now += 1;
+    share.accepted(5 + accepted);
+  }
+  assert.equal(share.value, 0);
+  assert.equal(leadOver(5, share.value), 0);
+  assert.equal(leadOver(320, share.value), 10);
+});
+
+test('a worker writes nothing into a file that the app has opened with the descriptor of the table', async (t) => {
+  const { directory, table } = await setUp(t, 0);
+  const place = table.take();
+  assert.ok(place);
+  const path = join(directory, 'other');
+  writeFileSync(path, 'x'.repeat(5000));
+  const other = openSync(path, 'r+');
+  t.after(() => closeSync(other));
+  const found = new LoadTable({ ...place.boot(table.fd), fd: other });
+  found.exchange(3);
+  assert.equal(found.isLost, true);
+  assert.equal(found.least(), Number.POSITIVE_INFINITY);
+  assert.equal(readFileSync(path, 'utf8'), 'x'.repeat(5000));
+  const closed = new LoadTable({ ...place.boot(table.fd), fd: 1_000_000 });
+  closed.exchange(3);
+  assert.equal(closed.isLost, true);
+});
+
+test('places in the table are unique, and a place that is free again has no load', async (t) => {
+  const { table } = await setUp(t, 0);
+  const first = table.take();
+  const second = table.take();
+  assert.ok(first && second);
+  const [one, two] = [first, second].map((place) => new LoadTable(place.boot(table.fd)));
+  one?.exchange(7);
+  two?.exchange(9);
+  assert.equal(two?.least(), 7);
+  first[Symbol.dispose]();
+  two?.exchange(9);
+  assert.equal(two?.least(), Number.POSITIVE_INFINITY);
+  assert.deepEqual(table.take()?.boot(0).cell, first.boot(0).cell);
+  const places = Array.from({ length: 300 }, () => table.take());
+  assert.equal(places.filter((place) => place !== undefined).length, 253);
+});
