@@ -55,7 +55,9 @@ export class Project {
   static async create(scope: Scope, { files, packages, hasBuild }: ProjectOptions): Promise<Project> {
     const checkout = await Checkout.create(scope);
     await checkout.write({ ...files, '.gitignore': 'node_modules\ndist\n' });
-    await npm(['install', '--package-lock-only', '--ignore-scripts'], checkout.directory);
+    // With URLs, as npm writes them by default: without them, each `npm ci` asks the registry for each package.
+    const urls = '--no-omit-lockfile-registry-resolved';
+    await npm(['install', '--package-lock-only', '--ignore-scripts', urls], checkout.directory);
     const lockfile = await import(join(checkout.directory, 'package-lock.json'), { with: { type: 'json' } });
     const count = Object.keys(lockfile.default.packages).length - 1;
     if (count < packages) throw new Error(`the app has ${count} packages instead of ${packages}`);

@@ -11,6 +11,7 @@ import { merged, type Result, type Results, resultOf } from '../bench/results.ts
 import { measurements } from '../bench/rows/all.ts';
 import { runRounds } from '../bench/run.ts';
 import { textTable } from '../bench/table.ts';
+import { orderOf } from './support/switching.ts';
 import { waitFor } from './support/wait.ts';
 
 const run = { error: null, date: '2026-11-30', commit: 'abc1234' };
@@ -198,4 +199,21 @@ test('latencies of the open loop count from the time at which a request was due'
   const late = due.filter((time) => time > heldFrom && time < releasedAt);
   assert.ok(late.length > 0);
   for (const time of late) assert.ok((answered[due.indexOf(time)] ?? 0) >= releasedAt);
+});
+
+test('an answer of an earlier worker is out of order, unless the worker has come back', () => {
+  const answer = (pid: number, start: number, end: number) => ({ pid, start, end, mark: 0 });
+  const periods = [
+    { begin: 0, pids: [1] },
+    { begin: 10, pids: [2] },
+    { begin: 30, pids: [1] },
+  ];
+  // Sent before the new worker has answered anybody.
+  assert.deepEqual(orderOf([answer(2, 12, 14), answer(1, 13, 20)], periods), { outOfOrder: 0, periods: 2 });
+  // Sent after that, and before worker 1 may have come back.
+  assert.deepEqual(orderOf([answer(2, 12, 14), answer(1, 15, 20)], periods), { outOfOrder: 1, periods: 1 });
+  assert.deepEqual(orderOf([answer(2, 12, 14), answer(1, 31, 32)], periods), { outOfOrder: 0, periods: 2 });
+  // Worker 2 answers after worker 1 has come back and answered.
+  const late = [answer(2, 12, 14), answer(1, 31, 32), answer(2, 33, 34)];
+  assert.deepEqual(orderOf(late, periods), { outOfOrder: 1, periods: 2 });
 });

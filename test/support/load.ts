@@ -26,6 +26,13 @@ interface Client {
   keepAlive: boolean;
 }
 
+export interface LoadOptions {
+  /** clients whose requests make the event loop stand still */
+  busy?: number;
+  /** longest time to wait for an answer, in ms */
+  patience?: number;
+}
+
 /**
  * Keeps `clients` clients busy until stopped: each sends its next request as soon as the last is answered. They mix
  * kept-alive connections and one connection a request; GETs, answers that take 50 ms, POSTs whose body comes in two
@@ -33,21 +40,20 @@ interface Client {
  */
 export class Load {
   readonly #port: number;
+  readonly #patience: number;
   readonly #report: LoadReport = { samples: [], errors: [], lost: [] };
   readonly #clients: Promise<void>[];
   #stopped = false;
 
-  /**
-   * @param localAddress gives a client the address of its connections
-   * @param busy number of clients whose requests make the event loop stand still
-   */
+  /** @param localAddress gives a client the address of its connections */
   constructor(
     port: number,
     clients = 24,
     localAddress: (index: number) => string = () => '127.0.0.1',
-    busy = 2,
+    { busy = 2, patience = Number.POSITIVE_INFINITY }: LoadOptions = {},
   ) {
     this.#port = port;
+    this.#patience = patience;
     const kinds: Kind[] = ['get', 'post', 'slow'];
     this.#clients = Array.from({ length: clients }, (_, index) => {
       const kind = index < busy ? 'busy' : (kinds[index % kinds.length] as Kind);
@@ -74,7 +80,7 @@ export class Load {
   async #run({ kind, keepAlive, localAddress }: Client): Promise<void> {
     let connection: Connection | undefined;
     while (!this.#stopped) {
-      connection ??= new Connection(this.#port, localAddress);
+      connection ??= new Connection(this.#port, localAddress, this.#patience);
       const start = performance.now();
       try {
         const { mark, pid, body, close } = await connection.request(kind, keepAlive);
@@ -98,10 +104,14 @@ export class Load {
 /** A client of its own: Node's would hide a lost request by sending it again. */
 class Connection {
   readonly #socket: Socket;
+  readonly #patience: number;
   #text = '';
+  #timer: NodeJS.Timeout | undefined;
+  #failure: Error | undefined;
   #settle: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
 
-  constructor(port: number, localAddress: string) {
+  constructor(port: number, localAddress: string, patience: number) {
+    this.#patience = patience;
     this.#socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true });
     this.#socket.setEncoding('latin1');
     this.#socket.on('data', (chunk: string) => this.#receive(chunk));
@@ -110,10 +120,16 @@ class Connection {
   }
 
   request(kind: Kind, keepAlive: boolean): Promise<Answer> {
+    // It was closed since the last answer.
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const connection = keepAlive ? 'keep-alive' : 'close';
     const answer = new Promise<Answer>((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
+    if (Number.isFinite(this.#patience)) {
+      const error = new Error(`no answer within ${this.#patience} ms`);
+      this.#timer = setTimeout(() => this.#fail(error), this.#patience);
+    }
     const path = kind === 'slow' || kind === 'busy' ? `/${kind}` : '/';
     const method = kind === 'post' ? 'POST' : 'GET';
     const length = kind === 'post' ? 'content-length: 12\r\n' : '';
@@ -144,6 +160,7 @@ class Connection {
     const [mark, pid] = [Number(header('x-mark')), Number(header('x-pid'))];
     const answer = { mark, pid, body, close: header('connection') === 'close' };
     this.#text = '';
+    clearTimeout(this.#timer);
     const settle = this.#settle;
     this.#settle = undefined;
     if (status === '200') settle?.resolve(answer);
@@ -151,6 +168,8 @@ class Connection {
   }
 
   #fail(error: Error): void {
+    clearTimeout(this.#timer);
+    this.#failure ??= error;
     this.#settle?.reject(error);
     this.#settle = undefined;
   }
