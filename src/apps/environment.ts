@@ -38,6 +38,10 @@ export class Environment {
   hasUnappliedChange = false;
   /** why the last attempt to start the app failed; null if it succeeded */
   problem: Problem | null = null;
+  /** last watch over a release that was deployed: see followWatch */
+  watch: { release: number; ended: Promise<void> } | undefined;
+  /** time of the last return to the release before that is on record, or is about to be; undefined if none is known */
+  lastRevert: string | undefined;
   /** true while the app is being removed: no one-off command may go on then */
   isBeingRemoved = false;
   /** number of callers that use this environment now: it is removed as unused only after the last caller */

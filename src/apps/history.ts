@@ -16,6 +16,8 @@ export interface LoggedEvent {
   process?: string;
   /** host name, for actions on domains */
   domain?: string;
+  /** of a revert */
+  reason?: string;
   /** of a one-off command, without values of variables */
   command?: string;
   /** exit status of a one-off command; 128 and the number of the signal that ended it */

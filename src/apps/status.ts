@@ -1,7 +1,7 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
 import type { Reach } from '../config/reach.ts';
 import type { DomainView } from '../edge/domain.ts';
-import type { EnvironmentStatus, ExecCommand, Liveness, OneOffStatus } from '../protocol/runner.ts';
+import type { EnvironmentStatus, ExecCommand, Liveness, OneOffStatus, Reverted } from '../protocol/runner.ts';
 import type { RunPlan } from '../releases/release.ts';
 import { commandOf } from '../releases/words.ts';
 import { sharedMasker } from '../system/text/mask/masker.ts';
@@ -52,6 +52,8 @@ export interface AppStatus extends OfRunner {
   domains: DomainView[];
   /** number of the live release; null if there is none */
   release: number | null;
+  /** release that was live before, and was worse; null if a person chose the live release */
+  reverted: Reverted | null;
   /** full hash of the commit of the live release; null without git */
   commit: string | null;
   /** branch of the commit; null without git */
@@ -107,6 +109,7 @@ export async function environmentStatus(
     port: state.port,
     host: hostOf(environment, state),
     release: active?.release ?? null,
+    reverted: active?.reverted ?? null,
     commit: live?.source.commit ?? null,
     branch: live?.source.branch ?? null,
     start: start && masker.maskText(start),

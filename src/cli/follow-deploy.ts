@@ -3,6 +3,7 @@ import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import { describeLive } from '../config/reach.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { Release } from '../releases/release.ts';
 import { formatBytes } from '../system/text/format.ts';
 import { printableLine } from '../system/text/printable.ts';
 import { appPath, connect, ndjson } from './command.ts';
@@ -12,6 +13,7 @@ import { hasColours, noteText, paint, print, printJson } from './output.ts';
  * Begins a deploy or a rollback, and follows it to its end. Ctrl-C cancels a deploy: before it has a number by hanging up,
  * afterwards by asking the server. The server finishes a rollback in any case. A second Ctrl-C stops following.
  * @param path of the API, after the app
+ * @returns the release that is live
  * @throws AppError why it failed
  */
 export async function followDeploy(
@@ -20,7 +22,7 @@ export async function followDeploy(
   kind: 'deploy' | 'rollback',
   path: string,
   options: CallOptions = {},
-): Promise<void> {
+): Promise<Release> {
   const client = await connect();
   const hangUp = new AbortController();
   const { signal } = hangUp;
@@ -44,7 +46,7 @@ export async function followDeploy(
       const event = JSON.parse(line) as DeployEvent;
       if (event.event === 'accepted') number = event.release;
       view.event(event);
-      if (event.event === 'live') return;
+      if (event.event === 'live') return event.release;
       if (event.event === 'failed') throw new FailedDeploy(event, kind === 'deploy' ? id : null);
     }
     throw new AppError('not_running', `the connection to the server was lost; the ${kind} may continue`, {
@@ -82,8 +84,9 @@ export type DeployView = ReturnType<typeof createView>;
 /**
  * Creates a view that prints steps, output of the build, and notices. A terminal also shows how much is uploaded.
  * @param json prints only the release that is live, as JSON
+ * @param printsLive false if the caller prints that release
  */
-export function createView(json?: true) {
+export function createView(json?: true, printsLive = true) {
   const counter = process.stderr.isTTY && !json ? process.stderr : undefined;
   let [sent, shown] = [0, 0];
   const show = (text: string) => {
@@ -99,7 +102,7 @@ export function createView(json?: true) {
       counter?.write(`${clearLine}   uploading: ${formatBytes(sent)}`);
     },
     event(event: DeployEvent) {
-      if (json && event.event === 'live') printJson(event.release);
+      if (json && printsLive && event.event === 'live') printJson(event.release);
       show(describe(event));
     },
     note: (text: string) => show(paint('yellow', text)),

@@ -87,6 +87,6 @@ export function formatClock(date: Date): string {
 
 export function stateColour(state: string): Style {
   if (['running', 'live', 'open'].includes(state)) return 'green';
-  if (['failed', 'crashed'].includes(state)) return 'red';
+  if (['failed', 'crashed', 'reverted'].includes(state)) return 'red';
   return ['starting', 'building', 'booting', 'waiting'].includes(state) ? 'yellow' : 'dim';
 }

@@ -14,6 +14,7 @@ export function describeApp(app: AppStatus): string {
     `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url ?? 'without a port'}`,
     describeMode(app),
     describeRelease(app),
+    describeRevert(app),
     describeProblem(app),
     describeStaleBuild(app),
     describeCrashes(app),
@@ -110,6 +111,13 @@ export function stateText({ state, deploying, background }: AppStatus): string {
     ),
     ...(deploying.length === 0 ? [] : [`deploying ${deploying.join(', ')}`]),
   ].join(', ');
+}
+
+/** Describes why the live release is not the newest. */
+function describeRevert({ reverted }: AppStatus): string {
+  if (reverted === null) return '';
+  const { release, at, reason } = reverted;
+  return `${paint('red', `release ${release} was reverted`)} (${formatTime(at)}): ${reason}`;
 }
 
 /** Describes why an app does not start, and what to do. */

@@ -135,6 +135,7 @@ export const appSettingsSchema = v.pipe(
 
 export type AppSettings = v.InferOutput<typeof appSettingsSchema>;
 export type HealthSettings = AppSettings['health'];
+export type WatchLimits = AppSettings['watchLimits'];
 
 function isDistinct(names: string[]): boolean {
   return new Set(names).size === names.length;

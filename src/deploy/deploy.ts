@@ -39,6 +39,7 @@ import { type BuildResult, type PlanWithSecrets, publish } from './publish.ts';
 import { receive } from './receive.ts';
 import { secretsOf } from './spec.ts';
 import { moveTraffic } from './traffic.ts';
+import { followWatch } from './watch.ts';
 
 /** Upload that is to become a release. */
 export interface DeploySource {
@@ -55,6 +56,8 @@ export interface DeploySource {
   mayAddDomains?: boolean;
   /** true to install and to build without the packages and caches of earlier releases */
   noCache?: boolean;
+  /** called if the runner has returned to the release before, because this one is worse */
+  reverted?: () => Promise<void>;
   /** aborted, with the reason, when the client is gone: cancels the deploy, unless its switch has begun */
   abandoned?: AbortSignal;
 }
@@ -83,7 +86,7 @@ export async function deploy(
     const { settings } = plan;
     const release = await publish(deployment, plan, built);
     await preSwitch(deployment, release);
-    await goLive(deployment, release);
+    await goLive(deployment, release, source);
     // The remaining steps run meanwhile.
     const failing = failingProcesses(deployment, release);
     await addDeclaredDomains(deployment, release, source.mayAddDomains ?? false);
@@ -251,16 +254,21 @@ function lateNodeNotice(wanted: NodeChoice, used: NodeChoice): Notice {
 }
 
 /** Runs the steps `boot`, `switch` and `record` under the traffic lock, which a rollback waits for. Hooks run outside it. */
-async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<void> {
+async function goLive(
+  deployment: Deployment,
+  release: ReleaseRecord,
+  { reverted = async () => undefined }: DeploySource,
+): Promise<void> {
   const { environment, signal } = deployment;
   using _traffic = await environment.trafficLock.take(signal);
   const booted = (result: BootResult) => reportBoot(deployment, release, result);
-  const move = () => moveTraffic(environment, release, signal, { observer: deployment, booted });
+  const move = () => moveTraffic(environment, release, signal, { observer: deployment, booted, watch: true });
   const switched = await move().catch(async (error: unknown) => {
     if (!(await giveUpPort(environment, error, (line) => deployment.log(line)))) throw error;
     return move();
   });
   if (switched !== null) {
+    followWatch(environment, release, switched, reverted);
     const pause = `: new connections waited for up to ${switched.pauseMs.toFixed(1)} ms`;
     deployment.log(`switched${hasWorkers(release) ? pause : ''}`);
   }

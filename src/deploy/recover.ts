@@ -13,6 +13,7 @@ import type { EnvironmentStatus } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/concurrency/retry.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { moveTraffic } from './traffic.ts';
+import { recordRevert } from './watch.ts';
 
 /** Number of apps that start at the same time, as after a reboot. */
 const concurrentStarts = Math.max(2, availableParallelism());
@@ -37,6 +38,7 @@ export async function recoverFiles(appliance: Appliance, registry: Registry): Pr
   );
   for (const environment of await registry.all()) {
     try {
+      await recordRevert(environment);
       await prepareFiles(environment);
       const releases = await environment.store.reconcile();
       if (releases.length > 0) log.warn('deploys were interrupted', { app: environment.name, releases });

@@ -2,6 +2,7 @@ import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound, releaseView } from '../apps/release-view.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
+import { previousLive } from '../releases/store.ts';
 import type { DeployWatcher } from './events.ts';
 import { Progress } from './progress.ts';
 import { moveTraffic } from './traffic.ts';
@@ -45,7 +46,7 @@ async function chooseRelease({ name, store }: Environment, requested: number | n
   if (active === null) throw impossible(name, `${name} has had no release live`, []);
   const retained = await store.retained();
   if (requested === null) {
-    const previous = retained.find(({ number }) => number < active.release);
+    const previous = previousLive(retained, active.release);
     if (previous !== undefined) return previous;
     throw impossible(name, `no release before ${active.release} was live and still exists`, retained);
   }

@@ -90,6 +90,7 @@ export async function generationSpec(
     // Without workers, there is no other check.
     settleTime: changes.isProven && workers > 0 ? 0 : settleTime,
     ...{ health, waitReady, overlap, bootTimeout, drainTimeout, keepWarm, stuckTimeout },
+    ...{ watchTime: settings.watchTime, watchLimits: settings.watchLimits },
     ...supervisionOfWorkers(settings),
     affinity: settings.affinity === 'client' && run.exec === undefined,
     maxDraining,

@@ -22,6 +22,8 @@ interface MoveOptions extends Pick<SpecChanges, 'isProven'> {
   change?: TrialChange;
   /** gets the steps, and the runner's lines about the boot, without secrets; if a step cannot begin, the switch ends */
   observer?: Pick<Progress, 'enter' | 'log' | 'switched'>;
+  /** true to return to the release before if this one is worse */
+  watch?: boolean;
   /** called before the switch */
   booted?: (result: BootResult) => void | Promise<void>;
 }
@@ -37,7 +39,7 @@ export async function moveTraffic(
   environment: Environment,
   release: ReleaseRecord,
   signal: AbortSignal,
-  { change, observer, booted: onBooted, isProven = false }: MoveOptions = {},
+  { change, observer, booted: onBooted, isProven = false, watch = false }: MoveOptions = {},
 ): Promise<SwitchResult | null> {
   observer?.enter('boot');
   const log = (line: string) => observer?.log(line);
@@ -49,7 +51,7 @@ export async function moveTraffic(
     await onBooted?.(booted);
     signal.throwIfAborted();
     observer?.enter('switch');
-    const finish = () => switchGeneration(environment, release, { ...booted, ...node });
+    const finish = () => switchGeneration(environment, release, { ...booted, ...node }, watch);
     switched = change === undefined ? await finish() : await withChange(environment, change, finish);
   } catch (error) {
     await discardGeneration(environment, booted.generation);
@@ -161,6 +163,7 @@ async function switchGeneration(
   environment: Environment,
   release: ReleaseRecord,
   { generation, protocol, node }: BootResult & { node?: ReleaseNode },
+  watch: boolean,
 ): Promise<SwitchResult | null> {
   const { appliance, name, store } = environment;
   await environment.desire('running');
@@ -170,7 +173,7 @@ async function switchGeneration(
   const isOther = protocol !== (release.protocol ?? 'http') || !isDeepStrictEqual(node, release.node);
   if (isOther) await store.update(release.number, { protocol, ...(node && { node }) });
   try {
-    return await appliance.runner.call('switch', { key: name, generation });
+    return await appliance.runner.call('switch', { key: name, generation, ...(watch && { watch }) });
   } catch (error) {
     // The runner makes a switch by replacing the generation file, so the file decides if the answer was lost.
     const active = await store.active();

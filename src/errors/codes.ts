@@ -64,6 +64,7 @@ export const errorStatus = {
   boot_cluster: 422,
   health_failed: 422,
   settle_exited: 422,
+  reverted: 422,
   port_taken: 422,
 
   // the deployment as a whole

@@ -2,8 +2,8 @@ import type { AppSettings } from '../config/app-settings.ts';
 import type { AppMetric, AppProtocol } from './worker.ts';
 
 /** Settings of an app that the runner gets as they are: see docs/settings.md. Times are in ms. */
-type PassedOn = 'health' | 'waitReady' | 'overlap' | 'cron' | TimeSetting;
-type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'keepWarm' | 'stuckTimeout';
+type PassedOn = 'health' | 'watchLimits' | 'waitReady' | 'overlap' | 'cron' | TimeSetting;
+type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'keepWarm' | 'stuckTimeout' | 'watchTime';
 
 /** End, restart and variables of the workers, or of one background process. */
 export interface SupervisionSpec extends Pick<AppSettings, 'killTimeout' | 'shutdownWithMessage'> {
@@ -330,12 +330,24 @@ export interface BootResult {
   wasWarm?: true;
 }
 
+/** Return to the release before, because a release was worse. */
+export interface Reverted {
+  /** number of the release that was worse */
+  release: number;
+  /** ISO 8601 */
+  at: string;
+  /** clause on why it was worse */
+  reason: string;
+}
+
 /** Content of the generation file, which the runner replaces at each switch. The server and workers without a runner read it. */
 export interface ActiveRelease {
   generation: number;
   release: number;
   /** id of the handoff of the generation's workers */
   handoff: string;
+  /** set if this switch was no one's decision: the release before has been reverted */
+  reverted?: Reverted;
 }
 
 export interface SwitchResult {
@@ -382,7 +394,10 @@ export interface RunnerCalls {
   hold: Call<{ addresses: PortAddress[] }, HeldPortsReport>;
   /** starts a generation and checks its health. It is discarded if the caller hangs up before `switch` */
   boot: Call<{ spec: GenerationSpec }, BootResult, { line: string }>;
-  switch: Call<{ key: string; generation: number }, SwitchResult>;
+  /** `watch`: compare the generation with the one before for `watchTime`, and return to that one if it is worse */
+  switch: Call<{ key: string; generation: number; watch?: true }, SwitchResult>;
+  /** waits until no watch over a generation is under way */
+  watched: Call<{ key: string; generation: number }>;
   /**
    * binds the port of a generation on standby with `takesPort`, as soon as another program gives up the port, within this time in ms.
    * Clients then wait until the switch. Reports when the wait begins

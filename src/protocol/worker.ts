@@ -75,6 +75,8 @@ export type ToWorker =
    * connections in its inboxes can leave, too
    */
   | { type: 'handOff'; beforeSuccessor: boolean; inboxes: boolean }
+  /** begin or end to send `responses` */
+  | { type: 'count'; on: boolean }
   /** after `retire`: close all connections, whatever is in flight on them. The worker stays, and may open again */
   | { type: 'cut' }
   /** send a `request` for each request in flight, then `inFlight` */
@@ -129,6 +131,8 @@ export type FromWorker =
   | { type: 'memoryExceeded'; bytes: number }
   /** a metric that the app has declared, and that has changed */
   | ({ type: 'metric' } & AppMetric)
+  /** responses since the last such message: all, and those with a status from 500 to 599 */
+  | { type: 'responses'; total: number; errors: number }
   /** sent by a background process: the app has called `process.send('ready')` */
   | { type: 'reported' }
   /** heartbeat; `eventLoopDelayMs` is its delay */

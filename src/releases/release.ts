@@ -6,7 +6,7 @@ import type { AppProtocol } from '../protocol/worker.ts';
 import type { Word } from './words.ts';
 
 /** State of a release in the API. Derived, never stored: see `releaseState`. */
-type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'removed';
+type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'reverted' | 'removed';
 
 /** New commit of a release. */
 interface CommitLine {
@@ -100,6 +100,8 @@ export interface ReleaseRecord {
   node?: ReleaseNode;
   /** variables that the build has used; undefined before the build, and in records of early versions of Sluice */
   builtWith?: Fingerprints;
+  /** return to the release before, because this one was worse; undefined if there was none */
+  reverted?: { at: string; reason: string };
   /** protocol of the app at the last switch to this release; undefined for plain HTTP */
   protocol?: AppProtocol;
 }
@@ -203,9 +205,9 @@ interface ReleaseFacts {
   underWay: boolean;
 }
 
-/** Returns the state: building → live → retained → removed, or building → failed. A rollback makes a retained release live. */
+/** Returns the state: building → live → retained → removed, or building → failed. A rollback makes a retained or reverted release live. */
 export function releaseState(
-  record: Pick<ReleaseRecord, 'number' | 'error' | 'liveAt'>,
+  record: Pick<ReleaseRecord, 'number' | 'error' | 'liveAt' | 'reverted'>,
   { activeRelease, hasTree, underWay }: ReleaseFacts,
 ): ReleaseState {
   if (record.error !== null) return 'failed';
@@ -213,5 +215,6 @@ export function releaseState(
   if (underWay) return 'building';
   // A crash has interrupted the deploy; the next reconcile records that.
   if (record.liveAt === null) return 'failed';
-  return hasTree ? 'retained' : 'removed';
+  if (!hasTree) return 'removed';
+  return record.reverted === undefined ? 'retained' : 'reverted';
 }

@@ -5,7 +5,6 @@ import { appSettingsSchema } from '../config/app-settings.ts';
 import { type EnvironmentId, type EnvironmentPaths, environmentName } from '../config/paths.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
-import type { ActiveRelease } from '../protocol/runner.ts';
 import {
   ensurePrivateDirectory,
   readJson,
@@ -23,11 +22,14 @@ import type { ReleaseRecord, RunPlan } from './release.ts';
 const maxBareRecords = 200;
 
 /** Active generation and its release: the part of the generation file that the server reads. */
-export type Active = Omit<ActiveRelease, 'handoff'>;
+export type Active = v.InferOutput<typeof generationSchema>;
 
-const generationSchema: v.GenericSchema<unknown, Active> = v.object({
-  generation: v.pipe(v.number(), v.integer()),
-  release: v.pipe(v.number(), v.integer()),
+const number = v.pipe(v.number(), v.integer());
+
+const generationSchema = v.object({
+  generation: number,
+  release: number,
+  reverted: v.optional(v.object({ release: number, at: v.string(), reason: v.string() })),
 });
 
 type ReleaseError = NonNullable<ReleaseRecord['error']>;
@@ -193,7 +195,10 @@ export class ReleaseStore extends ReleaseDirectories {
   async #expired(keep: number, releases: ReleaseRecord[]) {
     const active = (await this.active())?.release ?? 0;
     const live = (await this.#switchable(releases)).map(({ number }) => number);
-    const previous = live.find((number) => number < active);
+    const previous = previousLive(
+      releases.filter(({ number }) => live.includes(number)),
+      active,
+    )?.number;
     const expired = live.filter((number, at) => at >= keep && number !== active && number !== previous);
     return { live, expired };
   }
@@ -281,6 +286,11 @@ export class ReleaseStore extends ReleaseDirectories {
 
 async function emptyAll(aside: (() => Promise<void>)[]): Promise<void> {
   for (const empty of aside) await empty();
+}
+
+/** Returns the newest of these releases before the active one that was not reverted. */
+export function previousLive(releases: ReleaseRecord[], active: number): ReleaseRecord | undefined {
+  return releases.find(({ number, reverted }) => number < active && reverted === undefined);
 }
 
 const interruption: ReleaseError = {

@@ -189,10 +189,11 @@ export class Runner {
         else standby.set(nameOf(spec.key, result.generation), discard);
         return result;
       },
-      switch: ({ key, generation }) => {
+      switch: ({ key, generation, watch = false }) => {
         standby.delete(nameOf(key, generation));
-        return this.#supervisor(key).switch(generation);
+        return this.#supervisor(key).switch(generation, { watch });
       },
+      watched: ({ key, generation }) => this.#supervisor(key).watched(generation),
       takePort: ({ key, generation, within }, { report, signal }) => {
         const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
         const waiting = () => void report({ waiting: true });

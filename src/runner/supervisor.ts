@@ -9,6 +9,7 @@ import type {
   EnvironmentStatus,
   GenerationSpec,
   Liveness,
+  Reverted,
   SwitchResult,
 } from '../protocol/runner.ts';
 import { firstOf } from '../system/concurrency/deadline.ts';
@@ -26,6 +27,7 @@ import { ListeningPort } from './ports/listening-port.ts';
 import { keepWarmFor, Standby } from './standby.ts';
 import { type SwitchEvent, type SwitchedEnvironment, switchTraffic } from './switch.ts';
 import { endOrphans } from './takeover/end-orphans.ts';
+import { mustSample, Watch } from './watch/watch.ts';
 
 /** Steps of all switches, as they happen, for tests and measurements: `{key, generation, step}`. */
 const switchSteps = channel('sluice:switch:step');
@@ -56,6 +58,8 @@ export class AppSupervisor {
   #active: Generation | undefined;
   /** generation that was active before, and can be so again */
   #standby: Standby | undefined;
+  /** watch over the active generation */
+  #watch: Watch | undefined;
   /** retired generations that end, the oldest first, and the end of each */
   readonly #draining = new Map<Generation, Promise<void>>();
   /** queue of all that changes which generation has the port: a new generation, a switch, a stop */
@@ -244,12 +248,21 @@ export class AppSupervisor {
     await generation.port.take(within, waiting, signal);
   }
 
-  /** Switches the traffic to a generation on standby: see switchTraffic. */
-  switch(id: number): Promise<SwitchResult> {
+  /**
+   * Switches the traffic to a generation on standby: see switchTraffic.
+   * @param watch true to compare the generation with the one before: see Watch
+   * @param reverted set if the active generation is worse; it must still be active then
+   */
+  switch(
+    id: number,
+    { watch = false, reverted }: { watch?: boolean; reverted?: Reverted } = {},
+  ): Promise<SwitchResult> {
     return this.#turns.run(async () => {
+      const former = this.#active;
       const environment: SwitchedEnvironment = {
         key: this.key,
-        active: this.#active,
+        active: former,
+        reverted,
         orphans: this.#options.orphans,
         handoff: () => this.#handoff.current,
         safePath: (path) => this.#safePath(path),
@@ -259,18 +272,60 @@ export class AppSupervisor {
           this.#active = generation;
           this.#usePort(generation.port);
         },
-        drain: (generation, maxDraining) => this.#rest(generation, maxDraining),
+        drain: (generation, maxDraining) => this.#rest(generation, maxDraining, reverted === undefined),
         emit: (event) => this.#onSwitch(event),
       };
       try {
         const next = this.#upcoming.get(id);
         if (next?.spec.workers === 0) await this.#liveRelease.assertComplete(next);
-        return await switchTraffic(environment, next);
+        if (reverted !== undefined && former?.spec.release !== reverted.release)
+          throw new AppError('switch_failed', 'another release is live meanwhile');
+        const result = await switchTraffic(environment, next);
+        this.#endWatch();
+        if (watch && former !== undefined && next !== undefined) this.#beginWatch(next, former);
+        return result;
       } catch (error) {
         await this.discard(id);
         throw error;
       }
     });
+  }
+
+  /** Compares a generation with the one before from now on. */
+  #beginWatch(next: Generation, former: Generation): void {
+    const areComparable = next.spec.workers > 0 && former.spec.workers > 0;
+    if (next.spec.watchTime === 0 || !areComparable || next.spec.release === former.spec.release) return;
+    next.count(true);
+    this.#watch = new Watch(next, former, performance.now());
+  }
+
+  #endWatch(): void {
+    this.#watch?.end();
+    this.#watch = undefined;
+  }
+
+  /** Waits until the watch over a generation ends. */
+  async watched(id: number): Promise<void> {
+    if (this.#watch?.generation.id === id) await this.#watch.ended;
+  }
+
+  /** Returns to the generation before the active one, which is worse. Starts it again if it is not on standby any more. */
+  async #revert(watch: Watch, reason: string): Promise<void> {
+    const { log, release } = watch.generation.spec;
+    const { former } = watch;
+    const logInApp = (text: string) =>
+      void this.#options.logs.get(log).report({ release, process: '-' }, text);
+    logInApp(`release ${release} is worse than release ${former.spec.release}: ${reason}`);
+    const reverted = { release, at: new Date().toISOString(), reason };
+    try {
+      const signal = new AbortController().signal;
+      const { generation } = await this.startGeneration(former.spec, () => undefined, signal);
+      await this.switch(generation, { reverted });
+      logInApp(`release ${release} is reverted`);
+    } catch (error) {
+      logInApp(`release ${release} was not reverted: ${(error as Error).message}`);
+    }
+    watch.end();
   }
 
   /** Subscriber of switch events. Its errors do not undo the switch. */
@@ -330,6 +385,7 @@ export class AppSupervisor {
     if (active === undefined) await this.#options.orphans.gather(this.key);
     this.#active = undefined;
     void this.#endStandby();
+    this.#endWatch();
     const discarded = [...this.#upcoming.keys()].map((id) => this.discard(id));
     const serving = [...(active === undefined ? [] : [active]), ...this.#draining.keys()];
     const retired = serving.map((generation) => generation.retire({ last: true }));
@@ -405,11 +461,23 @@ export class AppSupervisor {
    */
   tick(now: number, attended: number): void {
     this.#active?.tick(now, attended);
+    this.#checkWatch(now);
     for (const generation of this.#draining.keys()) generation.tick(now, attended);
     const end = this.#standby?.check(now, attended);
     if (end !== undefined) void this.#endStandby('fault' in end ? end.fault : undefined);
     this.#liveRelease.tick(now);
     this.#updateLiveness();
+  }
+
+  #checkWatch(now: number): void {
+    const watch = this.#watch;
+    // While a generation starts, the active one is about to be the one before.
+    this.#active?.count(watch !== undefined || this.#upcoming.size > 0 || mustSample(now));
+    const end = watch?.check(now);
+    if (watch === undefined || end === undefined) return;
+    this.#watch = undefined;
+    if ('fault' in end) void this.#revert(watch, end.fault);
+    else watch.end();
   }
 
   /** Notes when the liveness changes. */
@@ -454,11 +522,12 @@ export class AppSupervisor {
 
   /**
    * Keeps a retired generation on standby if a rollback may need it, or else drains it.
+   * @param mayReturn false if the generation is reverted
    * @returns fulfilled when its requests are finished
    */
-  async #rest(generation: Generation, maxDraining: number): Promise<void> {
+  async #rest(generation: Generation, maxDraining: number, mayReturn: boolean): Promise<void> {
     void this.#endStandby();
-    const keepWarm = keepWarmFor(generation, this.#active);
+    const keepWarm = mayReturn ? keepWarmFor(generation, this.#active) : 0;
     if (keepWarm === 0) {
       const drained = this.#drain(generation);
       this.#cutDrains(maxDraining);

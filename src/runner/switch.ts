@@ -1,5 +1,5 @@
 import { AppError } from '../errors/app-error.ts';
-import type { ActiveRelease, SwitchResult } from '../protocol/runner.ts';
+import type { ActiveRelease, Reverted, SwitchResult } from '../protocol/runner.ts';
 import { prepareCommit } from './commit.ts';
 import type { Generation } from './generation/generation.ts';
 import type { Handoff } from './handoff.ts';
@@ -24,7 +24,10 @@ export async function switchTraffic(
   if (!next?.pool.isComplete) throw workerDied();
   if (old === undefined) await orphans.gather(key);
   const { release } = next.spec;
-  const active: ActiveRelease = { generation: next.id, release, handoff: environment.handoff()?.id ?? '' };
+  const active: ActiveRelease = {
+    ...{ generation: next.id, release, handoff: environment.handoff()?.id ?? '' },
+    ...(environment.reverted && { reverted: environment.reverted }),
+  };
   const commit = await prepareCommit(next.spec, active, environment.safePath);
   const emit = (step: SwitchStep, error?: unknown) => environment.emit({ step, next, error });
 
@@ -80,6 +83,8 @@ export interface SwitchedEnvironment {
   /** generation that has the traffic; undefined before the first switch of this runner, and after a stop */
   active: Generation | undefined;
   key: string;
+  /** set if the active generation is worse than `next`, which was active before */
+  reverted?: Reverted | undefined;
   /** workers of earlier runners */
   orphans: Pick<Orphans, 'gather' | 'serving' | 'retire'>;
   /** returns the handoff of the environment's workers */

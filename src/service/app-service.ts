@@ -23,6 +23,7 @@ import { Recovery, recoverFiles } from '../deploy/recover.ts';
 import { rollback } from '../deploy/rollback.ts';
 import { type RunStateChange, restart, restartProcess, scale, start, stop } from '../deploy/run-state.ts';
 import { sourceOfCommit } from '../deploy/source-of-commit.ts';
+import { recordRevert } from '../deploy/watch.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { GitServer } from '../push/git-server.ts';
 import type { Release } from '../releases/release.ts';
@@ -65,8 +66,21 @@ export class AppService {
 
   /** Starts apps that should run, now and whenever a runner connects. Resolves when each has been tried once. */
   keepRunning(): Promise<void> {
-    this.#appliance.runner.onConnected(() => void this.#recovery.startAll());
+    this.#appliance.runner.onConnected(() => {
+      void this.#recovery.startAll();
+      void this.#recordReverts();
+    });
     return this.#recovery.settled;
+  }
+
+  /** Records what the runner has reverted while this server had no connection to it. */
+  async #recordReverts(): Promise<void> {
+    try {
+      for (const environment of await this.#registry.all())
+        if (await recordRevert(environment)) await this.git.align(environment.id.app);
+    } catch (error) {
+      this.#appliance.log.error('reverts not recorded', { error });
+    }
   }
 
   /** Refuses new calls, cancels deploys that have not begun their switch, and waits for all others. Apps keep running. */
@@ -100,7 +114,8 @@ export class AppService {
 
   async #deploy(id: EnvironmentId, source: DeploySource, watch: DeployWatcher): Promise<Release> {
     this.#signal.throwIfAborted();
-    const work = (environment: Environment) => deploy(environment, source, watch, this.#signal);
+    const watched = { ...source, reverted: () => this.git.align(id.app) };
+    const work = (environment: Environment) => deploy(environment, watched, watch, this.#signal);
     return this.#registry.use(id, work, { create: true });
   }
 
@@ -147,6 +162,17 @@ export class AppService {
    */
   movePort(id: EnvironmentId, move: PortMove, by: string, watch: DeployWatcher): Promise<Release> {
     return this.#change(id, 'port', by, (environment) => movePort(environment, move, this.#signal, watch));
+  }
+
+  /**
+   * Waits until a release that was deployed is no longer compared with the one before.
+   * @returns the release, which may be reverted
+   * @throws AppError `release_not_found`
+   */
+  async watched(id: EnvironmentId, release: number): Promise<Release> {
+    const environment = await this.find(id);
+    if (environment.watch?.release === release) await environment.watch.ended;
+    return releaseView(environment, release);
   }
 
   /** Cancels a deploy that has not begun its switch. @throws AppError `not_cancellable`, `release_not_found` */

@@ -36,7 +36,7 @@ const { emitShutdown, translateStopSignal } = require('./stop-signal.cjs');
  * @typedef {typeof import('./acceptor.cjs') & typeof import('./app-metrics.cjs') & typeof import('./arrivals.cjs') &
  *   typeof import('./connections.cjs') &
  *   typeof import('./drain.cjs') & typeof import('./health-report.cjs') & typeof import('./leave.cjs') &
- *   typeof import('./orphan.cjs')} LateModules
+ *   typeof import('./orphan.cjs') & typeof import('./response-count.cjs')} LateModules
  */
 
 /** Interval between checks of a server that does not handle its connections yet, in ms. */
@@ -116,6 +116,8 @@ class Worker {
   sessions = /** @type {Set<any>} */ (new Set());
   /** @type {InstanceType<typeof import('./drain.cjs').Drain> | undefined} */
   #drain;
+  /** ends the count of responses */
+  #endCount = () => {};
 
   /** @param {ExecBoot} boot */
   constructor(boot) {
@@ -282,6 +284,8 @@ class Worker {
           if (message.beforeSuccessor) this.#endBeforeSuccessor();
         }
         return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
+      case 'count':
+        return this.#count(message.on);
       case 'cut':
         return this.state === 'retired' ? lazy().cutConnections(this.servers, this.sessions) : undefined;
       case 'save':
@@ -308,6 +312,14 @@ class Worker {
     const { named, requests, connections } = this.inFlight;
     for (const request of named) this.#post({ type: 'request', ...request });
     this.#post({ type: 'inFlight', requests, connections });
+  }
+
+  /** @param {boolean} on */
+  #count(on) {
+    this.#endCount();
+    const { server } = this;
+    this.#endCount =
+      on && server ? lazy().countResponses(server, (message) => this.#post(message)) : () => {};
   }
 
   /** Requests and connections that are not finished. */
@@ -595,6 +607,7 @@ function lazy() {
     ...require('./health-report.cjs'),
     ...require('./leave.cjs'),
     ...require('./orphan.cjs'),
+    ...require('./response-count.cjs'),
   };
   return loaded;
 }

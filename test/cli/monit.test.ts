@@ -128,6 +128,7 @@ function app(name: string): AppStatus {
       problem: null,
       crash: null,
       standby: null,
+      reverted: null,
       url: 'http://127.0.0.1:9001',
       domains: [],
       port: 9001,

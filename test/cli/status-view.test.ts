@@ -13,6 +13,7 @@ const app: AppStatus = {
   ...{
     crash: null,
     standby: null,
+    reverted: null,
     problem: null,
     url: 'http://127.0.0.1:9001',
     port: 9001,

@@ -43,6 +43,7 @@ async function startPool(settings: Partial<GenerationSpec> = {}, behavior: FakeW
     if (state.startError) throw state.startError;
     const listener = {
       memoryExceeded: (worker: WorkerHandle) => pool.checkWorker(worker, clock.now()),
+      responded: () => undefined,
       exited: (worker: WorkerHandle, exit: Parameters<WorkerPool['exited']>[1]) => pool.exited(worker, exit),
     };
     const worker = fakes.spawn({ spec, instance, handoff: {} as Handoff, listener, log });
@@ -75,7 +76,7 @@ test('the first worker starts alone, and the others once it is healthy', async (
     if (instance === 0) await first.promise;
     const worker = fakes.spawn({
       ...{ spec: { release: 1 }, instance, handoff: {} as Handoff },
-      listener: { memoryExceeded: () => undefined, exited: () => undefined },
+      listener: { memoryExceeded: () => undefined, responded: () => undefined, exited: () => undefined },
       log: () => undefined,
     });
     started?.(worker);

@@ -14,7 +14,7 @@ function startWorkers(count: number) {
   for (let instance = 0; instance < count; instance += 1)
     fakes.spawn({
       ...{ spec: { release: 1 }, instance, handoff: {} as Handoff },
-      listener: { memoryExceeded: () => undefined, exited: () => undefined },
+      listener: { memoryExceeded: () => undefined, responded: () => undefined, exited: () => undefined },
       log: () => undefined,
     });
   const handles = fakes.all.map(({ handle }) => handle);

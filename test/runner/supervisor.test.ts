@@ -101,6 +101,8 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
         settleTime: 0,
         drainTimeout: 10_000,
         keepWarm: 0,
+        watchTime: 0,
+        watchLimits: { deaths: 2, blocked: 3000, responses: 20, points: 5, times: 3 },
         killTimeout: 1000,
       },
       ...{

@@ -97,6 +97,7 @@ export class TestRunner {
       bootTimeout: '10s',
       drainTimeout: '2s',
       keepWarm: 0,
+      watchTime: 0,
       ...settings,
     });
     const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady, overlap } = all;
@@ -129,6 +130,8 @@ export class TestRunner {
       settleTime,
       drainTimeout,
       keepWarm,
+      watchTime: all.watchTime,
+      watchLimits: all.watchLimits,
       killTimeout,
       stopSignal: all.stopSignal ?? null,
       affinity: all.affinity === 'client',

@@ -107,6 +107,10 @@ export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
     return readBuildLog(await service.find(environmentIdOf(ctx)), numberOf(ctx));
   });
 
+  add('GET /v1/apps/:app/releases/:number/watched', 'read', ['environment'], async (ctx) =>
+    service.watched(environmentIdOf(ctx), numberOf(ctx)),
+  );
+
   add('POST /v1/apps/:app/releases/:number/cancel', 'deploy', ['environment'], (ctx) =>
     service.cancel(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name),
   );

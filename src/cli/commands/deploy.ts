@@ -1,17 +1,21 @@
 import type { Command } from 'commander';
 import { type EnvironmentId, environmentName } from '../../config/paths.ts';
+import { AppError } from '../../errors/app-error.ts';
+import type { Release } from '../../releases/release.ts';
 import { counted } from '../../system/text/format.ts';
 import {
   type AppOptions,
+  appPath,
   appSubcommand,
   type CommonOptions,
+  call,
   connect,
   parseEnvironment,
   wholeNumber,
 } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { createView, followDeploy } from '../follow-deploy.ts';
-import { print } from '../output.ts';
+import { print, printJson } from '../output.ts';
 import { appDirectory, appNameIn } from '../upload/app-directory.ts';
 
 export function registerDeployCommands(program: Command): void {
@@ -19,24 +23,28 @@ export function registerDeployCommands(program: Command): void {
     .option('-a, --app <name>', 'Name of the app (default: the name in package.json)')
     .option('--no-cache', 'Install and build without packages and caches of earlier releases')
     .option('--release <number>', 'Build the commit of an earlier release again, as a new release')
+    .option(
+      '--watch',
+      'Wait until the release is no longer compared with the one before; fail if it is reverted',
+    )
     .action(deploy);
   const description = 'Return to the release that was live before, or to another earlier release';
   appSubcommand(program, 'rollback <app> [release]', description).action(rollback);
 }
 
-type DeployOptions = AppOptions & { app?: string; release?: string; cache: boolean };
+type DeployOptions = AppOptions & { app?: string; release?: string; cache: boolean; watch?: true };
 
 async function deploy(directory: string | undefined, options: DeployOptions): Promise<void> {
-  const { app, release, environment, json, cache } = options;
+  const { app, release, environment, json, cache, watch } = options;
   const query = cache ? {} : { noCache: 'true' };
-  const view = createView(json);
+  const view = createView(json, !watch);
   if (release !== undefined) {
     if (directory !== undefined)
       throw new UsageError('--release builds a commit that is on the server: do not name a directory');
     const id = parseEnvironment(app ?? (await appNameIn(process.cwd())), environment);
-    return followDeploy(id, view, 'deploy', `/releases/${wholeNumber(release, '--release')}/redeploy`, {
-      query,
-    });
+    const path = `/releases/${wholeNumber(release, '--release')}/redeploy`;
+    const live = await followDeploy(id, view, 'deploy', path, { query });
+    return watch && watchRelease(id, live, json);
   }
   const root = await appDirectory(directory);
   const id = parseEnvironment(app ?? (await appNameIn(root)), environment);
@@ -56,7 +64,21 @@ async function deploy(directory: string | undefined, options: DeployOptions): Pr
     }),
   ]);
   if (!json) print(`${environmentName(id)} from ${root}, ${counted(files, 'file')}`);
-  await followDeploy(id, view, 'deploy', '/releases', { query: { ...commit, ...query }, body: stream });
+  const sent = { query: { ...commit, ...query }, body: stream };
+  const live = await followDeploy(id, view, 'deploy', '/releases', sent);
+  if (watch) await watchRelease(id, live, json);
+}
+
+/** Waits until a release is no longer compared with the one before. @throws AppError `reverted` */
+async function watchRelease(id: EnvironmentId, { number }: Release, json?: true): Promise<void> {
+  if (!json) print(`   comparing release ${number} with the release before ("watchTime")`);
+  const release = await call<Release>('GET', appPath(id, `/releases/${number}/watched`));
+  if (release.reverted !== undefined)
+    throw new AppError('reverted', `release ${number} was reverted: ${release.reverted.reason}`, {
+      hint: `The release before is live again. Read the output of the other one: sluice logs ${environmentName(id)} --release ${number}`,
+    });
+  if (json) printJson(release);
+  else print(`release ${number} is not worse than the release before`);
 }
 
 async function rollback(

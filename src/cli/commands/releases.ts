@@ -106,5 +106,7 @@ function describeRelease(release: Release): string {
   const notices = release.notices.map(({ message, hint }) => `note: ${message}\n  ${hint}`);
   const { error } = release;
   const failure = error === null ? [] : [`failed at ${error.step}: ${error.message}\n  ${error.hint}`];
-  return [head, ...describeCommit(release), ...notices, ...failure].join('\n\n');
+  const { reverted } = release;
+  const revert = reverted === undefined ? [] : [`reverted (${formatTime(reverted.at)}): ${reverted.reason}`];
+  return [head, ...describeCommit(release), ...notices, ...failure, ...revert].join('\n\n');
 }

@@ -1,5 +1,15 @@
 import * as v from 'valibot';
-import { count, duration, group, memory, schedule, setting, text, timezone } from '../field-types.ts';
+import {
+  count,
+  duration,
+  group,
+  memory,
+  optionalGroup,
+  schedule,
+  setting,
+  text,
+  timezone,
+} from '../field-types.ts';
 
 /** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
 const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
@@ -71,6 +81,34 @@ export const supervision = {
     duration,
     '60s',
   ),
+  watchTime: setting(
+    'Time after a deploy during which Sluice compares the new release with the one before, and returns to that one if the new release is worse; 0 for no comparison. See docs/rollback.md.',
+    duration,
+    '30s',
+  ),
+  watchLimits: optionalGroup({
+    deaths: setting(
+      'Number of deaths of workers that makes a release worse; 0 to ignore deaths. In an app with one worker, the first death counts.',
+      count(0, 1000),
+      2,
+    ),
+    blocked: setting(
+      'Time for which the event loop of a worker may stand still; 0 for any time.',
+      duration,
+      '3s',
+    ),
+    responses: setting(
+      'Smallest number of responses of which Sluice judges the share with a status from 500 to 599; 0 to ignore the statuses.',
+      count(0, 1_000_000),
+      20,
+    ),
+    points: setting(
+      'Percentage points by which that share must exceed that of the release before.',
+      count(0, 100),
+      5,
+    ),
+    times: setting('Factor by which that share must exceed that of the release before.', count(1, 100), 3),
+  }),
   stuckTimeout: setting(
     'Time after which Sluice replaces a worker whose event loop does not run; 0 for never.',
     duration,

@@ -5,6 +5,7 @@ import { type Clock, systemClock } from '../clock.ts';
 import { describeShortage, type Exit } from '../exit.ts';
 import { waitForHealthCommand } from '../health-command.ts';
 import { type ListeningPort, socketCopies } from '../ports/listening-port.ts';
+import type { Before } from '../watch/judge.ts';
 import { checkHealth } from './health.ts';
 import { WorkerPool } from './pool.ts';
 import { waitUntilSettled } from './startup-check.ts';
@@ -42,6 +43,12 @@ export class Generation {
   /** releases the cgroup, which ends the processes in it, the inboxes and the load table */
   readonly #releaseGroup: () => void;
   #timesOpened = 0;
+  /** responses that were counted: see `count` */
+  responses = { total: 0, errors: 0 };
+  /** longest delay of an event loop that a heartbeat has reported, in ms */
+  #worstDelay = 0;
+  /** time of the last switch to this generation, by `performance.now()` */
+  #openedAt: number | undefined;
   #shortagesCheckedAt = Number.NEGATIVE_INFINITY;
   #shortageLoggedAt = Number.NEGATIVE_INFINITY;
 
@@ -64,6 +71,10 @@ export class Generation {
       generation: id,
       started: (worker) => this.workers.add(worker),
       listener: {
+        responded: ({ total, errors }) => {
+          const { responses } = this;
+          this.responses = { total: responses.total + total, errors: responses.errors + errors };
+        },
         memoryExceeded: (worker) => isActive() && this.pool.checkWorker(worker, clock.now()),
         exited: (worker, exit) => {
           this.workers.delete(worker);
@@ -118,6 +129,7 @@ export class Generation {
   async open({ wait = false } = {}): Promise<void> {
     this.#isActive = true;
     this.#timesOpened += 1;
+    this.#openedAt = performance.now();
     await this.pool.open({ wait });
   }
 
@@ -159,6 +171,31 @@ export class Generation {
         : worker.drain(drainTimeout, this.#stopping.signal),
     );
     await Promise.all(rests);
+  }
+
+  /** Lets all workers count their responses, or end the count. */
+  count(on: boolean): void {
+    for (const worker of this.workers) worker.count(on);
+  }
+
+  /** Facts about the generation since the switch to it. */
+  get facts(): Before {
+    const now = performance.now();
+    const { responses, pool } = this;
+    const activeFor = now - (this.#openedAt ?? now);
+    return { activeFor, deaths: pool.deaths, worstDelay: this.#worstDelay, responses };
+  }
+
+  /** Longest time since the last message of an open worker, in ms. */
+  get silence(): number {
+    const open = this.pool.current.filter(({ state }) => state === 'open' || state === 'opening');
+    return Math.max(0, ...open.map(({ silentFor }) => silentFor));
+  }
+
+  /** Shortest time since the last message of a worker, in ms; undefined without a worker. */
+  get leastSilence(): number | undefined {
+    const workers = [...this.workers];
+    return workers.length === 0 ? undefined : Math.min(...workers.map(({ silentFor }) => silentFor));
   }
 
   /** Returns true if each worker on standby answers its health check at once. */
@@ -208,6 +245,7 @@ export class Generation {
   tick(now: number, attended: number): void {
     for (const worker of this.workers) {
       worker.silentFor += attended;
+      this.#worstDelay = Math.max(this.#worstDelay, worker.beat?.eventLoopDelayMs ?? 0);
       if (this.spec.maxMemory !== null || worker.figures.age(now) >= slowInterval) worker.figures.read(now);
     }
     if (now - this.#shortagesCheckedAt >= slowInterval) this.#checkShortages(now);

@@ -57,6 +57,7 @@ export class Members {
   #reported: Member | undefined;
   #unconfirmed = new Set<Confirmation>();
   #isReportDue = false;
+  #isCounting = false;
   #isClosed = false;
   #isFull = false;
 
@@ -108,6 +109,7 @@ export class Members {
     this.#noteChange();
     socket.once('close', () => this.#leave(member));
     if (this.#last?.type === 'open') channel.post(this.#last);
+    if (this.#isCounting) channel.post({ type: 'count', on: true });
     socket.resume();
   }
 
@@ -145,6 +147,7 @@ export class Members {
       if (this.#unconfirmed.has('opened')) this.#options.message({ type: 'opened' });
       this.#expect('retired', 'drained');
     }
+    if (type === 'count') this.#isCounting = message.on;
     if (type === 'reportInFlight') this.#isReportDue = true;
     for (const { channel } of this.#members) channel.post(message);
     // The worker may have no members, for example while its command starts the app again.

@@ -64,6 +64,8 @@ class Slot {
 export class WorkerPool {
   /** last death of a worker in a slot */
   crash: Crash | null = null;
+  /** number of deaths of workers while the generation was active */
+  deaths = 0;
   readonly #options: PoolOptions;
   readonly #spec: GenerationSpec;
   readonly #slots: Slot[];
@@ -342,6 +344,7 @@ export class WorkerPool {
   /** Logs the death of a worker, and fills its slot after a delay that depends on earlier deaths. */
   async #restart(slot: Slot, worker: WorkerHandle, exit: Exit): Promise<void> {
     const { restarts } = slot;
+    if (!restarts.isFinal(exit.code)) this.deaths += 1;
     const uptime = worker.upFor();
     const delay = restarts.noteDeath(uptime, exit.code);
     slot.use = delay === null ? 'stopped' : 'filled';

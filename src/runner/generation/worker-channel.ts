@@ -106,6 +106,7 @@ const fields: Record<FromWorker['type'], Record<string, Check>> = {
   },
   request: { method: isText, path: isText },
   inFlight: { requests: isCount, connections: isCount },
+  responses: { total: isCount, errors: isCount },
   memoryExceeded: { bytes: isCount },
   beat: { eventLoopDelayMs: Number.isFinite, connections: Number.isFinite, requests: Number.isFinite },
   metric: {

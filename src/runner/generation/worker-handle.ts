@@ -10,6 +10,7 @@ import type { Clock } from '../clock.ts';
 import type { Exit } from '../exit.ts';
 import type { Handoff } from '../handoff.ts';
 import { Metrics } from '../metrics.ts';
+import type { Responses } from '../watch/judge.ts';
 import { Members, mostMembers } from './members.ts';
 import { WorkerChannel } from './worker-channel.ts';
 
@@ -29,6 +30,8 @@ type Beat = Omit<Extract<FromWorker, { type: 'beat' }>, 'type'>;
 export interface WorkerListener {
   /** called when the worker exceeds its memory limit, or retires by itself for that reason */
   memoryExceeded(worker: WorkerHandle): void;
+  /** called with the responses of the worker since the last call */
+  responded(responses: Responses): void;
   exited(worker: WorkerHandle, exit: Exit): void;
 }
 
@@ -85,6 +88,7 @@ export class WorkerHandle extends AppProcess {
   #draining: Promise<void> | undefined;
   /** time of the last `retire` that the worker was not in already, by `performance.now()` */
   #retiredAt: number | undefined;
+  #isCounting = false;
 
   constructor(options: WorkerOptions) {
     super({ ...options, name: `worker ${options.instance}` });
@@ -128,6 +132,11 @@ export class WorkerHandle extends AppProcess {
       case 'beat':
         this.beat = message;
         this.silentFor = 0;
+        break;
+      case 'responses':
+        // A process of several may stand still.
+        if (this.members === undefined) this.silentFor = 0;
+        listener.responded(message);
         break;
       case 'memoryExceeded':
         this.figures.memoryBytes = message.bytes;
@@ -240,6 +249,13 @@ export class WorkerHandle extends AppProcess {
   /** Lets a worker that was opened with `wait` read from its connections. */
   serve(): void {
     this.#channel.post({ type: 'serve' });
+  }
+
+  /** Lets a worker that listens count its responses, or end the count. */
+  count(on: boolean): void {
+    if (on === this.#isCounting || this.listening === undefined || !this.alive) return;
+    this.#isCounting = on;
+    this.#channel.post({ type: 'count', on });
   }
 
   /**
