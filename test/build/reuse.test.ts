@@ -3,7 +3,7 @@ import { cp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { pathsReadBy } from '../../src/build/reuse/install-scripts.ts';
+import { isInstalledManifest, pathsReadBy } from '../../src/build/reuse/install-scripts.ts';
 import { type PackageStore, readAllKept } from '../../src/build/reuse/kept-packages.ts';
 import { exists } from '../../src/system/fs/exists.ts';
 import { appSettings, type BuildRun, runBuild, writeTree } from '../support/builds.ts';
@@ -229,4 +229,15 @@ test('an install script is known by the name of its package or by its commands',
   assert.ok(
     pathsReadBy({ name: '@prisma/client', scripts: ['node scripts/postinstall.js'] })?.includes('prisma'),
   );
+});
+
+test('files of the tests of a package are not taken for packages', () => {
+  const paths = [
+    'node_modules/resolve/package.json',
+    'node_modules/.pnpm/@scope+a@1.0.0/node_modules/@scope/a/package.json',
+    'packages/web/node_modules/@scope/a/package.json',
+    'node_modules/resolve/test/resolver/multirepo/package.json',
+    'node_modules/package.json',
+  ];
+  assert.deepEqual(paths.filter(isInstalledManifest), paths.slice(0, 3));
 });

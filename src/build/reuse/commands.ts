@@ -1,12 +1,15 @@
 /** Shell functions: a digest of the inodes of all files of a tree, and one of the settings of package managers outside of the app. */
 const digests = `
-digest() { (cd -- "$1" && find . -printf '%P\\t%i\\t%s\\t%C@\\t%m\\t%U\\t%y\\t%l\\n' | LC_ALL=C sort | sha256sum | cut -c1-64); }
-outside() {
+hash() { sum=$(sha256sum) && printf '%s\\n' "\${sum%% *}"; }
+digest() { (cd -- "$1" && find . -printf '%P\\t%i\\t%s\\t%C@\\t%m\\t%U\\t%y\\t%l\\n' | LC_ALL=C sort | hash); }
+outside() (
+  set --
   for file in "$HOME"/.npmrc "$HOME"/.yarnrc "$HOME"/.yarnrc.yml "$HOME"/.bunfig.toml "$HOME"/.config/pnpm/rc "$HOME"/.config/pnpm/config.yaml \\
     "$NPM_CONFIG_USERCONFIG" "$npm_config_userconfig" /etc/npmrc /usr/etc/npmrc /usr/local/etc/npmrc "$NODE_PREFIX"/etc/npmrc; do
-    [ -f "$file" ] && { printf '%s\\n' "$file"; cat -- "$file"; }
-  done | sha256sum | cut -c1-64
-}`;
+    [ -f "$file" ] && set -- "$@" "$file"
+  done
+  { printf '%s\\n' "$@"; [ $# -eq 0 ] || tail -n +1 -- "$@"; } | hash
+)`;
 
 /**
  * Shell command that copies kept packages into the working directory. Ends with 3 if the packages have changed, 4 if the settings
@@ -21,7 +24,7 @@ for path; do [ ! -e "$path" ] && [ ! -L "$path" ] || exit 5; done
 number=0
 for path; do
   if [ -e "$store/$number" ]; then
-    mkdir -p -- "$(dirname -- "$path")" && cp -a --reflink=auto -- "$store/$number" "$path" || { rm -rf -- "$@"; exit 6; }
+    case $path in */*) mkdir -p -- "\${path%/*}" ;; esac && cp -a --reflink=auto -- "$store/$number" "$path" || { rm -rf -- "$@"; exit 6; }
   fi
   number=$((number + 1))
 done`;

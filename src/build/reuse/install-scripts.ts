@@ -47,6 +47,11 @@ export function pathsReadBy({ name, scripts }: Scripted): string[] | undefined {
   return scripts.every(isHarmless) ? [] : undefined;
 }
 
+/** Returns true for the package.json of an installed package; false for files inside of a package, such as those of its own tests. */
+export function isInstalledManifest(path: string): boolean {
+  return /(?:^|\/)node_modules\/(?:@[^/]+\/)?[^/@][^/]*\/package\.json$/.test(path);
+}
+
 /** Scripts that an install runs for the app itself, before and after the packages are in their place. */
 export interface OwnScripts {
   before: string[];

@@ -18,7 +18,13 @@ import {
   showScriptsCommand,
 } from './commands.ts';
 import { Doubt, type Facts, factsOfReads, installFacts } from './facts.ts';
-import { type OwnScripts, ownScripts, pathsReadBy, type Scripted } from './install-scripts.ts';
+import {
+  isInstalledManifest,
+  type OwnScripts,
+  ownScripts,
+  pathsReadBy,
+  type Scripted,
+} from './install-scripts.ts';
 import {
   changedFacts,
   describeChange,
@@ -231,7 +237,7 @@ async function readsOfScripts(install: Install, paths: string[]): Promise<string
   const { context, plan } = install;
   const root = join(context.directory, plan.at);
   const { output } = await shell(install, scriptedCommand, paths);
-  const files = output.split('\n').filter(Boolean);
+  const files = output.split('\n').filter(isInstalledManifest);
   if (files.length > maxScripted) throw new Doubt('very many packages have install scripts');
   const reads = new Set<string>();
   for (const file of files) {
