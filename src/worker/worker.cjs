@@ -110,7 +110,7 @@ class Worker {
   #otherPorts;
   /** true if this retired worker still accepts on ports besides the app's own */
   hasOpenPorts = false;
-  /** true if another worker of the same generation, or of a later one, has opened in place of this one */
+  /** true if another worker of the same generation serves in place of this one */
   #isReplaced = false;
   /** open sessions of HTTP/2 */
   sessions = /** @type {Set<any>} */ (new Set());
@@ -278,7 +278,8 @@ class Worker {
         return this.state === 'retired' ? undefined : this.#retire();
       case 'handOff':
         if (this.state === 'retired') {
-          this.#isReplaced = true;
+          // A rollback may make its generation the active one again.
+          this.#isReplaced ||= message.beforeSuccessor || !message.inboxes;
           this.handOff(undefined, message);
           // The runner keeps the handoff, and with it the connections.
           if (message.beforeSuccessor) this.#endBeforeSuccessor();
@@ -537,7 +538,7 @@ class Worker {
 
   /**
    * The role of this worker in its generation, if that is the active one and there is no runner.
-   * @returns {'opens' | 'replaced' | 'stopped'} `replaced`: other workers have opened in its place; `stopped`: it has no copy of
+   * @returns {'opens' | 'replaced' | 'stopped'} `replaced`: others of its generation serve in its place; `stopped`: it has no copy of
    *   the socket, as when the app stops
    */
   get role() {

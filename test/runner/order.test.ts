@@ -52,6 +52,26 @@ for (const [step, active] of [
   });
 }
 
+test('after a kill of the runner at "open" of a rollback, the release that was on standby answers, and idle connections stay open', async (t) => {
+  const runner = await TestRunner.start(t, {
+    NODE_OPTIONS: `--import=${killer}`,
+    KILL_AT: 'open',
+    KILL_AT_COUNT: '3',
+  });
+  const lasting = () => runner.spec('plain.cjs', { keepWarm: '60s' }, patient);
+  const first = lasting();
+  await runner.release(first);
+  const clients = await connectClients(t, runner);
+  await runner.release(lasting());
+  for (const client of clients) assert.equal(await ask(client), '2');
+  await assert.rejects(runner.release(first), { code: 'runner_unavailable' });
+  await untilAnsweredBy('1', runner);
+  for (const client of clients) assert.equal(await ask(client), '1');
+  await runner.launch();
+  await runner.release(lasting());
+  for (const client of clients) assert.equal(await ask(client), '3');
+});
+
 test('idle connections of orphans move to the release of the next runner, and stay open', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', {}, patient));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
 import { WorkerPool } from '../../src/runner/generation/pool.ts';
 import type { WorkerHandle } from '../../src/runner/generation/worker-handle.ts';
@@ -243,6 +244,31 @@ test('a worker above maxMemory is replaced by one that is open before, and finis
   pool.tick(clock.now());
   await settled();
   assert.equal(fakes.all.length, 2);
+  old.finish();
+  await old.handle.gone;
+  assert.deepEqual(fakes.take(), ['1.0 SIGTERM']);
+});
+
+test('"drainTimeout" of a worker that has retired by itself begins when another worker replaces it', async () => {
+  const { pool, fakes, clock } = await startPool(
+    { workers: 1, maxMemory: 100 * megabyte, drainTimeout: 60_000 },
+    { requests: ['GET /slow'] },
+  );
+  const old = fakes.last(0);
+  fakes.behavior = () => ({ boots: true });
+  old.send({ type: 'retired' });
+  await settled();
+  const next = fakes.last(0);
+  assert.notEqual(next, old);
+  await clock.advance(70_000);
+  next.send({ type: 'ready', port: 1, protocol: 'tcp', listens: 9001, onlyInterrupt: false });
+  await settled();
+  pool.tick(clock.now());
+  await settled();
+  // If no time was left, that timer would end before this one.
+  await setTimeout(1);
+  await settled();
+  assert.deepEqual(fakes.take(), ['1.0 retire', '1.0 open', '1.0 handOff']);
   old.finish();
   await old.handle.gone;
   assert.deepEqual(fakes.take(), ['1.0 SIGTERM']);

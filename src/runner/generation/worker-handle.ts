@@ -86,9 +86,12 @@ export class WorkerHandle extends AppProcess {
   #healthyAt: number | undefined;
   #exitedAt: number | undefined;
   #draining: Promise<void> | undefined;
-  /** time of the last `retire` that the worker was not in already, by `performance.now()` */
-  #retiredAt: number | undefined;
   #isCounting = false;
+  /**
+   * Time since when other workers serve in place of this one, or none does. A worker that has retired by itself keeps its idle
+   * connections until then, perhaps for longer than `drainTimeout`.
+   */
+  #replacedAt: number | undefined;
 
   constructor(options: WorkerOptions) {
     super({ ...options, name: `worker ${options.instance}` });
@@ -239,7 +242,7 @@ export class WorkerHandle extends AppProcess {
       this.#drained = Promise.withResolvers();
     }
     this.isRetiring = false;
-    this.#retiredAt = undefined;
+    this.#replacedAt = undefined;
     this.state = 'opening';
     this.#opened = Promise.withResolvers();
     this.#channel.post({ type: 'open', wait });
@@ -266,7 +269,7 @@ export class WorkerHandle extends AppProcess {
   async retire(last: boolean): Promise<boolean> {
     if (!this.isRetiring || last) this.#channel.post({ type: 'retire', last });
     this.isRetiring = true;
-    this.#retiredAt ??= performance.now();
+    if (last) this.#noteReplaced();
     const { timedOut } = await withDeadline(this.#retired.promise, confirmTimeout);
     return !timedOut;
   }
@@ -277,7 +280,12 @@ export class WorkerHandle extends AppProcess {
    * @param inboxes false if the generation does not retire: another worker takes from the inbox of the slot
    */
   handOff({ beforeSuccessor = false, inboxes = true } = {}): void {
+    this.#noteReplaced();
     this.#channel.post({ type: 'handOff', beforeSuccessor, inboxes });
+  }
+
+  #noteReplaced(): void {
+    this.#replacedAt ??= this.#options.clock.now();
   }
 
   /**
@@ -306,10 +314,14 @@ export class WorkerHandle extends AppProcess {
     if (!hasOpened()) this.#channel.post({ type: 'cut' });
   }
 
-  /** Returns the rest of `drainTimeout`, in ms, which counts from the retirement. */
+  /** Returns the rest of `drainTimeout`, in ms. */
   #timeLeft(drainTimeout: number): number {
-    const since = this.#retiredAt ?? performance.now();
-    return Math.max(0, drainTimeout - (performance.now() - since));
+    return Math.max(0, drainTimeout - this.#replacedFor());
+  }
+
+  #replacedFor(): number {
+    const now = this.#options.clock.now();
+    return now - (this.#replacedAt ?? now);
   }
 
   async #drain(drainTimeout: number, hurry: AbortSignal): Promise<void> {
@@ -324,8 +336,7 @@ export class WorkerHandle extends AppProcess {
 
   /** Logs what is in flight, because it is cut now. @param setting the reason */
   async #reportCuts(setting: string): Promise<void> {
-    const since = performance.now() - (this.#retiredAt ?? performance.now());
-    const after = `${formatDuration(since)} after the worker retired ("${setting}")`;
+    const after = `${formatDuration(this.#replacedFor())} after the worker retired ("${setting}")`;
     this.#named = [];
     this.#inFlight = Promise.withResolvers<InFlight>();
     this.#channel.post({ type: 'reportInFlight' });
