@@ -26,7 +26,7 @@ An app may have several sources of settings. For each setting, the first source 
 4. a [file of PM2](pm2-files.md)
 5. package.json, and conventions such as file names
 
-Sluice looks up each field of \`build\`, \`hooks\` and \`health\`, each variable in \`env\`, and each field of a background process by
+Sluice looks up each field of \`build\`, \`hooks\`, \`health\` and \`warmup\`, each variable in \`env\`, and each field of a background process by
 itself. All other settings, such as the list \`cron\`, come from one source as a whole. The build log and \`sluice check\` name the
 source of each setting:
 

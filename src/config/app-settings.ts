@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { command, cron, hooks, processes } from './app/commands.ts';
 import { domains } from './app/domains.ts';
 import { environments } from './app/environments.ts';
-import { health } from './app/health.ts';
+import { health, warmup } from './app/health.ts';
 import { branches, directory, root, shared } from './app/sources.ts';
 import { assets, staticSite } from './app/static.ts';
 import { limits, supervision } from './app/supervision.ts';
@@ -74,6 +74,7 @@ const settings = {
   directory,
   branches,
   health,
+  warmup,
   bootTimeout: setting('Time limit for a worker to listen and to be healthy.', duration, '30s'),
   settleTime: setting(
     'Time that the first worker must continue to run, once it is healthy, before it gets traffic, and each other worker a quarter of it. In an app without workers, time that each process must run before the release goes live.',

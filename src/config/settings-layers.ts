@@ -35,6 +35,7 @@ const mergedByPart: Parts = {
     build: {},
     hooks: {},
     health: {},
+    warmup: {},
     env: {},
     processes: { each: { text: 'command', fields: { env: {} } } },
   },

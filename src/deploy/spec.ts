@@ -44,8 +44,17 @@ export async function generationSpec(
   const state = await environment.state();
   const { host = appliance.settings.apps.host, port } = changes.takes ?? state;
   const { settings } = run;
-  const { health, waitReady, bootTimeout, settleTime, drainTimeout, keepWarm, stuckTimeout, overlap } =
-    settings;
+  const {
+    health,
+    warmup,
+    waitReady,
+    bootTimeout,
+    settleTime,
+    drainTimeout,
+    keepWarm,
+    stuckTimeout,
+    overlap,
+  } = settings;
   const { directory } = paths.release(number);
   const isolated = await appliance.runner.hasUsers();
   const { env: own, secrets } = await variablesOf(environment, changes);
@@ -89,7 +98,7 @@ export async function generationSpec(
     codePort: settings.port ?? null,
     // Without workers, there is no other check.
     settleTime: changes.isProven && workers > 0 ? 0 : settleTime,
-    ...{ health, waitReady, overlap, bootTimeout, drainTimeout, keepWarm, stuckTimeout },
+    ...{ health, warmup, waitReady, overlap, bootTimeout, drainTimeout, keepWarm, stuckTimeout },
     ...{ watchTime: settings.watchTime, watchLimits: settings.watchLimits },
     ...supervisionOfWorkers(settings),
     affinity: settings.affinity === 'client' && run.exec === undefined,

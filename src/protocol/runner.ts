@@ -2,7 +2,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import type { AppMetric, AppProtocol } from './worker.ts';
 
 /** Settings of an app that the runner gets as they are: see docs/settings.md. Times are in ms. */
-type PassedOn = 'health' | 'watchLimits' | 'waitReady' | 'overlap' | 'cron' | TimeSetting;
+type PassedOn = 'health' | 'warmup' | 'watchLimits' | 'waitReady' | 'overlap' | 'cron' | TimeSetting;
 type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'keepWarm' | 'stuckTimeout' | 'watchTime';
 
 /** End, restart and variables of the workers, or of one background process. */

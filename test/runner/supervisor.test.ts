@@ -94,6 +94,7 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
       ...{ key: directory, release, directory: join(directory, String(release)), workers: 2 },
       ...{ node: '', nodeArgs: [], script: '', args: [], env: {}, host: '127.0.0.1', port, codePort: 9001 },
       health: { path: '/', headers: {}, status: ['100-499'], interval: 10, timeout: 1000 },
+      warmup: { count: 1 },
       ...{
         waitReady: false,
         overlap: true,

@@ -100,7 +100,7 @@ export class TestRunner {
       watchTime: 0,
       ...settings,
     });
-    const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady, overlap } = all;
+    const { bootTimeout, settleTime, drainTimeout, killTimeout, health, warmup, waitReady, overlap } = all;
     const { autorestart, maxRestarts, minUptime, restartDelay, restartBackoff, stopExitCodes } = all;
     const { shutdownWithMessage, instanceVar, stuckTimeout, cron, keepWarm } = all;
     const { current, generation, cron: cronPath, logs } = this.paths.environment(target);
@@ -124,6 +124,7 @@ export class TestRunner {
       port: this.port,
       codePort: all.port ?? null,
       health,
+      warmup,
       waitReady,
       overlap,
       bootTimeout,

@@ -13,7 +13,7 @@ const maxQuoted = 2048;
 /** Time after which a `node:net` or `node:tls` server that has sent nothing counts as one that does not speak HTTP, in ms. */
 const longestSilence = 1000;
 
-interface CheckedWorker {
+export interface CheckedWorker {
   protocol: AppProtocol;
   /** private loopback port of the worker */
   port: number;

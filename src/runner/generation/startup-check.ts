@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts';
 import * as execFailures from './exec-failure.ts';
 import { checkHealth, type Health } from './health.ts';
 import * as failures from './startup-failure.ts';
+import { warmUp } from './warmup.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
 
 /**
@@ -42,9 +43,12 @@ export async function waitUntilHealthy(
     for (;;) {
       last = await checkHealth(worker.listening as Ready, spec.health, stopped);
       worker.protocol = last.protocol;
-      if (last.fault === undefined) return worker.noteHealthy();
+      if (last.fault === undefined) break;
       await sleep(spec.health.interval, undefined, { signal: stopped });
     }
+    worker.noteHealthy();
+    const { port } = worker.listening as Ready;
+    await warmUp({ port, protocol: last.protocol }, spec, stopped);
   } catch (error) {
     if (failed.signal.aborted) throw await failed.signal.reason();
     if (signal.aborted) throw signal.reason;
