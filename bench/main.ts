@@ -4,7 +4,7 @@ import type { Measurement } from './measurement.ts';
 import { installPrograms } from './programs.ts';
 import { type Result, resultOf, writeResults } from './results.ts';
 import { measurements } from './rows/all.ts';
-import { runRounds } from './run.ts';
+import { endScopes, runRounds } from './run.ts';
 import { textTable } from './table.ts';
 
 const usage = `Usage: npm run bench -- [--quick] [NAME...]
@@ -63,4 +63,10 @@ async function measure(wanted: Measurement[], quick: boolean): Promise<Result[]>
   return rows;
 }
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, async () => {
+    await endScopes();
+    process.exit(1);
+  });
+}
 process.exitCode = await main(process.argv.slice(2));

@@ -35,12 +35,28 @@ function inTurn(sides: Side[], round: number): Side[] {
   return [...sides.slice(first), ...sides.slice(0, first)];
 }
 
+type Cleanups = (() => unknown)[];
+
+/** Cleanups of all running scopes, the outermost first. */
+const running: Cleanups[] = [];
+
 /** Runs a function and then what it has registered to do after it, the newest first. */
 export async function inScope<T>(work: (scope: Pick<Scope, 'after'>) => Promise<T>): Promise<T> {
-  const cleanups: (() => unknown)[] = [];
+  const cleanups: Cleanups = [];
+  running.push(cleanups);
   try {
     return await work({ after: (cleanup) => void cleanups.push(cleanup) });
   } finally {
-    for (const cleanup of cleanups.reverse()) await cleanup();
+    await cleanUp(cleanups);
+    running.splice(running.indexOf(cleanups), 1);
   }
+}
+
+/** Ends all that the running scopes have started, for an end of the benchmark by a signal. */
+export async function endScopes(): Promise<void> {
+  for (const cleanups of running.toReversed()) await cleanUp(cleanups);
+}
+
+async function cleanUp(cleanups: Cleanups): Promise<void> {
+  for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) await cleanup();
 }

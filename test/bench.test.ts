@@ -9,7 +9,7 @@ import type { Figures, Measurement } from '../bench/measurement.ts';
 import { pageWith, summary } from '../bench/pages.ts';
 import { merged, type Result, type Results, resultOf } from '../bench/results.ts';
 import { measurements } from '../bench/rows/all.ts';
-import { runRounds } from '../bench/run.ts';
+import { endScopes, inScope, runRounds } from '../bench/run.ts';
 import { textTable } from '../bench/table.ts';
 import { orderOf } from './support/switching.ts';
 import { waitFor } from './support/wait.ts';
@@ -113,6 +113,18 @@ test('a side that fails is left out, and all cleanups run', async () => {
 
   const never = await runRounds(measurement({ prepare: () => Promise.reject(new Error('no PM2')) }), false);
   assert.deepEqual(never, { figures: [], error: 'no PM2' });
+});
+
+test('an end by a signal runs the cleanups of all scopes, and each once', async () => {
+  const cleaned: string[] = [];
+  await inScope(async (outer) => {
+    outer.after(() => cleaned.push('outer'));
+    await inScope(async (inner) => {
+      inner.after(() => cleaned.push('inner'));
+      await endScopes();
+    });
+  });
+  assert.deepEqual(cleaned, ['inner', 'outer']);
 });
 
 test('the table shows figures, ratios, goals, and reasons of failures', () => {

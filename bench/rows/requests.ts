@@ -19,8 +19,8 @@ export const requestsMeasurement: Measurement = {
   quickRounds: 1,
   rows: [
     {
-      title: `requests lost in ${full.switches} switches and ${full.requests} requests`,
-      short: `requests lost in ${full.switches} switches and 500,000 requests`,
+      title: `requests lost in ${described(full)}; in a quick run, ${described(quick)}`,
+      short: `requests lost in ${described(full)}`,
       unit: '',
       ours: 'sluice lost',
       rival: { name: 'pm2 reload', figure: 'pm2 lost' },
@@ -54,6 +54,10 @@ export const requestsMeasurement: Measurement = {
     ];
   },
 };
+
+function described({ switches, requests }: typeof full): string {
+  return `${switches} switches and ${requests.toLocaleString('en')} requests`;
+}
 
 /** Starts the same app in PM2. */
 async function reloadingPm2(scope: Scope): Promise<Switching> {

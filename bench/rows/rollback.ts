@@ -12,7 +12,7 @@ const rival = 'git checkout && npm ci && pm2 reload';
 export const rollbackMeasurement: Measurement = {
   name: 'rollback',
   rounds: 7,
-  quickRounds: 2,
+  quickRounds: 1,
   rows: [
     {
       title: 'sluice rollback to the release that was live before, within a minute',

@@ -26,7 +26,7 @@ interface Replacing {
 export const switchMeasurement: Measurement = {
   name: 'switch',
   rounds: 20,
-  quickRounds: 3,
+  quickRounds: 2,
   rows: [
     {
       title: `p99 in the second around a switch, ${rate} requests/s, 64 kept-alive connections`,
