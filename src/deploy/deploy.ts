@@ -119,7 +119,7 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
   const { number, environment } = deployment;
   using turn = new DisposableStack();
   turn.use(await environment.deploys.turn(deployment));
-  const releases = await environment.store.list();
+  const releases = await environment.store.outlines();
   const newer = releases.find((other) => other.number > number && other.liveAt !== null);
   if (newer !== undefined) throw superseded(number, newer.number);
   return turn.move();

@@ -13,7 +13,8 @@ import {
 } from '../build/node-version/installed.ts';
 import { knownVersions } from '../build/node-version/known.ts';
 import { fetchNodeList, isRecent, type NodeList, readNodeList } from '../build/node-version/list.ts';
-import type { ReleaseNode, ReleaseRecord } from '../releases/release.ts';
+import type { ReleaseNode } from '../releases/release.ts';
+import type { ReleaseOutline } from '../releases/store.ts';
 import { exists } from '../system/fs/exists.ts';
 
 /** Version of Sluice's own Node.js, which is `appliance.node`. */
@@ -144,10 +145,12 @@ export async function removeUnusedNodes(
   environments: Environment[],
   running: string[],
 ): Promise<string[]> {
+  const installed = await installedNodes(tools);
+  if (installed.length === 0) return [];
   const uses = (await Promise.all(environments.map(releasesWithNode))).flat();
   const used = new Set(uses.map(({ node }) => node?.version ?? ownNode));
   const removed: string[] = [];
-  for (const version of await installedNodes(tools)) {
+  for (const version of installed) {
     if (used.has(version) || running.includes(nodePath(tools, version)) || nodeVersions.isTaken(version))
       continue;
     using _ = await nodeVersions.take(version);
@@ -157,15 +160,9 @@ export async function removeUnusedNodes(
 }
 
 /** Returns the releases that run, may run again, or are being built. */
-export async function releasesWithNode({ store }: Environment): Promise<ReleaseRecord[]> {
-  const releases = await store.list();
-  const areKept = await Promise.all(
-    releases.map(
-      async ({ number, liveAt, error }) =>
-        error === null && (liveAt === null || (await store.hasTree(number))),
-    ),
-  );
-  return releases.filter((_release, at) => areKept[at]);
+export async function releasesWithNode({ store }: Environment): Promise<ReleaseOutline[]> {
+  const releases = await store.outlines();
+  return releases.filter(({ liveAt, error, hasTree }) => error === null && (liveAt === null || hasTree));
 }
 
 function textOf(error: unknown): string {

@@ -2,7 +2,7 @@ import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound, releaseView } from '../apps/release-view.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
-import { previousLive } from '../releases/store.ts';
+import { previousLive, type ReleaseOutline } from '../releases/store.ts';
 import type { DeployWatcher } from './events.ts';
 import { Progress } from './progress.ts';
 import { moveTraffic } from './traffic.ts';
@@ -47,7 +47,8 @@ async function chooseRelease({ name, store }: Environment, requested: number | n
   const retained = await store.retained();
   if (requested === null) {
     const previous = previousLive(retained, active.release);
-    if (previous !== undefined) return previous;
+    const found = previous && (await store.get(previous.number));
+    if (found !== undefined) return found;
     throw impossible(name, `no release before ${active.release} was live and still exists`, retained);
   }
   const record = await store.get(requested);
@@ -57,7 +58,7 @@ async function chooseRelease({ name, store }: Environment, requested: number | n
   throw impossible(name, `release ${requested} ${why}`, retained);
 }
 
-function impossible(name: string, message: string, retained: ReleaseRecord[]): AppError {
+function impossible(name: string, message: string, retained: ReleaseOutline[]): AppError {
   const numbers = retained.map(({ number }) => number).join(', ');
   const hint =
     numbers === ''

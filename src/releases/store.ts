@@ -1,8 +1,14 @@
+import { statSync } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { appSettingsSchema } from '../config/app-settings.ts';
-import { type EnvironmentId, type EnvironmentPaths, environmentName } from '../config/paths.ts';
+import {
+  type EnvironmentId,
+  type EnvironmentPaths,
+  environmentName,
+  type ReleasePaths,
+} from '../config/paths.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import {
@@ -32,6 +38,15 @@ const generationSchema = v.object({
   reverted: v.optional(v.object({ release: number, at: v.string(), reason: v.string() })),
 });
 
+/** Facts about a release that decide what may happen to it. A release may have thousands of others beside it, so they are few. */
+export interface ReleaseOutline
+  extends Pick<ReleaseRecord, 'number' | 'liveAt' | 'error' | 'reverted' | 'sizeBytes' | 'node'> {
+  /** true if the record has a plan to run the release */
+  hasPlan: boolean;
+  /** see `hasTree` of ReleaseDirectories */
+  hasTree: boolean;
+}
+
 type ReleaseError = NonNullable<ReleaseRecord['error']>;
 
 /**
@@ -43,6 +58,8 @@ export class ReleaseStore extends ReleaseDirectories {
   readonly #onLeft: (release: number, error: unknown) => void;
   /** end of the last removal of trees */
   #emptied: Promise<void> = Promise.resolve();
+  /** outlines by number, with the stamps of the files that they were read from */
+  readonly #outlines = new Map<number, { stamp: string; outline: ReleaseOutline }>();
   /** errors of failed releases that the disk has refused to clean up or record so far */
   readonly #failing = new Map<number, ReleaseError>();
 
@@ -159,6 +176,31 @@ export class ReleaseStore extends ReleaseDirectories {
     return records.filter((record) => record !== undefined);
   }
 
+  /** Returns the outlines of all releases, the newest first. Reads only those whose files have changed since the last call. */
+  async outlines(): Promise<ReleaseOutline[]> {
+    const numbers = await this.numbers();
+    const outlines = await Promise.all(numbers.map((number) => this.#outline(number)));
+    const existing = new Set(numbers);
+    for (const number of this.#outlines.keys()) if (!existing.has(number)) this.#outlines.delete(number);
+    return outlines.filter((outline) => outline !== undefined);
+  }
+
+  async #outline(number: number): Promise<ReleaseOutline | undefined> {
+    // Before the files are read, so that a later change is noticed.
+    const stamp = stampOf(this.paths.release(number));
+    const known = this.#outlines.get(number);
+    if (stamp !== undefined && known?.stamp === stamp) return known.outline;
+    const record = await this.get(number);
+    if (record === undefined) return undefined;
+    const { liveAt, error, reverted, sizeBytes, node, run } = record;
+    const outline = {
+      ...{ number, liveAt, error, sizeBytes, ...(node && { node }), ...(reverted && { reverted }) },
+      ...{ hasPlan: run !== null, hasTree: await this.hasTree(number) },
+    };
+    if (stamp !== undefined) this.#outlines.set(number, { stamp, outline });
+    return outline;
+  }
+
   /** Returns the active generation and its release, as the runner recorded them at the last switch. */
   async active(): Promise<Active | null> {
     const value = await readJson(this.paths.generation);
@@ -166,9 +208,9 @@ export class ReleaseStore extends ReleaseDirectories {
   }
 
   /** Returns the releases that were live and could be live again, the newest first. */
-  async retained(): Promise<ReleaseRecord[]> {
+  async retained(): Promise<ReleaseOutline[]> {
     const active = await this.active();
-    return (await this.#switchable(await this.list())).filter(({ number }) => number !== active?.release);
+    return (await this.outlines()).filter((one) => isSwitchable(one) && one.number !== active?.release);
   }
 
   /** Records the first time that a release was live. */
@@ -189,16 +231,14 @@ export class ReleaseStore extends ReleaseDirectories {
 
   /** Returns the numbers of releases that are kept only while they are in use: see `retain`. */
   async expired(keep: number): Promise<number[]> {
-    return (await this.#expired(keep, await this.list())).expired;
+    return (await this.#expired(keep, await this.outlines())).expired;
   }
 
-  async #expired(keep: number, releases: ReleaseRecord[]) {
+  async #expired(keep: number, releases: ReleaseOutline[]) {
     const active = (await this.active())?.release ?? 0;
-    const live = (await this.#switchable(releases)).map(({ number }) => number);
-    const previous = previousLive(
-      releases.filter(({ number }) => live.includes(number)),
-      active,
-    )?.number;
+    const switchable = releases.filter(isSwitchable);
+    const live = switchable.map(({ number }) => number);
+    const previous = previousLive(switchable, active)?.number;
     const expired = live.filter((number, at) => at >= keep && number !== active && number !== previous);
     return { live, expired };
   }
@@ -220,20 +260,20 @@ export class ReleaseStore extends ReleaseDirectories {
     keep: number,
     inUse: ReadonlySet<number>,
   ): Promise<{ expired: number[]; emptied: Promise<void> }> {
-    const releases = await this.list();
+    const releases = await this.outlines();
     const { live, expired: all } = await this.#expired(keep, releases);
     const expired = all.filter((number) => !inUse.has(number));
     const aside: (() => Promise<void>)[] = [];
     for (const number of expired) aside.push(await this.setAside(number));
     const trees = new Set(live).difference(new Set(expired));
-    const isBare = ({ number, liveAt, error }: ReleaseRecord) =>
+    const isBare = ({ number, liveAt, error }: ReleaseOutline) =>
       !trees.has(number) && (liveAt !== null || error !== null);
     const bare = releases.filter(isBare);
     const surplus = bare.slice(maxBareRecords).filter(({ number }) => !expired.includes(number));
     for (const { number } of surplus) await this.drop(number);
     // A plan may have secrets, from env files of the release.
-    for (const { number, run } of bare.slice(0, maxBareRecords))
-      if (run !== null) await this.update(number, { run: null });
+    for (const { number, hasPlan } of bare.slice(0, maxBareRecords))
+      if (hasPlan) await this.update(number, { run: null });
     const emptied = emptyAll(aside);
     this.#emptied = emptied.catch(() => undefined);
     return { expired, emptied };
@@ -276,12 +316,21 @@ export class ReleaseStore extends ReleaseDirectories {
       else await replaceLink(this.paths.current, target);
     }
   }
+}
 
-  /** Returns the releases that traffic can be switched to. */
-  async #switchable(releases: ReleaseRecord[]): Promise<ReleaseRecord[]> {
-    const haveTrees = await Promise.all(releases.map(({ number }) => this.hasTree(number)));
-    return releases.filter(({ liveAt }, at) => liveAt !== null && haveTrees[at]);
-  }
+/** Returns true for a release that traffic can be switched to. */
+function isSwitchable({ liveAt, hasTree }: ReleaseOutline): boolean {
+  return liveAt !== null && hasTree;
+}
+
+/**
+ * Returns a text that changes whenever a record, or an entry in its tree, does: each change of a record makes another file. Returns
+ * undefined if the release is not in its final directory. Synchronous calls are ten times as fast for a thousand releases.
+ */
+function stampOf({ record, directory }: ReleasePaths): string | undefined {
+  const stats = [record, directory].map((path) => statSync(path, { throwIfNoEntry: false }));
+  if (stats.includes(undefined)) return undefined;
+  return stats.map((one) => [one?.ino, one?.mtimeMs, one?.ctimeMs, one?.size].join(' ')).join(' ');
 }
 
 async function emptyAll(aside: (() => Promise<void>)[]): Promise<void> {
@@ -289,7 +338,7 @@ async function emptyAll(aside: (() => Promise<void>)[]): Promise<void> {
 }
 
 /** Returns the newest of these releases before the active one that was not reverted. */
-export function previousLive(releases: ReleaseRecord[], active: number): ReleaseRecord | undefined {
+export function previousLive(releases: ReleaseOutline[], active: number): ReleaseOutline | undefined {
   return releases.find(({ number, reverted }) => number < active && reverted === undefined);
 }
 

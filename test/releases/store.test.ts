@@ -303,3 +303,37 @@ function targetOf(fd: string): string | undefined {
     throw error;
   }
 }
+
+test('outlines follow each change of a record and of a tree, and unchanged releases are not read again', async (t) => {
+  const { store, paths } = await newStore(t);
+  const fresh = () => new ReleaseStore(id, paths).outlines();
+  await deployMany(3, store, paths);
+  const before = await store.outlines();
+  assert.deepEqual(before, await fresh());
+  assert.deepEqual(
+    before.map(({ number, hasTree, liveAt }) => [number, hasTree, liveAt !== null]),
+    [
+      [3, true, true],
+      [2, true, true],
+      [1, true, true],
+    ],
+  );
+  assert.equal((await store.outlines())[1], before[1]);
+  await store.update(2, { error: boom, sizeBytes: 7 });
+  await rm(join(paths.release(1).directory, 'server.js'));
+  const { number } = await store.allocate(source);
+  await store.update(number, { error: boom });
+  const after = await store.outlines();
+  assert.deepEqual(after, await fresh());
+  assert.deepEqual(
+    after.map(({ error, hasTree }) => [error?.code, hasTree]),
+    [
+      ['build_failed', false],
+      [undefined, true],
+      ['build_failed', true],
+      [undefined, false],
+    ],
+  );
+  await rm(paths.release(2).directory, { recursive: true });
+  assert.deepEqual(await store.outlines(), await fresh());
+});
