@@ -9,6 +9,7 @@ const net = require('node:net');
 /**
  * @typedef {object} Acceptor
  * @property {() => void} close stops accepting at once and touches no connection
+ * @property {() => void} adopted called after the server has got a connection that another process accepted
  * @property {() => void} acceptAll accepts from now on, also if a sibling has fewer connections
  * @property {() => boolean} isWaitedFor returns true if connections wait to be accepted; called in each turn of the event loop
  * @property {() => void} wait from now on, accepts connections but does not give them to the server yet
@@ -58,6 +59,7 @@ function acceptFor(server, handle, backlog, { route, table, openCopy = () => und
   let serve = () => {};
   return {
     isWaitedFor: waitingAt(handle),
+    adopted: () => even?.changed(),
     acceptAll: () => even?.stop(),
     close() {
       own.close = closeOwn;
@@ -103,12 +105,13 @@ function evenLoad({ server, handle, table, openCopy, load }) {
   };
   // Node.js calls this method of the server after each close.
   const noteClose = function noteClose() {
-    even.closed();
+    even.changed();
     /** @type {any} */ (net.Server.prototype)._emitCloseIfDrained.call(server);
   };
   server._emitCloseIfDrained = noteClose;
   return {
     accepted: () => even.accepted(),
+    changed: () => even.changed(),
     stop() {
       if (server._emitCloseIfDrained === noteClose) Reflect.deleteProperty(server, '_emitCloseIfDrained');
       even.stop();

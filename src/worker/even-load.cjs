@@ -15,7 +15,7 @@ const freeBatch = 8;
 /** Connections by which a worker may exceed its siblings if all connections are short. */
 const shortLead = 16;
 /** Shortest and longest time over which the share of short connections is measured, in ms, and the fewest connections. */
-const measured = { shortest: 50, longest: 100, fewest: 8 };
+const measured = { shortest: 50, longest: 100, fewest: 4 };
 
 /**
  * Returns the number of connections above the least load of the siblings at which a worker stops accepting.
@@ -108,8 +108,8 @@ class EvenLoad {
     else this.#publish(load);
   }
 
-  /** Called after each closed connection. */
-  closed() {
+  /** Called after each closed connection, and after each one that another process has accepted. */
+  changed() {
     this.#publish(this.#load());
   }
 

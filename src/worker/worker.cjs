@@ -397,7 +397,10 @@ class Worker {
   /** @param {any} handle @param {Buffer} [received] bytes that were read from the connection */
   #taken(handle, received) {
     const server = /** @type {Server} */ (this.server);
-    if (server.listening || received !== undefined) return lazy().adopt(server, handle, received);
+    if (server.listening || received !== undefined) {
+      lazy().adopt(server, handle, received);
+      return this.#acceptor?.adopted();
+    }
     // The app has closed its server, and may listen again.
     const { own, affinity } = this.handoffs;
     own.stop();

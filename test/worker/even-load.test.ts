@@ -74,7 +74,7 @@ class Acceptor {
   close(count: number): void {
     for (let closed = 0; closed < count; closed += 1) {
       this.load -= 1;
-      this.even.closed();
+      this.even.changed();
     }
   }
 }
