@@ -14,18 +14,16 @@ export class Standby {
   readonly generation: Generation;
   /** fulfilled when its workers have finished their requests, or when it ends */
   readonly rested: Promise<void>;
-  isRested = false;
-  readonly #until: number;
+  /** end of its time, in ms of the clock of `tick` */
+  readonly until: number;
   readonly #ended = new AbortController();
   #memoryCheckedAt = Number.NEGATIVE_INFINITY;
 
-  /** @param generation retired @param until end of its time, in ms of the clock of `tick` */
+  /** @param generation retired */
   constructor(generation: Generation, until: number) {
     this.generation = generation;
-    this.#until = until;
-    this.rested = generation.rest(this.#ended.signal).then(() => {
-      this.isRested = true;
-    });
+    this.until = until;
+    this.rested = generation.rest(this.#ended.signal);
   }
 
   /** Ends the rest: the generation opens again, or drains. */
@@ -45,7 +43,7 @@ export class Standby {
    */
   check(now: number, attended: number): { late: true } | { fault: string } | undefined {
     this.generation.tick(now, attended);
-    if (now >= this.#until) return { late: true };
+    if (now >= this.until) return { late: true };
     if (!this.generation.mayReopen) return { fault: 'a worker of it has ended or has a fault' };
     if (now - this.#memoryCheckedAt < memoryInterval) return undefined;
     this.#memoryCheckedAt = now;
@@ -62,7 +60,7 @@ export class Standby {
       release: spec.release,
       workers: workers.length,
       memoryBytes: memory.reduce((sum, each) => (sum === null || each === null ? null : sum + each), 0),
-      until: new Date(Date.now() + Math.max(0, this.#until - now)).toISOString(),
+      until: new Date(Date.now() + Math.max(0, this.until - now)).toISOString(),
     };
   }
 }

@@ -58,6 +58,8 @@ export class AppSupervisor {
   #active: Generation | undefined;
   /** generation that was active before, and can be so again */
   #standby: Standby | undefined;
+  /** standby that a rollback has taken, up to its switch */
+  #taken: Standby | undefined;
   /** watch over the active generation */
   #watch: Watch | undefined;
   /** retired generations that end, the oldest first, and the end of each */
@@ -114,7 +116,9 @@ export class AppSupervisor {
     try {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
       if (spec.workers === 0) return await this.#startBackground(generation, report, signal);
-      if (isMemoryShort(this.#active)) await this.#endStandby('memory is short');
+      if (isMemoryShort(this.#active))
+        await firstOf<unknown>([this.#endStandby('memory is short')], [signal]);
+      signal.throwIfAborted();
       const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
       return await generation.startWorkers(report, signal, count);
     } catch (error) {
@@ -140,6 +144,7 @@ export class AppSupervisor {
     }
     this.#standby = undefined;
     standby.leave();
+    this.#taken = standby;
     this.#upcoming.set(generation.id, generation);
     report(`release ${spec.release} is on standby, so its workers open again`);
     return generation.resultOf(performance.now() - start);
@@ -269,6 +274,7 @@ export class AppSupervisor {
         letClientsWait: () => this.#letClientsWait(),
         activate: (generation) => {
           this.#upcoming.delete(generation.id);
+          if (generation === this.#taken?.generation) this.#taken = undefined;
           this.#active = generation;
           this.#usePort(generation.port);
         },
@@ -360,15 +366,25 @@ export class AppSupervisor {
     return this.#liveRelease.restartProcess(process);
   }
 
-  /** Ends a generation that never had traffic. */
+  /** Ends a generation that never had traffic, or puts it back on standby. */
   async discard(id: number): Promise<void> {
     const generation = this.#upcoming.get(id);
     this.#upcoming.delete(id);
+    if (generation !== undefined && generation === this.#taken?.generation) return this.#putBack(this.#taken);
     await generation?.kill();
     if (generation?.spec.takesPort && generation.port !== this.#port) generation.port.close();
     if (generation?.spec.workers === 0) await this.#liveRelease.discard(generation, this.#active);
     // After a low-memory switch, or without overlap, the active generation gets its workers back.
     this.#active?.pool.fillReserved();
+    this.#releasePort();
+  }
+
+  /** Puts a generation that was not switched to back on standby, or drains it: it may still answer requests. */
+  #putBack({ generation, until }: Standby): void {
+    this.#taken = undefined;
+    const mayStay = this.#active !== undefined && this.#standby === undefined && generation.mayReopen;
+    if (mayStay) this.#standby = new Standby(generation, until);
+    else void this.#drain(generation);
     this.#releasePort();
   }
 
@@ -482,21 +498,25 @@ export class AppSupervisor {
 
   /** Notes when the liveness changes. */
   #updateLiveness(): void {
-    const active = this.#active;
-    const live = active?.spec.workers === 0 ? this.#liveRelease : active?.pool;
-    const liveness = live?.liveness ?? 'starting';
+    const liveness = this.#currentLiveness;
     if (liveness === this.#liveness) return;
     this.#liveness = liveness;
     this.#since = new Date();
-    if (liveness === 'crashed' || liveness === 'stopped') this.#refuseClients();
+    if (isDown(liveness)) this.#refuseClients();
+  }
+
+  get #currentLiveness(): Liveness {
+    const active = this.#active;
+    const live = active?.spec.workers === 0 ? this.#liveRelease : active?.pool;
+    return live?.liveness ?? 'starting';
   }
 
   /** Lets clients be refused, because no worker is expected to accept soon. */
   #refuseClients(): void {
     // Workers that start have copies of the socket already.
     if (this.#upcoming.size > 0) return;
-    // Workers on standby have copies of the socket that is replaced.
-    void this.#endStandby();
+    // Its workers have copies of the socket, too, and a rollback may need them now.
+    if (this.#standby !== undefined) return;
     try {
       this.#port?.renew();
     } catch (error) {
@@ -554,7 +574,9 @@ export class AppSupervisor {
     const line = `release ${spec.release} is no longer on standby: ${why}`;
     if (why !== undefined)
       void this.#options.logs.get(spec.log).report({ release: spec.release, process: '-' }, line);
-    await this.#drain(standby.generation);
+    const drained = this.#drain(standby.generation);
+    if (isDown(this.#currentLiveness)) this.#refuseClients();
+    await drained;
   }
 
   /** Cuts the oldest drains short if too many generations drain. */
@@ -614,4 +636,9 @@ export class AppSupervisor {
       void this.#options.orphans.retire(this.key, current);
     return current;
   }
+}
+
+/** Returns true if no worker is expected to accept soon. */
+function isDown(liveness: Liveness): boolean {
+  return liveness === 'crashed' || liveness === 'stopped';
 }

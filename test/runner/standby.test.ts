@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { EnvironmentStatus, GenerationSpec } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/process/processes.ts';
@@ -119,6 +121,42 @@ test('a rollback does not cut the requests that the release on standby still ans
   await runner.release(first);
   await assert.rejects(stream.text());
   assert.equal(await own.text(), `${first.release}\n`.repeat(10));
+});
+
+test('a rollback that fails before its switch puts the release back on standby, and cuts no request', async (t) => {
+  const runner = await TestRunner.start(t);
+  const first = runner.spec('plain.cjs', { ...settings, workers: 1, drainTimeout: '30s' });
+  await runner.release(first);
+  const own = await fetch(`http://127.0.0.1:${runner.port}/stream`);
+  await runner.release(runner.spec('plain.cjs', { ...settings, workers: 1 }));
+  const until = (await statusOf(runner)).standby?.until ?? '';
+  const { generation, wasWarm } = await runner.boot(first);
+  assert.equal(wasWarm, true);
+  await runner.client.call('discard', { key: 'shop', generation });
+  const { standby } = await statusOf(runner);
+  assert.equal(standby?.release, first.release);
+  // Both are computed from a clock of their own.
+  assert.ok(Math.abs(Date.parse(standby.until) - Date.parse(until)) < 100);
+  await rename(first.paths.generation, `${first.paths.generation}.aside`);
+  await mkdir(`${first.paths.generation}/full`, { recursive: true });
+  await assert.rejects(runner.release(first));
+  await rm(first.paths.generation, { recursive: true });
+  assert.equal((await statusOf(runner)).standby?.release, first.release);
+  assert.equal(await own.text(), `${first.release}\n`.repeat(10));
+  assert.equal((await runner.release(first)).wasWarm, true);
+});
+
+test('a release that crashes right after its switch leaves the release before on standby', async (t) => {
+  const runner = await TestRunner.start(t);
+  const doom = join(runner.paths.home, 'doom');
+  const first = runner.spec('plain.cjs', settings);
+  await runner.release(first);
+  await runner.release(
+    runner.spec('faulty.cjs', { ...settings, maxRestarts: 1, minUptime: '60s' }, { DOOM: doom }),
+  );
+  await writeFile(doom, 'after');
+  await waitFor(async () => (await statusOf(runner)).state === 'crashed', { what: 'the crash' });
+  assert.equal((await runner.release(first)).wasWarm, true);
 });
 
 test('workers on standby end with their runner, and never serve again', async (t) => {

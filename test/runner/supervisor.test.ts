@@ -16,6 +16,7 @@ import { noTree } from '../../src/runner/cgroups/tree.ts';
 import { prepareCommit } from '../../src/runner/commit.ts';
 import { Inboxes } from '../../src/runner/handoff.ts';
 import type { Outputs } from '../../src/runner/output/outputs.ts';
+import type { ListeningPort } from '../../src/runner/ports/listening-port.ts';
 import { AppSupervisor } from '../../src/runner/supervisor.ts';
 import type { Orphans } from '../../src/runner/takeover/orphans.ts';
 import { bootClock, ProcessRecords } from '../../src/runner/takeover/process-records.ts';
@@ -64,6 +65,7 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
       journal.push('orphans retire');
     },
   };
+  const ports = new Set<ListeningPort>();
   const supervisor = new AppSupervisor({
     key: directory,
     runDirectory: directory,
@@ -79,7 +81,8 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
     spawn: async (options, instance) => {
       const handoff = await options.handoff();
       assert.ok(handoff);
-      return fakes.spawn({ ...options, instance, handoff });
+      ports.add(options.port);
+      return fakes.spawn({ ...options, instance, handoff, renewals: options.port.renewals });
     },
   });
   t.after(async () => {
@@ -148,6 +151,7 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
     supervisor,
     fakes,
     orphans,
+    ports,
     journal,
     logged,
     appLogged,
@@ -404,6 +408,19 @@ test('the oldest drain is cut short once more than maxDraining generations drain
   await settled();
   assert.deepEqual(supervisor.status().draining, [2]);
   assert.match(fakes.logged[0] ?? '', /cuts GET \/slow: not answered .* \("maxDraining"\)$/);
+});
+
+test('workers with copies of a socket that was replaced do not stay on standby', async (t) => {
+  const { supervisor, ports, deploy } = await startSupervisor(t);
+  const settings = { keepWarm: 60_000 };
+  await deploy(settings);
+  await deploy(settings);
+  assert.equal(supervisor.status().standby?.release, 1);
+  for (const port of ports) port.renew();
+  await deploy(settings);
+  assert.equal(supervisor.status().standby, null);
+  await deploy(settings);
+  assert.equal(supervisor.status().standby?.release, 3);
 });
 
 test('a stop retires for good, ends what is on standby, and lets requests finish', async (t) => {

@@ -77,7 +77,10 @@ export class FakeWorker {
   #text = '';
   #isRetired = false;
 
-  constructor(fakes: FakeWorkers, { release, instance, pid, handoff, listener, log }: FakeProcess) {
+  constructor(
+    fakes: FakeWorkers,
+    { release, instance, pid, handoff, renewals = 0, listener, log }: FakeProcess,
+  ) {
     this.#fakes = fakes;
     this.#options = fakes.behavior(instance, release);
     this.instance = instance;
@@ -90,7 +93,7 @@ export class FakeWorker {
     far.on('data', (chunk: Buffer) => setImmediate(() => this.#read(chunk)));
     far.on('error', () => undefined);
     this.handle = new WorkerHandle({
-      ...{ instance, pid, channel: near, handoff, listener },
+      ...{ instance, pid, channel: near, handoff, listener, renewals },
       exited: this.#exited.promise,
       endLeftovers: async () => {
         await this.#options.leftoversGone;
@@ -176,6 +179,7 @@ interface FakeProcess {
   instance: number;
   pid: number;
   handoff: Handoff;
+  renewals?: number;
   listener: WorkerListener;
   log(line: string): void;
 }

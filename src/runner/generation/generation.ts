@@ -154,7 +154,10 @@ export class Generation {
 
   /** True if this retired generation can take the traffic again. */
   get mayReopen(): boolean {
-    return this.#timesOpened < mostOpenings && !this.#stopping.signal.aborted && this.pool.mayReopen;
+    if (this.#timesOpened >= mostOpenings || this.#stopping.signal.aborted) return false;
+    // The kernel would give connections to a former socket, on which no worker accepts.
+    const { renewals } = this.port;
+    return this.pool.mayReopen && this.pool.current.every((worker) => worker.renewals === renewals);
   }
 
   /**

@@ -134,7 +134,7 @@ export class WorkerPool {
   get mayReopen(): boolean {
     const { stuckTimeout } = this.#spec;
     return this.#slots.every(({ worker }) => {
-      if (worker === undefined || !worker.alive || worker.isKilled) return false;
+      if (worker === undefined || !worker.alive || worker.isKilled || worker.isDraining) return false;
       const hasRetired = worker.state === 'retired' || worker.state === 'drained';
       const isStuck = stuckTimeout > 0 && worker.silentFor > stuckTimeout;
       return hasRetired && !isStuck && !isOverLimit(worker, this.#spec);

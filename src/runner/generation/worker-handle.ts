@@ -42,6 +42,8 @@ export interface WorkerOptions extends Omit<ProcessOptions, 'name'> {
   /** proof of the processes of an exec worker */
   secret?: string;
   handoff: Handoff;
+  /** `renewals` of the port when the worker got its copies of the socket */
+  renewals: number;
   allowance: Allowance;
   listener: WorkerListener;
   clock: Clock;
@@ -51,6 +53,8 @@ export interface WorkerOptions extends Omit<ProcessOptions, 'name'> {
 export class WorkerHandle extends AppProcess {
   readonly instance: number;
   readonly handoff: Handoff;
+  /** see WorkerOptions */
+  readonly renewals: number;
   /** fulfilled when the app listens; never if the app does not listen */
   readonly ready: Promise<Ready>;
   /** fulfilled when the app starts processes with node:cluster; never if the app does not */
@@ -99,6 +103,7 @@ export class WorkerHandle extends AppProcess {
     this.metrics = new Metrics(options.spec.log.secrets);
     this.instance = options.instance;
     this.handoff = options.handoff;
+    this.renewals = options.renewals;
     this.ready = this.#ready.promise;
     this.forked = this.#forked.promise;
     const { channel, allowance, records } = options;
@@ -312,6 +317,11 @@ export class WorkerHandle extends AppProcess {
     if (ended.aborted || hasOpened() || this.state !== 'retired') return;
     await this.#reportCuts('drainTimeout');
     if (!hasOpened()) this.#channel.post({ type: 'cut' });
+  }
+
+  /** True if the worker ends as soon as its requests are finished. */
+  get isDraining(): boolean {
+    return this.#draining !== undefined;
   }
 
   /** Returns the rest of `drainTimeout`, in ms. */

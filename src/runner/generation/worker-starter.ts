@@ -115,6 +115,7 @@ async function spawnWorker(
   const { spec, generation, besideOrphans, orphanSocket } = options;
   const { key, directory, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory } = spec;
   const { stopSignal, shutdownWithMessage } = spec;
+  const { renewals } = options.port;
   const passedOn = {
     ...{ key, directory, port, codePort, waitReady, drainTimeout, killTimeout, maxMemory },
     ...{ stopSignal, shutdownWithMessage },
@@ -152,7 +153,7 @@ async function spawnWorker(
     };
   });
   const { child, pid, handoff } = started;
-  const handle = { ...options, ...started, instance, clock: systemClock };
+  const handle = { ...options, ...started, instance, renewals, clock: systemClock };
   if (spec.exec === undefined) {
     const worker = new WorkerHandle({ ...handle, channel: child.stdio[channelFd] as Duplex });
     const taken = stack.move();

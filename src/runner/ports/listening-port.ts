@@ -60,6 +60,8 @@ export class ListeningPort {
   readonly port: number;
   /** true if workers of an earlier runner may have the port, too */
   readonly besideOrphans: boolean;
+  /** number of times that `renew` has replaced the socket */
+  renewals = 0;
   #socket: Socket;
   #isBound: boolean;
   #isClosed = false;
@@ -139,6 +141,7 @@ export class ListeningPort {
     const next = new BoundSocket({ host, port, reusePort: true });
     this.#socket.close();
     this.#socket = next;
+    this.renewals += 1;
   }
 
   /**
