@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { WorkerBoot } from '../src/protocol/worker.ts';
 import { apps } from './apps.ts';
 import { inScope } from './run.ts';
 
@@ -40,14 +41,18 @@ export function bootstrapTimes(node = process.execPath): Promise<number[]> {
       after,
       "require('node:fs').writeSync(1, String(performance.now() - globalThis.bootStart)); process.exit();",
     );
-    const boot = JSON.stringify({
-      ...{ port: 1, codePort: null, channelFd: 3, listeningFds: [] },
-      ...{ handoffFds: { take: 0, give: 1 }, handoffId: '' },
-    });
+    const boot: WorkerBoot = {
+      ...{ key: 'shop', directory, port: 1, codePort: null, waitReady: false, maxMemory: null },
+      ...{ stopSignal: null, shutdownWithMessage: false, drainTimeout: 0, killTimeout: 0 },
+      ...{ generation: 1, besideOrphans: false, generationFile: join(directory, 'generation'), secret: '' },
+      ...{ orphanSocket: join(directory, 'orphan'), beatInterval: 1000, overflow: 'wait' },
+      ...{ channelFd: 3, handoffFds: { take: 0, give: 1 }, listeningFds: [], affinity: null, load: null },
+      handoffId: '',
+    };
     const requires = [before, bootstrap, after].flatMap((file) => ['--require', file]);
     return repeated(async () => {
       const child = spawn(node, [...requires, apps.hello], {
-        env: { ...process.env, SLUICE_WORKER: boot },
+        env: { ...process.env, SLUICE_WORKER: JSON.stringify(boot) },
         stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
       });
       let output = '';
