@@ -1,5 +1,6 @@
 'use strict';
 
+const { fstatSync } = require('node:fs');
 const { Socket } = require('node:net');
 
 /** Pause before a refused connection is tried again, in ms. The kernel limits the descriptors of a user in socket pairs. */
@@ -22,6 +23,8 @@ const message = '0\n';
 /** End of a handoff that connections are put into. */
 class Giver {
   #pipe;
+  /** false if the app has opened something else with the descriptor */
+  #isSocket;
   #Request = requestClass();
   /** @type {Given[]} */
   #waiting = [];
@@ -37,6 +40,7 @@ class Giver {
   /** @param {any} pipe */
   constructor(pipe) {
     this.#pipe = pipe;
+    this.#isSocket = fstatSync(pipe.fd).isSocket();
     pipe.unref();
   }
 
@@ -83,9 +87,11 @@ class Giver {
   #write(given) {
     const pipe = this.#pipe;
     const { handle } = given;
+    // Node.js 26.9 and 24.22 report such a fault to nobody but their own sockets.
+    if (!this.#isSocket || !(handle.fd >= 0)) return refuse(given);
     let request = this.#Request && new this.#Request();
     const result = pipe.writeUtf8String(request ?? null, message, handle);
-    // Node.js 26.9 and 24.22 create the request in the call and return it. A number is an error, as in other versions.
+    // These versions also create the request in the call and return it. A number is an error, as in other versions.
     if (typeof result === 'object') request = result;
     else if (result !== 0) return refuse(given);
     // The kernel has the descriptor.
