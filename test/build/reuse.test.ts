@@ -147,7 +147,9 @@ test('packages are installed again if the settings of the user, or the kept pack
   await writeTree(join(app.tree(1), '../../home'), { '.npmrc': 'fund=false\n' });
   const { lines } = await app.build(2);
   assert.ok(
-    lines.includes('installs packages: the settings of the package manager outside of the app have changed'),
+    lines.includes(
+      'installs packages: the configuration of the package manager outside of the app has changed since release 1',
+    ),
     lines.join('\n'),
   );
   assert.ok((await app.build(3)).isReused);

@@ -16,7 +16,7 @@ const knownPackages: Record<string, string[]> = {
       .split(/\s+/)
       .map((name) => [name, []]),
   ),
-  '@prisma/client': ['prisma', 'schema.prisma', 'prisma.config.ts', 'prisma.config.js', '.config/prisma.ts'],
+  '@prisma/client': ['prisma', 'schema.prisma'],
   '@prisma/engines': [],
   prisma: [],
 };
@@ -49,24 +49,21 @@ export function pathsReadBy({ name, scripts }: Scripted): string[] | undefined {
 
 /** Returns true for the package.json of an installed package; false for files inside of a package, such as those of its own tests. */
 export function isInstalledManifest(path: string): boolean {
-  return /(?:^|\/)node_modules\/(?:@[^/]+\/)?[^/@][^/]*\/package\.json$/.test(path);
-}
-
-/** Scripts that an install runs for the app itself, before and after the packages are in their place. */
-export interface OwnScripts {
-  before: string[];
-  after: string[];
+  const isOfPackage = /(?:^|\/)node_modules\/(?:@[^/]+\/)?[^/@][^/]*\/package\.json$/.test(path);
+  return isOfPackage && !/(?:^|\/)node_modules\/(?:@[^/]+\/)?[^/@.][^/]*\/tests?\//.test(path);
 }
 
 /**
- * Returns the order in which a package manager runs the scripts of the app in an install. Yarn 2 and later do not run `prepare`.
- * @param version of the package manager
+ * Returns the scripts that an install runs for the app itself when the packages are in their place, in order. Yarn 2 and later do not
+ * run `prepare`.
  */
-export function ownScripts(manager: Manager, version: string): OwnScripts {
-  if (manager === 'yarn-berry') return { before: [], after: ['preinstall', 'postinstall'] };
-  if (manager === 'npm' && Number.parseInt(version, 10) >= 7)
-    return { before: [], after: ['preinstall', 'postinstall', 'prepare'] };
-  return { before: ['preinstall'], after: ['postinstall', 'prepare'] };
+export function ownScripts(manager: Manager): string[] {
+  return ['preinstall', 'postinstall', ...(manager === 'yarn-berry' ? [] : ['prepare'])];
+}
+
+/** Returns true if the package manager runs `preinstall` of the app before it reads its settings, which that script may write. */
+export function runsPreinstallFirst(manager: Manager, version: string): boolean {
+  return manager === 'yarn-classic' || (manager === 'npm' && Number.parseInt(version, 10) < 7);
 }
 
 /** Scripts of the app that an install runs among the work of the package manager, so that they cannot run alone. */

@@ -29,8 +29,6 @@ const keptSchema = v.object({
   paths: v.array(v.string()),
   /** digest of the inodes of all kept files */
   digest: v.string(),
-  /** digest of the settings of package managers outside of the app */
-  outside: v.string(),
   bytes: v.number(),
   /** notices of the install */
   notices: v.array(v.object({ code: v.string(), message: v.string(), hint: v.string() })),

@@ -13,18 +13,13 @@ import {
   hideScriptsCommand,
   keepCommand,
   removeCommand,
+  removeRestoredCommand,
   restoreCommand,
   scriptedCommand,
   showScriptsCommand,
 } from './commands.ts';
 import { Doubt, type Facts, factsOfReads, installFacts } from './facts.ts';
-import {
-  isInstalledManifest,
-  type OwnScripts,
-  ownScripts,
-  pathsReadBy,
-  type Scripted,
-} from './install-scripts.ts';
+import { isInstalledManifest, ownScripts, pathsReadBy, type Scripted } from './install-scripts.ts';
 import {
   changedFacts,
   describeChange,
@@ -50,7 +45,7 @@ const stateFiles = ['.yarn/install-state.gz', '.yarn/build-state.yml'];
 /** Reasons of `restoreCommand`, for people, by its exit status. */
 const refusals: Record<number, string> = {
   3: 'the kept packages have changed or are gone',
-  4: 'the settings of the package manager outside of the app have changed',
+  5: 'a file is where packages belong',
 };
 
 /** An install, and how its packages are kept for the next deploy. */
@@ -88,13 +83,12 @@ export async function installPackages(install: Install): Promise<InstalledPackag
     reportSkipped(context, await run());
     return { isPruned: false };
   }
-  const own = scriptsOf(plan, manager);
-  await runOwn(manager, own.before);
+  const own = scriptsOf(plan);
   if (await isReused(install, store, facts)) {
-    await runOwn(manager, own.after);
+    await runOwn(manager, own);
     return { isPruned: install.prune !== undefined };
   }
-  const hides = own.before.length + own.after.length > 0;
+  const hides = own.length > 0;
   if (hides && !(await hideScripts(install))) {
     reportSkipped(context, await run());
     return { isPruned: false };
@@ -104,7 +98,7 @@ export async function installPackages(install: Install): Promise<InstalledPackag
   const keep = (more: Notice[] = []) => keepPackages(install, store, facts, [...notices, ...more]);
   if (install.prune !== undefined) return { isPruned: false, keepPruned: keep };
   await keep();
-  await runOwn(manager, own.after);
+  await runOwn(manager, own);
   return { isPruned: false };
 }
 
@@ -137,10 +131,8 @@ async function factsOf(
 }
 
 /** Returns the scripts of the app itself that run beside a reuse of its packages. */
-function scriptsOf({ manifest, packageManager }: BuildPlan, { version }: PreparedManager): OwnScripts {
-  const { before, after } = ownScripts(packageManager.manager, version);
-  const exists = (name: string) => manifest.scripts[name] !== undefined;
-  return { before: before.filter(exists), after: after.filter(exists) };
+function scriptsOf({ manifest, packageManager }: BuildPlan): string[] {
+  return ownScripts(packageManager.manager).filter((name) => manifest.scripts[name] !== undefined);
 }
 
 async function runOwn({ run, script }: PreparedManager, names: string[]): Promise<void> {
@@ -157,15 +149,13 @@ async function isReused(install: Install, store: PackageStore, facts: Facts): Pr
     context.log(`installs packages: ${describeChange(changed, kept.release)}`);
     return false;
   }
-  const place = placeOf(store, plan);
-  const { code, output } = await shell(install, restoreCommand, [
-    place,
-    kept.digest,
-    kept.outside,
-    ...kept.paths,
-  ]);
+  const args = [placeOf(store, plan), kept.digest, ...kept.paths];
+  const { code, output } = await shell(install, restoreCommand, args);
   if (code !== 0) {
-    context.log(`installs packages: ${refusals[code ?? 0] ?? `they could not be copied: ${output}`}`);
+    const refusal = refusals[code ?? 0];
+    // A package manager takes a part of the packages for the whole.
+    if (refusal === undefined) await removeRestored(install, kept.paths);
+    context.log(`installs packages: ${refusal ?? `they could not be copied: ${output}`}`);
     return false;
   }
   const { lockfile } = plan.packageManager;
@@ -176,10 +166,15 @@ async function isReused(install: Install, store: PackageStore, facts: Facts): Pr
   return true;
 }
 
+async function removeRestored(install: Install, paths: string[]): Promise<void> {
+  const { code, output } = await shell(install, removeRestoredCommand, paths);
+  if (code !== 0) throw new Error(`packages that were copied in part were not removed (${code}): ${output}`);
+}
+
 /** Returns the names of the facts that have changed since the packages were kept. */
 async function changesSince({ context, plan }: Install, kept: Kept, facts: Facts): Promise<string[]> {
   try {
-    const reads = await factsOfReads(context.directory, plan, kept.reads);
+    const reads = await factsOfReads(context, plan, kept.reads);
     return changedFacts(kept, { ...facts, ...reads });
   } catch (error) {
     if (!(error instanceof Doubt)) throw error;
@@ -198,20 +193,22 @@ async function keepPackages(
   try {
     const paths = pathsOf(plan);
     const reads = await readsOfScripts(install, paths);
-    const all = { ...facts, ...(await factsOfReads(context.directory, plan, reads)) };
+    const all = { ...facts, ...(await factsOfReads(context, plan, reads)) };
     const space = Math.floor((await store.space()) / 1024);
     const { code, output } = await shell(install, keepCommand, [
       placeOf(store, plan),
       String(space),
+      (plan.members ?? []).map(({ directory }) => directory).join('\n'),
       ...paths,
     ]);
-    const [, digest = '', outside = '', size = ''] = /^(\w{64})\n(\w{64})\n(\d+)\n$/.exec(output) ?? [];
+    const [, digest = '', size = ''] = /^(\w{64})\n(\d+)\n$/.exec(output) ?? [];
+    if (code === 9) throw new Doubt('the install has packages outside of node_modules of the app');
     if (code === 7) throw new Doubt('they are too large for the free disk space');
     if (code !== 0 || digest === '') throw new Doubt(`they could not be copied: ${output.trim()}`);
     const { release } = store;
     const bytes = Number(size) * 1024;
     await writeKept(store, plan.at, {
-      ...{ release, fingerprints: fingerprint(all), reads, paths, digest, outside, bytes, notices },
+      ...{ release, fingerprints: fingerprint(all), reads, paths, digest, bytes, notices },
     });
   } catch (error) {
     if (!(error instanceof Doubt)) throw error;
