@@ -72,7 +72,7 @@ export interface InstalledPackages {
 
 /**
  * Puts the packages of an app in their place: a copy of those of an earlier release if all that an install depends on is unchanged, and
- * else an install. No release shares a file with another one: a copy takes no space only where the file system copies on write. The
+ * else an install. No release shares a file with another one. Where the file system copies on write, a copy takes little space. The
  * scripts of the app itself always run.
  */
 export async function installPackages(install: Install): Promise<InstalledPackages> {
