@@ -244,6 +244,7 @@ class Worker {
   }
 
   #reportHealth() {
+    this.#openLoads();
     const { sendHeartbeats, watchMemory } = lazy();
     const { beatInterval, maxMemory } = this.boot;
     const server = () => /** @type {Server} */ (this.server);
@@ -365,12 +366,19 @@ class Worker {
     const handle = this.#sockets.shift()?.open();
     const { affinity } = this.handoffs;
     const route = affinity && ((/** @type {any} */ client) => affinity.route(client));
-    if (this.#loadBoot !== null) this.#loads ??= new (require('./load-table.cjs').LoadTable)(this.#loadBoot);
-    const options = { route, table: this.#loads, openCopy: () => this.#watch() };
+    const options = { route, table: this.#openLoads(), openCopy: () => this.#watch() };
     const acceptor =
       typeof handle === 'number' ? handle : lazy().acceptFor(server, handle, this.#backlog, options);
     if (typeof acceptor !== 'number') this.#acceptor = acceptor;
     else server.emit('error', new Error(`the port of the app cannot be opened: error ${acceptor}`));
+  }
+
+  /** Returns the loads of the siblings, if there are any. Loads all modules for them: see `lazy`. */
+  #openLoads() {
+    if (this.#loadBoot === null) return undefined;
+    require('./even-load.cjs');
+    this.#loads ??= new (require('./load-table.cjs').LoadTable)(this.#loadBoot);
+    return this.#loads;
   }
 
   /** Returns the handle that a paused acceptor watches; undefined if the worker needs its last copy of the socket to reopen. */

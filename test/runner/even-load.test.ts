@@ -92,9 +92,11 @@ test(
       const [status] = await runner.client.call('status', {});
       return status?.workers.filter(({ pid, state }) => pid !== stopped && state === 'open').length === 2;
     });
-    const later = await burst(t, runner.port, 30);
-    // It accepts some before it sees that it has a sibling again.
-    assert.ok((later.get(running) ?? 0) <= 10, [...later].join(' '));
+    // One after the other: on a busy machine, the new worker may be late for a burst.
+    let accepted = 0;
+    for (let count = 0; count < 60; count += 1)
+      if ((await burst(t, runner.port, 1)).has(running)) accepted += 1;
+    assert.ok(accepted < 30, `the worker with more connections accepted ${accepted} of 60`);
   },
 );
 
