@@ -1,10 +1,12 @@
 import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound, releaseView } from '../apps/release-view.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { BootResult } from '../protocol/runner.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { previousLive, type ReleaseOutline } from '../releases/store.ts';
 import type { DeployWatcher } from './events.ts';
 import { Progress } from './progress.ts';
+import { hasItsVariables } from './same-variables.ts';
 import { moveTraffic } from './traffic.ts';
 
 /**
@@ -26,7 +28,17 @@ export async function rollback(
     const chosen = await chooseRelease(environment, requested);
     number = chosen.number;
     progress.accept(environment.id, number);
-    await moveTraffic(environment, chosen, signal, { observer: progress, isProven: true });
+    const isProven = await hasItsVariables(environment, chosen);
+    let wasWarm = false;
+    const booted = (result: BootResult) => {
+      wasWarm = result.wasWarm ?? false;
+    };
+    const move = () => moveTraffic(environment, chosen, signal, { observer: progress, booted, isProven });
+    await move().catch((error: unknown) => {
+      // A worker on standby has ended since the check.
+      if (!wasWarm || !(error instanceof AppError) || error.code !== 'switch_failed') throw error;
+      return move();
+    });
     const release = await releaseView(environment, number);
     progress.finish(release);
     return release;

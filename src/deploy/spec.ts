@@ -23,7 +23,7 @@ export interface SpecChanges {
   node?: ReleaseNode;
   /** address that the release takes from another program */
   takes?: PortAddress;
-  /** true if the release has been live before: its workers need not run for `settleTime` */
+  /** true if the release has been live before with the same variables and Node.js */
   isProven?: boolean;
 }
 
@@ -97,8 +97,8 @@ export async function generationSpec(
     ...(changes.takes && { takesPort: true }),
     codePort: settings.port ?? null,
     // Without workers, there is no other check.
-    settleTime: changes.isProven && workers > 0 ? 0 : settleTime,
-    ...{ health, warmup, waitReady, overlap, bootTimeout, drainTimeout, keepWarm, stuckTimeout },
+    ...(changes.isProven && workers > 0 && { isProven: true }),
+    ...{ health, warmup, waitReady, overlap, bootTimeout, settleTime, drainTimeout, keepWarm, stuckTimeout },
     ...{ watchTime: settings.watchTime, watchLimits: settings.watchLimits },
     ...supervisionOfWorkers(settings),
     affinity: settings.affinity === 'client' && run.exec === undefined,

@@ -45,7 +45,12 @@ export async function moveTraffic(
   const log = (line: string) => observer?.log(line);
   const former = await environment.liveRelease();
   const node = await provideNode(environment, change?.node ?? release.node, signal, log);
-  const booted = await bootGeneration(environment, release, signal, { ...change, ...node, isProven }, log);
+  const changes = {
+    ...change,
+    ...node,
+    isProven: isProven && isDeepStrictEqual(node.node, release.node),
+  };
+  const booted = await bootGeneration(environment, release, signal, changes, log);
   let switched: SwitchResult | null;
   try {
     await onBooted?.(booted);

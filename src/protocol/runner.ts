@@ -56,6 +56,8 @@ export interface GenerationSpec extends Pick<AppSettings, PassedOn>, Supervision
   background: BackgroundSpec[];
   /** background processes of the active generation that this generation would run in the same way continue */
   keepsBackground?: true;
+  /** the release has been live in the same way: see waitUntilSettled */
+  isProven?: true;
   log: LogSpec;
   /** absolute paths */
   paths: { current: string; generation: string; cron: string };

@@ -325,7 +325,11 @@ export class AppSupervisor {
     const reverted = { release, at: new Date().toISOString(), reason };
     try {
       const signal = new AbortController().signal;
-      const { generation } = await this.startGeneration(former.spec, () => undefined, signal);
+      const { generation } = await this.startGeneration(
+        { ...former.spec, isProven: true },
+        () => undefined,
+        signal,
+      );
       await this.switch(generation, { reverted });
       logInApp(`release ${release} is reverted`);
     } catch (error) {

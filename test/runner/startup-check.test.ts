@@ -8,7 +8,7 @@ import { FakeClock, FakeWorkers, settled } from '../support/fake-worker.ts';
 const spec = { settleTime: 1000 } as GenerationSpec;
 
 /** Workers of a release that become healthy when the test says so. */
-function startWorkers(count: number) {
+function startWorkers(count: number, isProven = false) {
   const clock = new FakeClock();
   const fakes = new FakeWorkers(clock);
   for (let instance = 0; instance < count; instance += 1)
@@ -20,7 +20,12 @@ function startWorkers(count: number) {
   const handles = fakes.all.map(({ handle }) => handle);
   const wait = () => {
     const waiting = { state: 'waits' };
-    const ended = waitUntilSettled(handles, spec, new AbortController().signal, clock);
+    const ended = waitUntilSettled(
+      handles,
+      { ...spec, ...(isProven && { isProven }) },
+      new AbortController().signal,
+      clock,
+    );
     ended.then(
       () => (waiting.state = 'settled'),
       (error) => (waiting.state = error.code),
@@ -50,6 +55,17 @@ test('each worker besides the first must run for a quarter of settleTime, howeve
   handles[1]?.noteHealthy();
   const waiting = wait();
   await clock.advance(249);
+  assert.equal(waiting.state, 'waits');
+  await clock.advance(1);
+  assert.equal(waiting.state, 'settled');
+});
+
+test('of a release that was live before, the first worker must run for a quarter of settleTime, too', async () => {
+  const { clock, handles, wait } = startWorkers(1, true);
+  handles[0]?.noteHealthy();
+  await clock.advance(100);
+  const waiting = wait();
+  await clock.advance(149);
   assert.equal(waiting.state, 'waits');
   await clock.advance(1);
   assert.equal(waiting.state, 'settled');

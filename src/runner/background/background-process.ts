@@ -350,7 +350,14 @@ export class BackgroundProcess {
 function comparable(spec: GenerationSpec, background: BackgroundSpec): object {
   const { own, others } = variablesOf(background.env, spec.env);
   // A process keeps its cgroup.
-  const { keepsBackground: _, workers: _workers, limits: _limits, takesPort: _takesPort, ...release } = spec;
+  const {
+    keepsBackground: _,
+    isProven: _isProven,
+    workers: _workers,
+    limits: _limits,
+    takesPort: _takesPort,
+    ...release
+  } = spec;
   return { ...release, background: { ...background, env: {} }, env: { ...others, ...own } };
 }
 

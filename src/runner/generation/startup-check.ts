@@ -61,8 +61,11 @@ export async function waitUntilHealthy(
   }
 }
 
-/** Part of `settleTime` that each worker besides the first must run: it shows the faults that only the others have. */
-const partOfOthers = 1 / 4;
+/**
+ * Part of `settleTime` that each worker besides the first must run, and also the first one of a release that has been live before: it
+ * shows the faults that only the others have, or that are new, such as a database that is gone.
+ */
+const shortPart = 1 / 4;
 
 /**
  * Waits until the first worker has run for `settleTime` since it was healthy, and each other worker for a quarter of that time:
@@ -79,7 +82,8 @@ export async function waitUntilSettled(
 ): Promise<void> {
   const ended = new AbortController();
   const left = workers.map(
-    (worker, index) => spec.settleTime * (index === 0 ? 1 : partOfOthers) - worker.healthyFor(),
+    (worker, index) =>
+      spec.settleTime * (index === 0 && !spec.isProven ? 1 : shortPart) - worker.healthyFor(),
   );
   try {
     const settled = clock.sleep(Math.max(0, ...left), ended.signal).then(() => undefined);
