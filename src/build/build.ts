@@ -50,14 +50,12 @@ export async function build(context: BuildContext): Promise<Built> {
   const main = installed ?? packages[0];
   const plans = [...(installed ? [{ ...installed, ...(again && { plan: again }) }] : []), ...packages];
   const isBuilt = plans.some(({ plan: { scripts } }) => scripts.length > 0) || commandsOf(planned).length > 0;
-  const caches = isBuilt && main ? await takeCaches(planned, main.plan, main.manager) : undefined;
-  const scripts = async () => {
-    for (const each of plans) await runScripts(planned, each);
-    await runCommands(planned, manager);
-  };
-  await (caches === undefined ? scripts() : caches.run(scripts));
+  const facts = main?.packages.facts;
+  const keepCaches = isBuilt && main && facts ? await takeCaches(planned, main.plan.at, facts) : undefined;
+  for (const each of plans) await runScripts(planned, each);
+  await runCommands(planned, manager);
   await runHook(planned, 'postBuild', manager);
-  await caches?.keep();
+  await keepCaches?.();
   if (installed !== undefined) await removeDev(planned, installed);
   await removeTokens(planned);
   return { path: manager?.path ?? [], managerEnv: manager?.env ?? {} };
@@ -150,7 +148,7 @@ async function install(
   const runner = new CommandRunner(context, context.settings.build.timeout);
   const manager = await prepareManager(context, plan, runner);
   const run = () => runInstall(context, manager, manager.install);
-  const packages = installs
+  const packages: InstalledPackages = installs
     ? await installPackages({ context, plan, manager, prune, run })
     : { isPruned: false };
   return { plan, manager, runner, packages };

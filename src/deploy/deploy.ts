@@ -32,7 +32,7 @@ import type { DeployWatcher } from './events.ts';
 import { failingProcesses } from './failing-processes.ts';
 import { giveUpPort } from './give-up-port.ts';
 import { commandContext, postSwitch, preSwitch } from './hooks.ts';
-import { keptStores } from './kept.ts';
+import { keepIfWorking, keptStores } from './kept.ts';
 import { availableNodes, ensureNode, nodeOf, removeUnusedNodes } from './node.ts';
 import { passedOn } from './passed-on.ts';
 import { type BuildResult, type PlanWithSecrets, publish } from './publish.ts';
@@ -82,11 +82,13 @@ export async function deploy(
     const member = await receive(deployment, source);
     using _turn = await takeTurn(deployment);
     const planned = await check(deployment, source, member);
+    await using kept = keepIfWorking(deployment);
     const { plan, ...built } = await buildTree(deployment, planned, member, source.noCache ?? false);
     const { settings } = plan;
     const release = await publish(deployment, plan, built);
     await preSwitch(deployment, release);
     await goLive(deployment, release, source);
+    kept.works();
     // The remaining steps run meanwhile.
     const failing = failingProcesses(deployment, release);
     await addDeclaredDomains(deployment, release, source.mayAddDomains ?? false);

@@ -25,12 +25,12 @@ export async function keptStores({ environment, number }: Deployment, isIgnored:
   const { appliance, paths } = environment;
   const directory = await keptDirectory(environment);
   const space = async () => (await freeBytes(paths.directory)) - appliance.settings.minFreeBytes;
-  const common = { release: number, isIgnored };
+  const common = {
+    ...{ release: number, isIgnored },
+    space: async () => Math.max(0, Math.min(maxPackageBytes, await space())),
+  };
   return {
-    packageStore: {
-      ...{ ...common, record: paths.keptPackages, directory: join(directory, 'packages') },
-      space: async () => Math.max(0, Math.min(maxPackageBytes, await space())),
-    },
+    packageStore: { ...common, record: paths.keptPackages, directory: join(directory, 'packages') },
     cacheStore: { ...common, record: paths.keptCaches, directory: join(directory, 'builds') },
   };
 }
@@ -58,7 +58,7 @@ export async function clearKept(environment: Environment): Promise<KeptThing[]> 
   await writeJsonAtomic(paths.keptPackages, {});
   await writeJsonAtomic(paths.keptCaches, {});
   const directory = await keptDirectory(environment);
-  const remove = 'chmod -R u+rwX -- "$1" && rm -rf -- "$1"';
+  const remove = '[ ! -e "$1" ] || { chmod -R u+rwX -- "$1" && rm -rf -- "$1"; }';
   const { code, stderr } = await runAsApp(
     environment,
     ['/bin/sh', '-c', remove, 'sh', directory],
@@ -66,4 +66,31 @@ export async function clearKept(environment: Environment): Promise<KeptThing[]> 
   );
   if (code !== 0) throw new Error(`kept packages were not removed (${code}): ${stderr}`);
   return kept;
+}
+
+/**
+ * Removes what an environment keeps if a deploy fails after its packages were installed, and is not cancelled: packages that do not work
+ * must not serve the next deploy, too.
+ */
+export function keepIfWorking(deployment: Deployment): AsyncDisposable & { works(): void } {
+  let isWorking = false;
+  return {
+    works() {
+      isWorking = true;
+    },
+    async [Symbol.asyncDispose]() {
+      const { environment, signal } = deployment;
+      if (isWorking || signal.aborted) return;
+      try {
+        const removed = await clearKept(environment);
+        if (removed.length > 0)
+          deployment.log(
+            'kept packages and caches are removed: the next deploy installs and builds without them',
+          );
+      } catch (error) {
+        // The failure of the deploy is more important.
+        environment.appliance.log.error('kept packages were not removed', { app: environment.name, error });
+      }
+    },
+  };
 }

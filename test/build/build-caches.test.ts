@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { cp, readdir, readFile } from 'node:fs/promises';
+import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { exists } from '../../src/system/fs/exists.ts';
 import { appSettings, type BuildRun, runBuild, writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -17,8 +18,6 @@ for (const path of JSON.parse(process.argv[2])) {
   fs.appendFileSync(path + '/lines', 'x');
   counts[path] = fs.readFileSync(path + '/lines', 'utf8').length;
 }
-fs.writeFileSync('node_modules/.cache/out.tsbuildinfo', '{}');
-fs.writeFileSync('node_modules/.cache/tsc.json', '{"program": {}}');
 fs.writeFileSync('counts.json', JSON.stringify(counts));
 `;
 
@@ -31,7 +30,7 @@ async function prepare(
   t: TestContext,
 ): Promise<{ root: string; build: Build; read: (path: string) => Promise<string> }> {
   const root = await temporaryDirectory(t);
-  const paths = ['node_modules/.cache', '.next/cache/webpack', '.next/cache/fetch-cache'];
+  const paths = ['.turbo/cache', '.next/cache/fetch-cache'];
   const usual = `node count.cjs '${JSON.stringify(paths)}'`;
   return {
     root,
@@ -46,59 +45,31 @@ async function prepare(
         'count.cjs': countingBuild,
       });
       await cp(lockfile, join(directory, 'package-lock.json'));
+      const store = { release, isIgnored: false, space: async () => 1024 ** 3 };
       return runBuild(directory, {
         ...{ env, nodeVersion: node, settings: appSettings() },
-        cacheStore: {
-          record: join(root, 'caches.json'),
-          directory: join(root, 'builds'),
-          release,
-          isIgnored: false,
-        },
+        packageStore: { ...store, record: join(root, 'packages.json'), directory: join(root, 'packages') },
+        cacheStore: { ...store, record: join(root, 'caches.json'), directory: join(root, 'builds') },
       });
     },
   };
 }
 
-test('caches of build tools move to the next build, and caches of data and tsbuildinfo do not', async (t) => {
+test('caches of Turborepo move to the next build, and caches of data do not', async (t) => {
   const { root, build, read } = await prepare(t);
   await build(1);
+  assert.ok(!(await exists(join(root, '1/.turbo/cache'))), 'the release has no cache of builds');
   const { lines } = await build(2);
-  assert.ok(
-    lines.includes('caches of the build as in release 1: .next/cache/webpack, node_modules/.cache'),
-    lines.join('\n'),
-  );
-  assert.deepEqual(JSON.parse(await read('2/counts.json')), {
-    'node_modules/.cache': 2,
-    '.next/cache/webpack': 2,
-    '.next/cache/fetch-cache': 1,
-  });
-  assert.deepEqual(
-    await readdir(join(root, '2/.next/cache')),
-    ['fetch-cache'],
-    'the release has no cache of builds',
-  );
-  // No release sees what another build has written.
-  assert.equal(await read('1/node_modules/.cache/lines'), 'x');
+  assert.ok(lines.includes('caches of the build as in release 1: .turbo/cache'), lines.join('\n'));
+  const counts = { '.turbo/cache': 2, '.next/cache/fetch-cache': 1 };
+  assert.deepEqual(JSON.parse(await read('2/counts.json')), counts);
   await build(3, { env: { API: 'other' } });
-  assert.equal(JSON.parse(await read('3/counts.json'))['node_modules/.cache'], 1);
-  const kept = await readdir(join(root, 'builds'), { recursive: true });
-  assert.deepEqual(
-    kept.filter((name) => /tsbuildinfo|tsc/.test(name)),
-    [],
-  );
+  assert.equal(JSON.parse(await read('3/counts.json'))['.turbo/cache'], 1);
 });
 
-test('a build that fails with caches runs once more without them', async (t) => {
-  const { build, read } = await prepare(t);
+test('a cache that is a part of the upload stays in the release', async (t) => {
+  const { root, build, read } = await prepare(t);
+  await writeTree(join(root, '1'), { '.turbo/cache/lines': 'y' });
   await build(1);
-  const onlyWithout = 'test ! -e node_modules/.cache/lines && echo built > result';
-  const { lines } = await build(2, { build: onlyWithout });
-  assert.ok(
-    lines.includes(
-      'The build failed with caches of an earlier build. Sluice removes them and builds once more.',
-    ),
-    lines.join('\n'),
-  );
-  assert.equal(await read('2/result'), 'built\n');
-  await assert.rejects(build(3, { build: 'exit 1' }), { code: 'build_failed' });
+  assert.equal(await read('1/.turbo/cache/lines'), 'yx');
 });

@@ -55,4 +55,8 @@ test('a push reuses packages, unless an option, or `sluice cache clear`, says ot
   assert.deepEqual(await sluice.call('DELETE', '/v1/apps/shop/cache'), [kept]);
   assert.ok(!(await exists(`${cache}/kept`)));
   assert.doesNotMatch(await push(), reuse);
+  await checkout.commit('Failing', { 'server.js': 'process.exit(1)' });
+  assert.match(await push(), /\n {3}kept packages and caches are removed: /);
+  await checkout.commit('Mended', answering('two'));
+  assert.doesNotMatch(await push(), reuse);
 });

@@ -20,8 +20,7 @@ test('an app with a system user keeps and reuses packages as that user (thorough
   timeout: 180_000,
 }, async (t) => {
   const { sluice } = await Isolated.start(t);
-  const build =
-    'mkdir -p node_modules/.cache && echo x >> node_modules/.cache/x && cp node_modules/.cache/x x';
+  const build = 'mkdir -p .turbo/cache && echo x >> .turbo/cache/x && cp .turbo/cache/x x';
   const files = {
     'package.json': {
       ...{ name: 'locked', version: '1.0.0', license: 'MIT', scripts: { start: 'node server.js', build } },
@@ -35,7 +34,7 @@ test('an app with a system user keeps and reuses packages as that user (thorough
   const { number } = await sluice.deploy('shop', files);
   const log = await (await sluice.request(`/v1/apps/shop/releases/${number}/log`)).text();
   assert.match(log, /packages as in release 1: package-lock\.json is unchanged/);
-  assert.match(log, /caches of the build as in release 1: node_modules\/\.cache/);
+  assert.match(log, /caches of the build as in release 1: \.turbo\/cache/);
   const end = await sluice.get('shop');
   assert.match(end, /[^p]\/\/ of the app$/, 'the package is as installed, without the change of release 1');
   const paths = sluice.paths.environment({ app: 'shop', environment: 'production' });

@@ -1,41 +1,21 @@
-import { join, posix } from 'node:path';
+import { posix } from 'node:path';
 import * as v from 'valibot';
-import { AppError } from '../../errors/app-error.ts';
 import { fingerprint } from '../../releases/fingerprints.ts';
 import { readJson, writeJsonAtomic } from '../../system/fs/files.ts';
-import { readAppTextIfAny } from '../../system/fs/read-file.ts';
 import { formatBytes } from '../../system/text/format.ts';
-import type { BuildPlan } from '../build-plan.ts';
 import type { BuildContext } from '../context.ts';
-import type { PreparedManager } from '../install/prepare.ts';
+import type { Facts } from './facts.ts';
+import { changedFacts } from './kept-packages.ts';
 import { runQuietly } from './shell.ts';
 
-/** Cache of a build tool. */
-interface Cache {
-  /** relative to the directory of the app, of the install or of a member */
-  path: string;
-  /** true if nothing reads the cache at run time: then the release does not keep it */
-  isOnlyForBuilds: boolean;
-}
-
 /**
- * Caches that a build takes over from the build before. Not among them: caches of data, such as `.next/cache/fetch-cache`, and
- * `*.tsbuildinfo`. With a tsbuildinfo and without the output that it describes, `tsc` writes nothing.
+ * Caches that a build takes over from the build before, relative to the directory of the install. Their entries hold no paths of a
+ * release, and depend on the content of files: those of webpack, for example, hold absolute paths, and no later build would find them.
  */
-const caches: Cache[] = [
-  ...['webpack', 'swc', 'eslint', 'turbopack', '.tsbuildinfo'].map((name) => ofBuilds(`.next/cache/${name}`)),
-  ...['.turbo', '.nx/cache', '.angular/cache', '.parcel-cache', '.rpt2_cache', '.vite'].map(ofBuilds),
-  ...['.cache', '.vite', '.astro'].map((name) => ({ path: `node_modules/${name}`, isOnlyForBuilds: false })),
-];
-
-function ofBuilds(path: string): Cache {
-  return { path, isOnlyForBuilds: true };
-}
+const caches = ['.turbo/cache'];
 
 /** Largest caches of one environment, in bytes. */
 const maxBytes = 2 * 1024 ** 3;
-
-const maxLockfile = 64 * 1024 ** 2;
 
 /** Place of the caches of builds of one environment. */
 export interface CacheStore {
@@ -47,6 +27,8 @@ export interface CacheStore {
   release: number;
   /** true to build without the caches, and to keep the new ones */
   isIgnored: boolean;
+  /** returns the space that caches may take, in bytes */
+  space(): Promise<number>;
 }
 
 const keptSchema = v.object({
@@ -71,130 +53,85 @@ export async function readKeptCaches({
   return parsed.success ? parsed.output : undefined;
 }
 
-/** Shell command that copies caches to paths where nothing is. Prints each path. Arguments: the store, and the paths. */
+/**
+ * Shell command that copies caches to paths where nothing is. Prints `new PATH` for each path where nothing was, and `copied PATH` for
+ * each copy. Arguments: the store, the number of caches to copy, and the paths.
+ */
 const restoreCommand = `
-store=$1; shift
+store=$1 count=$2; shift 2
 number=0
 for path; do
-  if [ -e "$store/$number" ] && [ ! -e "$path" ] && [ ! -L "$path" ]; then
-    mkdir -p -- "$(dirname -- "$path")" && cp -a --reflink=auto -- "$store/$number" "$path" && printf '%s\\n' "$path"
+  if [ ! -e "$path" ] && [ ! -L "$path" ]; then
+    printf 'new %s\\n' "$path"
+    if [ "$number" -lt "$count" ] && [ -e "$store/$number" ]; then
+      mkdir -p -- "$(dirname -- "$path")" && cp -a --reflink=auto -- "$store/$number" "$path" && printf 'copied %s\\n' "$path" || { rm -rf -- "$path"; exit 6; }
+    fi
   fi
   number=$((number + 1))
-done
-true`;
+done`;
 
-/**
- * Shell command that keeps caches, and prints their size in KiB. Arguments: the store, the limit in KiB, and pairs of \`mv\` or \`cp\`
- * and a path. Leaves out files of TypeScript about its own output.
- */
+/** Shell command that moves caches to a store, and prints their size in KiB. Arguments: the store, the limit in KiB, and the paths. */
 const keepCommand = `
 umask 077
 store=$1 limit=$2; shift 2
 rm -rf -- "$store" "$store.new"
 mkdir -p -- "$store.new" || exit 6
 number=0 size=0
-while [ $# -gt 0 ]; do
-  if [ -e "$2" ] && [ ! -L "$2" ]; then
-    add=$(du -sk -- "$2" | cut -f1)
+for path; do
+  if [ -e "$path" ] && [ ! -L "$path" ]; then
+    add=$(du -sk -- "$path" | cut -f1)
     if [ $((size + add)) -le "$limit" ]; then
       size=$((size + add))
-      case $1 in
-        mv) mv -- "$2" "$store.new/$number" ;;
-        cp) cp -a --reflink=auto -- "$2" "$store.new/$number" ;;
-      esac || { rm -rf -- "$store.new"; exit 6; }
+      mv -- "$path" "$store.new/$number" || { rm -rf -- "$store.new"; exit 6; }
     fi
   fi
   number=$((number + 1))
-  shift 2
-done
-for cache in "$store.new"/*; do
-  [ -d "$cache" ] || continue
-  find "$cache" -type f -name '*.tsbuildinfo*' -delete
-  find "$cache" -type f -name '*.json' -exec grep -lZE -m 1 '^\\{ *"(program|fileNames|fileInfos|root)"' {} + | xargs -0 -r rm -f --
 done
 mv -- "$store.new" "$store" && printf '%s\\n' "$size"`;
 
-const removeCommand = 'rm -rf -- "$@"';
-
-/** Caches of one build. */
-export interface BuildCaches {
-  /**
-   * Runs the scripts of the build. If they fail with caches of an earlier build, removes the caches and runs the scripts once more.
-   * @throws as `scripts`
-   */
-  run(scripts: () => Promise<void>): Promise<void>;
-  /** Keeps the caches for the next build. */
-  keep(): Promise<void>;
-}
-
-/** Brings the caches of the last build into a release, if lockfile, package manager, Node.js and variables are the same. */
+/**
+ * Brings the caches of the last build into a release, if all that its install depended on is unchanged.
+ * @param facts about the install
+ * @returns keeps the caches for the next build
+ */
 export async function takeCaches(
   context: BuildContext,
-  plan: BuildPlan,
-  manager: PreparedManager,
-): Promise<BuildCaches> {
-  const { cacheStore: store, directory: tree, settings, app = '', about, nodeVersion } = context;
-  if (store === undefined) return { run: (scripts) => scripts(), keep: async () => undefined };
-  const members = (plan.members ?? []).map(({ directory }) => posix.join(plan.at, directory));
-  const places = [...new Set([plan.at, settings.directory ?? '', app, ...members])];
-  const all = places.flatMap((place) =>
-    caches.map((each) => ({ ...each, path: posix.join(place, each.path) })),
-  );
-  const paths = all.map(({ path }) => path);
-  const lockfile = plan.packageManager.lockfile?.name;
-  const env = Object.entries(manager.commandEnv).filter(
-    ([name]) => !Object.hasOwn(about, name) && name !== 'GIT_CEILING_DIRECTORIES',
-  );
-  const facts = {
-    ...Object.fromEntries(env),
-    ' node': nodeVersion,
-    ' manager': `${manager.program} ${manager.version}`,
-    ' lockfile': (lockfile && (await readAppTextIfAny(join(tree, plan.at), lockfile, maxLockfile))) ?? '',
-    ' paths': paths.join('\n'),
-  };
+  at: string,
+  facts: Facts,
+): Promise<() => Promise<void>> {
+  const { cacheStore: store, directory: tree } = context;
+  if (store === undefined) return async () => undefined;
+  const paths = caches.map((path) => posix.join(at, path));
+  const all = { ...facts, ' paths': paths.join('\n') };
   const shell = (command: string, args: string[]) => runQuietly(context, tree, command, args);
-  const restored = await restore();
+  const before = store.isIgnored ? undefined : await readKeptCaches(store);
+  const isUsable = before !== undefined && changedFacts(before, all).length === 0;
+  const { code, output } = await shell(restoreCommand, [
+    store.directory,
+    String(isUsable ? paths.length : 0),
+    ...paths,
+  ]);
+  if (code !== 0) throw new Error(`caches of the build were not copied (${code}): ${output}`);
+  const named = (what: string) => paths.filter((path) => output.split('\n').includes(`${what} ${path}`));
+  const [fresh, copied] = [named('new'), named('copied')];
+  if (copied.length > 0)
+    context.log(`caches of the build as in release ${before?.release}: ${copied.join(', ')}`);
 
-  async function restore(): Promise<string[]> {
-    const kept = store && !store.isIgnored ? await readKeptCaches(store) : undefined;
-    if (kept === undefined || store === undefined) return [];
-    const { key, of } = kept.fingerprints;
-    const now = fingerprint(facts, key).of;
-    if (Object.keys({ ...of, ...now }).some((name) => of[name] !== now[name])) return [];
-    const { output } = await shell(restoreCommand, [store.directory, ...paths]);
-    const found = output.split('\n').filter((path) => paths.includes(path));
-    if (found.length > 0)
-      context.log(`caches of the build as in release ${kept.release}: ${found.join(', ')}`);
-    return found;
-  }
-
-  return {
-    async run(scripts) {
-      try {
-        await scripts();
-      } catch (error) {
-        if (restored.length === 0 || !(error instanceof AppError && error.code === 'build_failed'))
-          throw error;
-        context.log(
-          'The build failed with caches of an earlier build. Sluice removes them and builds once more.',
-        );
-        await shell(removeCommand, restored);
-        await scripts();
-      }
-    },
-    async keep() {
-      if (store === undefined) return;
-      const pairs = all.flatMap(({ path, isOnlyForBuilds }) => [isOnlyForBuilds ? 'mv' : 'cp', path]);
-      const limit = String(maxBytes / 1024);
-      const { code, output } = await shell(keepCommand, [store.directory, limit, ...pairs]);
-      if (code !== 0) {
-        context.log(`the caches of the build are not kept: ${output.trim()}`);
-        return;
-      }
-      const bytes = Number.parseInt(output, 10) * 1024;
-      if (bytes > 0) context.log(`keeps ${formatBytes(bytes)} of caches for the next build`);
-      const { release } = store;
-      await writeJsonAtomic(store.record, { release, fingerprints: fingerprint(facts), paths, bytes });
-    },
+  return async () => {
+    // Without a record, nothing uses the files that are replaced.
+    await writeJsonAtomic(store.record, {});
+    const limit = String(Math.floor(Math.min(maxBytes, await store.space()) / 1024));
+    // A path that the upload has belongs to the release.
+    if (fresh.length < paths.length) return;
+    const { code, output } = await shell(keepCommand, [store.directory, limit, ...paths]);
+    if (code !== 0) {
+      context.log(`the caches of the build are not kept: ${output.trim()}`);
+      return;
+    }
+    const bytes = Number.parseInt(output, 10) * 1024;
+    if (bytes === 0) return;
+    context.log(`keeps ${formatBytes(bytes)} of caches for the next build`);
+    const { release } = store;
+    await writeJsonAtomic(store.record, { release, fingerprints: fingerprint(all), paths, bytes });
   };
 }

@@ -66,6 +66,8 @@ interface Install {
 export interface InstalledPackages {
   /** true if the dev dependencies are removed already */
   isPruned: boolean;
+  /** what the install depended on; undefined if that is not certain */
+  facts?: Facts;
   /** keeps the packages without dev dependencies, with the notices of their removal; undefined if there is nothing to keep */
   keepPruned?: (notices: Notice[]) => Promise<void>;
 }
@@ -86,7 +88,7 @@ export async function installPackages(install: Install): Promise<InstalledPackag
   const own = scriptsOf(plan);
   if (await isReused(install, store, facts)) {
     await runOwn(manager, own);
-    return { isPruned: install.prune !== undefined };
+    return { isPruned: install.prune !== undefined, facts };
   }
   const hides = own.length > 0;
   if (hides && !(await hideScripts(install))) {
@@ -96,10 +98,10 @@ export async function installPackages(install: Install): Promise<InstalledPackag
   const output = await run().finally(() => (hides ? showScripts(install) : undefined));
   const notices = reportSkipped(context, output);
   const keep = (more: Notice[] = []) => keepPackages(install, store, facts, [...notices, ...more]);
-  if (install.prune !== undefined) return { isPruned: false, keepPruned: keep };
+  if (install.prune !== undefined) return { isPruned: false, facts, keepPruned: keep };
   await keep();
   await runOwn(manager, own);
-  return { isPruned: false };
+  return { isPruned: false, facts };
 }
 
 /** Removes the packages that were kept for installs which the app does not have any more. @param used directories of its installs */
