@@ -73,7 +73,7 @@ remove "$store"; remove "$store.new"
 root=$(pwd -P)
 for path; do case $path in node_modules | .yarn/install-state.gz) [ -e "$path" ] || exit 9 ;; esac; done
 paths=$(printf '%s\\n' "$@")
-if find . -name node_modules -prune -printf '%P\\n' | grep -vxF -- "$paths" | grep -q .; then exit 9; fi
+if find . -path ./.sluice -prune -o -name node_modules -prune -printf '%P\\n' 2>/dev/null | grep -vxF -- "$paths" | grep -q .; then exit 9; fi
 if find "$@" -type l -lname '/*' 2>/dev/null | grep -q .; then exit 9; fi
 export root allowed="$paths
 $members"
