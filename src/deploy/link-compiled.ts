@@ -8,7 +8,7 @@ const linkName = '.sluice-compiled';
 /**
  * Links the directory with the compiled code of an environment into a release. Node.js names each entry by the path of its module
  * relative to this link, so all releases share the entries of modules that are the same. A path of an upload takes precedence, and
- * the release then has no cache.
+ * the release then has no cache: a worker uses no other directory.
  * @param tree of the release in staging, which is as deep as its final directory
  */
 export async function linkCompiled({ appliance, paths }: Environment, tree: string): Promise<void> {

@@ -5,15 +5,18 @@
  * app also runs without this cache.
  */
 
-const { mkdirSync, readdirSync, readlinkSync, rmSync } = require('node:fs');
+const { mkdirSync, readdirSync, readlinkSync, rmSync, statSync } = require('node:fs');
 const nodeModule = /** @type {any} */ (require('node:module'));
 const { basename, join, resolve } = require('node:path');
 
 /** Name of the link in each release: src/deploy/link-compiled.ts. */
 const linkName = '.sluice-compiled';
 
-/** Limit of the number of files, of all versions of Node.js together: about 100 MB. */
-const mostFiles = 20_000;
+/** Directories of the cache, relative to a release: that of an app without a system user, and that of an app with one. */
+const places = ['../../cache/compiled', '../../tmp/compiled'];
+
+/** Limits of the cache, of all versions of Node.js together. */
+const most = { files: 20_000, bytes: 100 * 1024 ** 2 };
 
 /** True if this process uses the cache of its environment. */
 let isUsed = false;
@@ -31,6 +34,8 @@ function useCompileCache(release) {
   const link = join(release, linkName);
   try {
     directory = resolve(release, readlinkSync(link));
+    // The link may come from an upload.
+    if (!places.some((place) => resolve(release, place) === directory)) return;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const { status } = enable(link, enableCompileCache);
     isUsed = status === constants.compileCacheStatus.ENABLED;
@@ -53,7 +58,7 @@ function enable(link, enableCompileCache) {
 function saveCompiled() {
   if (!isUsed || nodeModule.flushCompileCache === undefined) return;
   try {
-    if (countFiles() > mostFiles) {
+    if (isFull()) {
       rmSync(directory, { recursive: true, force: true });
       // Node.js writes to a directory of its version in it, which it has created before.
       mkdirSync(resolve(directory, basename(nodeModule.getCompileCacheDir())), {
@@ -67,11 +72,18 @@ function saveCompiled() {
   }
 }
 
-/** Counts the files in the directories of the cache: one for each version of Node.js and set of its flags. */
-function countFiles() {
-  let files = 0;
-  for (const version of readdirSync(directory)) files += readdirSync(join(directory, version)).length;
-  return files;
+/** Returns true if the directories of the cache, one for each version of Node.js and set of its flags, exceed a limit. */
+function isFull() {
+  let [files, bytes] = [0, 0];
+  for (const version of readdirSync(directory, { withFileTypes: true })) {
+    if (!version.isDirectory()) continue;
+    for (const name of readdirSync(join(directory, version.name))) {
+      files += 1;
+      // Another process may have replaced or removed the file.
+      bytes += statSync(join(directory, version.name, name), { throwIfNoEntry: false })?.size ?? 0;
+    }
+  }
+  return files > most.files || bytes > most.bytes;
 }
 
 module.exports = { saveCompiled, useCompileCache };
