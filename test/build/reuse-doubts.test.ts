@@ -131,6 +131,10 @@ test('packages are not kept if they, or what they depend on, lie elsewhere', asy
       'Prisma may generate files outside of node_modules',
       { installed: prisma, files: { 'prisma/schema.prisma': 'generator client {\n  output = "../src"\n}' } },
     ],
+    ...['prisma-erd-generator', 'zod-prisma-types', './generator.js'].map((provider): [string, Release] => [
+      'Prisma may generate files outside of node_modules',
+      { installed: prisma, files: { 'schema.prisma': `generator a {\n  provider = "${provider}"\n}` } },
+    ]),
     [
       'prisma.config.mts has settings of Prisma',
       { installed: prisma, files: { 'prisma.config.mts': 'export default {}' } },
@@ -142,6 +146,14 @@ test('packages are not kept if they, or what they depend on, lie elsewhere', asy
     (await install(20, { installed: module, links: { 'node_modules/a': 'ms' } })).doubt,
     undefined,
   );
+  const schema =
+    'generator client {\n  provider = "prisma-client-js"\n}\ndatasource db {\n  provider = "postgresql"\n}';
+  const files = { 'prisma/schema.prisma': schema, 'server.js': '' };
+  const usual = { installed: prisma, files, manifest: { description: 'Prisma' } };
+  assert.equal((await install(21, usual)).doubt, undefined);
+  assert.ok((await install(22, usual)).isReused);
+  const changed = { ...usual, files: { ...files, 'prisma/schema.prisma': `${schema}\n` } };
+  assert.ok(!(await install(23, changed)).isReused);
 });
 
 test('a linked directory of patches causes an install', async (t) => {

@@ -58,8 +58,14 @@ const prismaSettings = ['prisma.config', '.config/prisma'].flatMap((name) =>
   ['ts', 'mts', 'cts', 'js', 'mjs', 'cjs'].map((type) => `${name}.${type}`),
 );
 
-/** Place of a generated client, in a schema of Prisma: it may be outside of node_modules. A pattern of grep. */
-const prismaOutput = '^[[:space:]]*output[[:space:]]*=';
+/**
+ * Lines of a schema of Prisma by which files are generated outside of node_modules: a path, or a generator that is not
+ * `prisma-client-js`. A pattern of grep.
+ */
+const prismaOutput = [
+  '^[[:space:]]*output[[:space:]]*=',
+  'provider[[:space:]]*=[[:space:]]*"(prisma-([^c]|c[^l])|([^p"]|p[^r"])[^"]*[-/. ])',
+].join('|');
 
 /** Reasons of `factsCommand`, for people, by its exit status. */
 const doubts: Record<number, string> = {
