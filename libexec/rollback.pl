@@ -18,7 +18,7 @@ run_command() unless length $path < 108 && socket($server, 1, 1, 0) && connect($
 my $body = $release eq '' ? '{}' : qq({"release":$release});
 # With HTTP/1.0, the answer has no chunks: it ends when the server closes the connection.
 my $head = join "\r\n", "POST /v1/apps/$app/rollback?environment=$environment HTTP/1.0", 'Host: localhost',
-  'Accept: text/plain', 'Content-Type: application/json', 'Content-Length: ' . length $body;
+  'Accept: text/x-terminal, text/plain;q=0.5', 'Content-Type: application/json', 'Content-Length: ' . length $body;
 syswrite($server, "$head\r\n\r\n$body") or run_command();
 
 my $is_interrupted = 0;
@@ -36,14 +36,22 @@ if ($status =~ m{^HTTP/1\.[01] [45]}) {
 }
 while (defined(my $line = <$server>)) { last if $line =~ /^\r?\n$/ }
 
+# The output of the app may have colours.
+sub without_colours { my ($text) = @_; $text =~ s/\e\[[0-9;:]*m//g; return $text }
+
 my $is_coloured = -t STDOUT && !$ENV{NO_COLOR};
 while (defined(my $line = <$server>)) {
-  if ($line =~ /^failed: /) {
-    print STDERR $line;
+  if ($line =~ /^failed/) {
+    # The error has all lines from here on.
+    my $error = without_colours(join '', $line, <$server>);
+    $error =~ s/^(failed[^:]*:)/\e[31m$1\e[39m/ if -t STDERR && !$ENV{NO_COLOR};
+    print STDERR $error;
     exit 1;
   }
+  $line = without_colours($line) unless $is_coloured;
   my $is_live = $line =~ /^live: /;
   $line =~ s/^live:/\e[32mlive:\e[39m/ if $is_coloured;
+  $line =~ s/^(-- .*)/\e[1m$1\e[22m/ if $is_coloured;
   print $line;
   exit 0 if $is_live;
 }

@@ -4,7 +4,7 @@ import { errorStatus } from '../errors/codes.ts';
 import type { Release } from '../releases/release.ts';
 import { drain } from './body.ts';
 import type { ApiContext } from './context.ts';
-import { type EventRenderer, renderJsonLine, renderText } from './deploy-text.ts';
+import { type EventRenderer, renderJsonLine, renderTerminal, renderText } from './deploy-text.ts';
 import { answerJson, answerWhole } from './errors.ts';
 
 type Deploy = (onEvent: (event: DeployEvent) => void) => Promise<Release>;
@@ -12,6 +12,7 @@ type Deploy = (onEvent: (event: DeployEvent) => void) => Promise<Release>;
 /** Formats of a live answer, by media type. */
 const formats: Record<string, { type: string; render: EventRenderer }> = {
   'text/plain': { type: 'text/plain; charset=utf-8', render: renderText },
+  'text/x-terminal': { type: 'text/x-terminal; charset=utf-8', render: renderTerminal },
   'application/x-ndjson': { type: 'application/x-ndjson', render: renderJsonLine },
 };
 

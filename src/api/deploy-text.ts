@@ -48,6 +48,14 @@ function lines([first = '', ...others]: string[]): string {
   return `${first === '' ? '' : `${first}\n`}${below.join('')}`;
 }
 
+/** Renders an event as `sluice` prints it: as text, but the error comes last, with its hint. For libexec/rollback.pl. */
+export function renderTerminal(event: DeployEvent): string {
+  if (event.event !== 'failed') return renderText(event);
+  const { message, hint, step } = event.error;
+  const below = hint === '' ? '' : `  ${hint.replaceAll('\n', '\n  ')}\n`;
+  return printable(`failed${step === null ? '' : ` at ${step}`}: ${message}\n${below}`, true);
+}
+
 /** Renders an event for the client of a push: as text, but a failure ends with all that the client should know, the hint last. */
 export function renderPush(event: DeployEvent): string {
   if (event.event !== 'failed') return renderText(event);
