@@ -17,6 +17,8 @@ const server = http.createServer((request, response) => {
 server.keepAliveTimeout = 60_000;
 server.on('upgrade', (_request, socket) => {
   socket.on('error', () => socket.destroy());
+  // A socket that nobody reads does not notice that its client has gone.
+  socket.on('end', () => socket.end()).resume();
   socket.write(
     `HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nx-pid: ${process.pid}\r\n\r\n`,
   );

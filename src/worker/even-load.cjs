@@ -110,6 +110,8 @@ class EvenLoad {
 
   /** Called after each closed connection, and after each one that another process has accepted. */
   changed() {
+    // The room was measured with the connections that this worker had, and its siblings may have lost theirs as well.
+    this.#room -= 1;
     this.#publish(this.#load());
   }
 

@@ -119,6 +119,22 @@ for (const [count, burst] of [
   });
 }
 
+test('a burst is even also after all connections of a larger one have closed', async (t) => {
+  const { queue, workers, pass } = await setUp(t, 4);
+  for (const burst of [1000, 64]) {
+    queue.waiting = burst;
+    while (queue.waiting > 0) {
+      for (const worker of workers) worker.turn();
+      // The first worker wakes up twice as often.
+      workers[0]?.turn();
+      await pass();
+    }
+    const loads = workers.map(({ load }) => load);
+    assert.ok(Math.max(...loads) / (burst / workers.length) <= 1.07, loads.join(':'));
+    for (const worker of workers) worker.close(worker.load);
+  }
+});
+
 test('a new worker gets the next connections, and one that has lost connections gets as many as the others', async (t) => {
   const { table, queue, workers, pass } = await setUp(t, 2);
   const run = async (waiting: number) => {
