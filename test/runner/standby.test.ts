@@ -146,6 +146,20 @@ test('a rollback that fails before its switch puts the release back on standby, 
   assert.equal((await runner.release(first)).wasWarm, true);
 });
 
+test('a rollback opens a server on standby that only listens to its clients', async (t) => {
+  const runner = await TestRunner.start(t);
+  const script = join(runner.paths.home, 'silent.cjs');
+  await writeFile(
+    script,
+    "require('node:net').createServer((s) => s.on('error', () => 0)).listen(process.env.PORT)",
+  );
+  const silent = () => ({ ...runner.spec('plain.cjs', { ...settings, workers: 1 }), script });
+  const first = silent();
+  await runner.release(first);
+  await runner.release(silent());
+  assert.equal((await runner.release(first)).wasWarm, true);
+});
+
 test('a release that crashes right after its switch leaves the release before on standby', async (t) => {
   const runner = await TestRunner.start(t);
   const doom = join(runner.paths.home, 'doom');

@@ -423,6 +423,23 @@ test('workers with copies of a socket that was replaced do not stay on standby',
   assert.equal(supervisor.status().standby?.release, 3);
 });
 
+test('if a worker on standby ends between its check and the switch, the next start boots workers', async (t) => {
+  const { supervisor, fakes, directory, start, deploy } = await startSupervisor(t);
+  const settings = { keepWarm: 60_000 };
+  await deploy(settings);
+  await deploy(settings);
+  const again = { ...settings, release: 1, directory: join(directory, '1') };
+  const warm = await start(again);
+  assert.equal(fakes.all.length, 4);
+  fakes.last(0, 1).exit({ code: 1, signal: null });
+  await settled();
+  await assert.rejects(supervisor.switch(warm), { code: 'switch_failed' });
+  assert.equal(supervisor.status().standby, null);
+  await supervisor.switch(await start(again));
+  assert.equal(fakes.all.length, 6);
+  assert.equal(supervisor.status().active?.release, 1);
+});
+
 test('a stop retires for good, ends what is on standby, and lets requests finish', async (t) => {
   const { fakes, deploy, start, supervisor, appLogged } = await startSupervisor(t);
   fakes.behavior = (_instance, release) => (release === 1 ? { requests: ['GET /slow'] } : {});

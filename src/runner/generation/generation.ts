@@ -18,6 +18,8 @@ const slowInterval = 950;
 const mostOpenings = socketCopies - 2;
 /** Time for a generation on standby to answer a health check, in ms: a boot takes as long, and gives fresh workers. */
 const answersWithin = 500;
+/** Time after which a server on standby that did not speak HTTP at its boot counts as healthy without an answer, in ms. */
+const knownSilence = 100;
 /** Interval between two log lines about the same shortage, in ms. */
 const shortageLogInterval = 60_000;
 
@@ -207,7 +209,7 @@ export class Generation {
     const answers = this.pool.current.map(async ({ listening, protocol }) => {
       if (listening === undefined) return false;
       const asked = { ...listening, protocol: protocol ?? listening.protocol };
-      const health = await checkHealth(asked, this.spec.health, late).catch(() => undefined);
+      const health = await checkHealth(asked, this.spec.health, late, knownSilence).catch(() => undefined);
       return health !== undefined && health.fault === undefined;
     });
     return (await Promise.all(answers)).every(Boolean);

@@ -28,17 +28,22 @@ export interface Health {
   protocol: AppProtocol;
 }
 
-/** Checks the health of one worker once. @throws the reason of `signal` */
+/**
+ * Checks the health of one worker once.
+ * @param silence see `longestSilence`
+ * @throws the reason of `signal`
+ */
 export async function checkHealth(
   worker: CheckedWorker,
   health: HealthSettings,
   signal: AbortSignal,
+  silence = longestSilence,
 ): Promise<Health> {
   const { protocol } = worker;
   using deadline = new AttendedDeadline(health.timeout);
   const bounded = AbortSignal.any([signal, deadline.signal]);
   try {
-    if (protocol === 'tcp' || protocol === 'tls') return await checkStream(worker, health, bounded);
+    if (protocol === 'tcp' || protocol === 'tls') return await checkStream(worker, health, bounded, silence);
     const isHttp2 = protocol === 'http2' || protocol === 'http2s';
     const answer = await (isHttp2 ? askHttp2 : ask)(worker, health, bounded);
     return { protocol, ...judge(answer, health) };
@@ -114,6 +119,7 @@ async function checkStream(
   { protocol, port }: CheckedWorker,
   health: HealthSettings,
   signal: AbortSignal,
+  silence: number,
 ): Promise<Health> {
   const asHttp = { port, protocol: protocol === 'tls' ? 'https' : 'http' } as const;
   const mayBeSilent = isDefault(health);
@@ -121,7 +127,7 @@ async function checkStream(
   const connected = (socket: Socket) => {
     if (!mayBeSilent) return;
     mustAnswer = false;
-    socket.setTimeout(longestSilence, () => socket.destroy());
+    socket.setTimeout(silence, () => socket.destroy());
     socket.once('data', (chunk: Buffer) => {
       mustAnswer = chunk.toString('latin1').startsWith('HTTP/');
       if (mustAnswer) socket.setTimeout(0);
