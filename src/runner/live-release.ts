@@ -43,6 +43,8 @@ export class LiveRelease {
   readonly #options: LiveReleaseOptions;
   readonly #background: BackgroundProcesses;
   readonly #crons: Schedule;
+  /** true once nothing of an earlier runner is left */
+  #hasTakenOver = false;
   /** undefined while no release is live */
   #spec: GenerationSpec | undefined;
   /** release whose schedules run, or will run; undefined after `stopSchedules` */
@@ -172,6 +174,7 @@ export class LiveRelease {
    */
   async #finishTakeover(background: Promise<void>): Promise<void> {
     const { cgroups, key } = this.#options;
+    if (this.#hasTakenOver) return;
     const log = (message: string) => {
       this.#options.log(message);
       if (this.#spec !== undefined) this.#logInApp(this.#spec, message);
@@ -180,6 +183,7 @@ export class LiveRelease {
       // Its callers handle a failure of `background`.
       await Promise.all([endOrphans({ ...this.#options, log }), background.catch(() => undefined)]);
       await cgroups.endLeftovers(key);
+      this.#hasTakenOver = true;
     } catch (error) {
       this.#options.log(`processes of an earlier runner not ended: ${describeError(error)}`);
     }

@@ -38,6 +38,12 @@ const switchSteps = channel('sluice:switch:step');
  */
 const messageLimits = { atOnce: 1024 * 1024, perSecond: 128 * 1024 };
 
+/**
+ * Least time after a switch until workers end, in ms. The end of a process takes CPU time, which the new workers need for their
+ * first requests.
+ */
+const stayAfterSwitch = 300;
+
 interface SupervisorOptions extends SupervisorContext {
   /** directory of the runner's sockets: see Host */
   runDirectory: string;
@@ -117,7 +123,7 @@ export class AppSupervisor {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
       if (spec.workers === 0) return await this.#startBackground(generation, report, signal);
       if (isMemoryShort(this.#active))
-        await firstOf<unknown>([this.#endStandby('memory is short')], [signal]);
+        await firstOf<unknown>([this.#endStandby({ why: 'memory is short' })], [signal]);
       signal.throwIfAborted();
       const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
       return await generation.startWorkers(report, signal, count);
@@ -139,7 +145,7 @@ export class AppSupervisor {
     // It may have ended meanwhile.
     if (this.#standby !== standby) return undefined;
     if (!isFit) {
-      void this.#endStandby('it does not pass its health check');
+      void this.#endStandby({ why: 'it does not pass its health check' });
       return undefined;
     }
     this.#standby = undefined;
@@ -484,7 +490,7 @@ export class AppSupervisor {
     this.#checkWatch(now);
     for (const generation of this.#draining.keys()) generation.tick(now, attended);
     const end = this.#standby?.check(now, attended);
-    if (end !== undefined) void this.#endStandby('fault' in end ? end.fault : undefined);
+    if (end !== undefined) void this.#endStandby('fault' in end ? { why: end.fault } : {});
     this.#liveRelease.tick(now);
     this.#updateLiveness();
   }
@@ -550,10 +556,10 @@ export class AppSupervisor {
    * @returns fulfilled when its requests are finished
    */
   async #rest(generation: Generation, maxDraining: number, mayReturn: boolean): Promise<void> {
-    void this.#endStandby();
+    void this.#endStandby({ stay: stayAfterSwitch });
     const keepWarm = mayReturn ? keepWarmFor(generation, this.#active) : 0;
     if (keepWarm === 0) {
-      const drained = this.#drain(generation);
+      const drained = this.#drain(generation, stayAfterSwitch);
       this.#cutDrains(maxDraining);
       return drained;
     }
@@ -566,10 +572,11 @@ export class AppSupervisor {
 
   /**
    * Drains the generation on standby.
-   * @param why clause for the log of the app, if people do not expect the end
+   * @param options.why clause for the log of the app, if people do not expect the end
+   * @param options.stay see WorkerHandle.drain
    * @returns fulfilled when it has ended
    */
-  async #endStandby(why?: string): Promise<void> {
+  async #endStandby({ why, stay }: { why?: string; stay?: number } = {}): Promise<void> {
     const standby = this.#standby;
     if (standby === undefined) return;
     this.#standby = undefined;
@@ -578,7 +585,7 @@ export class AppSupervisor {
     const line = `release ${spec.release} is no longer on standby: ${why}`;
     if (why !== undefined)
       void this.#options.logs.get(spec.log).report({ release: spec.release, process: '-' }, line);
-    const drained = this.#drain(standby.generation);
+    const drained = this.#drain(standby.generation, stay);
     if (isDown(this.#currentLiveness)) this.#refuseClients();
     await drained;
   }
@@ -589,9 +596,9 @@ export class AppSupervisor {
     for (const oldest of [...this.#draining.keys()].slice(0, excess)) oldest.hurry();
   }
 
-  /** Drains a retired generation, and ends it. */
-  #drain(generation: Generation): Promise<void> {
-    const drained = generation.drain().finally(() => this.#draining.delete(generation));
+  /** Drains a retired generation, and ends it. @param stay see WorkerHandle.drain */
+  #drain(generation: Generation, stay = 0): Promise<void> {
+    const drained = generation.drain(stay).finally(() => this.#draining.delete(generation));
     this.#draining.set(generation, drained);
     return drained;
   }

@@ -387,6 +387,24 @@ test('a drain names the requests that it cuts after drainTimeout', async () => {
   assert.deepEqual(fakes.take(), ['1.0 retire', '1.0 reportInFlight', '1.0 SIGTERM']);
 });
 
+test('a worker that has drained ends after a while, and at once in a hurry', async () => {
+  const { fakes, clock, stopping } = await startPool({ workers: 2 });
+  const hurry = new AbortController();
+  const ended = () => fakes.take().filter((line) => line.endsWith('SIGTERM'));
+  for (const [slot, signal] of [stopping.signal, hurry.signal].entries()) {
+    const { handle } = fakes.last(slot);
+    await handle.retire(false);
+    void handle.drain(1000, signal, 300);
+  }
+  await clock.advance(299);
+  assert.deepEqual(ended(), []);
+  hurry.abort();
+  await settled();
+  assert.deepEqual(ended(), ['1.1 SIGTERM']);
+  await clock.advance(1);
+  assert.deepEqual(ended(), ['1.0 SIGTERM']);
+});
+
 test('a replaced worker that drains already is not drained again with its generation', async () => {
   const { fakes, logged, stopping } = await startPool(
     { workers: 1, maxMemory: 100 * megabyte, drainTimeout: 60_000 },

@@ -222,10 +222,10 @@ export class Generation {
     return { generation: this.id, workers, bootMs, protocol, notices: [], wasWarm: true };
   }
 
-  /** Lets retired workers finish their requests, for up to `drainTimeout`, and ends them. */
-  async drain(): Promise<void> {
+  /** Lets retired workers finish their requests, for up to `drainTimeout`, and ends them. @param stay see WorkerHandle.drain */
+  async drain(stay = 0): Promise<void> {
     const { drainTimeout } = this.spec;
-    const drains = [...this.workers].map((worker) => worker.drain(drainTimeout, this.#stopping.signal));
+    const drains = [...this.workers].map((worker) => worker.drain(drainTimeout, this.#stopping.signal, stay));
     await Promise.all(drains);
     this.#releaseGroup();
   }

@@ -298,9 +298,10 @@ export class WorkerHandle extends AppProcess {
    * worker may drain already when its generation drains.
    * @param drainTimeout ms
    * @param hurry ends the wait early
+   * @param stay least time until the worker ends, in ms
    */
-  drain(drainTimeout: number, hurry: AbortSignal): Promise<void> {
-    this.#draining ??= this.#drain(drainTimeout, hurry);
+  drain(drainTimeout: number, hurry: AbortSignal, stay = 0): Promise<void> {
+    this.#draining ??= this.#drain(drainTimeout, hurry, stay);
     return this.#draining;
   }
 
@@ -334,13 +335,18 @@ export class WorkerHandle extends AppProcess {
     return now - (this.#replacedAt ?? now);
   }
 
-  async #drain(drainTimeout: number, hurry: AbortSignal): Promise<void> {
+  async #drain(drainTimeout: number, hurry: AbortSignal, stay: number): Promise<void> {
+    const { clock } = this.#options;
+    const start = clock.now();
     // The worker will not be opened again, so later runners let it drain, too.
     this.#options.records.noteRetired(this.pid);
     const left = this.#timeLeft(drainTimeout);
     await firstOf<unknown>([withDeadline(this.#drained.promise, left)], [hurry]);
     if (this.alive && this.state !== 'drained')
       await this.#reportCuts(hurry.aborted ? 'maxDraining' : 'drainTimeout');
+    const rest = start + stay - clock.now();
+    // `hurry` ends this wait.
+    if (rest > 0 && this.state === 'drained') await clock.sleep(rest, hurry).catch(() => undefined);
     await this.end();
   }
 
