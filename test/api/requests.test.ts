@@ -70,7 +70,7 @@ test('an unknown parameter is refused with the known ones, and nothing is done',
   assert.equal(deployed.status, 400);
   assert.equal(
     deployed.body.error.hint,
-    'Parameters: environment, commit, branch, author, message, directory, changedFiles.',
+    'Parameters: environment, noCache, commit, branch, author, message, directory, changedFiles.',
   );
   assert.equal(await sluice.get('shop'), 'shop');
   const removed = await api.delete('/v1/apps/shop?env=staging&confirm=shop').set(admin).expect(400);

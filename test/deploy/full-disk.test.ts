@@ -184,6 +184,11 @@ async function see(sluice: Sluice): Promise<Seen> {
   };
 }
 
+interface AppWorkers {
+  workers: { pid: number }[];
+  standby: { workers: number } | null;
+}
+
 /** Waits until the state is one of `expected`, and the runner knows all running workers. */
 function settle(sluice: Sluice, expected: Seen[], what: string): Promise<Seen> {
   let last: unknown;
@@ -191,10 +196,12 @@ function settle(sluice: Sluice, expected: Seen[], what: string): Promise<Seen> {
     async () => {
       last = await see(sluice).catch((error: Error) => error.message);
       if (!expected.some((each) => isDeepStrictEqual(each, last))) return false;
-      const apps = await sluice.call<{ workers: { pid: number }[] }[]>('GET', '/v1/apps');
-      const known = apps.flatMap(({ workers }) => workers.map(({ pid }) => pid)).sort();
-      const there = (await workersOfHome(sluice.home)).sort();
-      return isDeepStrictEqual(known, there) && (last as Seen);
+      const apps = await sluice.call<AppWorkers[]>('GET', '/v1/apps');
+      const known = apps.flatMap(({ workers }) => workers.map(({ pid }) => pid));
+      const onStandby = apps.reduce((sum, { standby }) => sum + (standby?.workers ?? 0), 0);
+      const there = new Set(await workersOfHome(sluice.home));
+      const areThere = known.every((pid) => there.has(pid)) && there.size === known.length + onStandby;
+      return areThere && (last as Seen);
     },
     { what, timeout: 90_000 },
   ).catch((error: Error) => {

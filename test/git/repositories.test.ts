@@ -174,6 +174,7 @@ test('with "root", the release is that directory alone', async (t) => {
   assert.match(output, /^ {3}the app is in apps\/shop$/m);
   assert.deepEqual((await readdir(current('rooted'))).sort(), [
     '.sluice',
+    '.sluice-compiled',
     'package.json',
     'server.js',
     'sluice.json',
