@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { lstat, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { promisify } from 'node:util';
+import { isDeepStrictEqual, promisify } from 'node:util';
 import type { AppError } from '../../src/errors/app-error.ts';
 import { cli } from '../support/cli.ts';
 import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
@@ -160,7 +160,9 @@ test('an app is built and run as its user, from its first deploy to its removal'
   // What it has written outlives its releases, and those go when their time has come, whatever the build closed in them.
   await sluice.deploy('shop', app());
   await sluice.deploy('shop', app());
-  assert.deepEqual((await readdir(target.release(1).directory)).sort(), ['.sluice']);
+  // A deploy does not wait for the removal of the files.
+  const left = () => readdir(target.release(1).directory).catch(() => []);
+  await waitFor(async () => isDeepStrictEqual(await left(), ['.sluice']), { what: 'the removal' });
   assert.match(JSON.parse(await sluice.get('shop')).visits, /^(started\n){6}$/);
   await sluice.rollback('shop');
   assert.equal(JSON.parse(await sluice.get('shop')).cwd, target.release(2).directory);
