@@ -42,7 +42,8 @@ export function summary({ machine, rows }: Results): string {
     ratio === null ? '–' : written(ratio),
   ];
   const table = markdown(['', 'Sluice', 'compared with', 'ratio'], shown.map(line));
-  return `${table}\n\nMedians, measured ${period(shown)} on a machine with ${about(machine)}.`;
+  const medians = 'Figures are medians, and a ratio is the median of the ratios within the rounds.';
+  return `${table}\n\n${medians} Measured ${period(shown)} on a machine with ${about(machine)}.`;
 }
 
 /** Shows all rows. */

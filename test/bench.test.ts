@@ -165,7 +165,7 @@ test('a page gets the figures between its marks', () => {
 | --- | --- | --- | --- |
 | time of a deploy | 4 ms | 10 ms (PM2) | 0.4 |
 
-Medians, measured 2026-11-30 on a machine with 2 cores (x), 8 GB, Debian, Node.js 26.8.2 and PM2 7.0.4.`,
+Figures are medians, and a ratio is the median of the ratios within the rounds. Measured 2026-11-30 on a machine with 2 cores (x), 8 GB, Debian, Node.js 26.8.2 and PM2 7.0.4.`,
   );
   const [begin, end] = [
     '<!-- Generated from bench/results.json by `npm run generate`. -->',

@@ -28,7 +28,7 @@ export const requestsMeasurement: Measurement = {
     },
     {
       title: `requests that an old worker has answered after an answer of a new one`,
-      short: 'the same: requests that an old worker has answered after an answer of a new one',
+      short: 'requests that an old worker has answered after an answer of a new worker, under the same load',
       unit: '',
       ours: 'sluice out of order',
       rival: { name: 'pm2 reload', figure: 'pm2 out of order' },

@@ -40,7 +40,7 @@ export class Environment {
   problem: Problem | null = null;
   /** last watch over a release that was deployed: see followWatch */
   watch: { release: number; ended: Promise<void> } | undefined;
-  /** time of the last return to the release before that is on record, or is about to be; undefined if none is known */
+  /** time of the last automatic rollback that is recorded or being recorded, ISO 8601; undefined if none is known */
   lastRevert: string | undefined;
   /** true while the app is being removed: no one-off command may go on then */
   isBeingRemoved = false;

@@ -187,7 +187,7 @@ function describeStandby(app: AppStatus): string {
   if (standby === null) return '';
   const memory = standby.memoryBytes === null ? '' : `, ${formatBytes(standby.memoryBytes)}`;
   const left = formatDuration(Math.max(0, Date.parse(standby.until) - Date.now()));
-  return `release ${standby.release} is on standby for ${left} (${counted(standby.workers, 'worker')}${memory})`;
+  return `release ${standby.release} is on standby for another ${left} (${counted(standby.workers, 'worker')}${memory})`;
 }
 
 function backgroundTable({ background }: AppStatus): string {

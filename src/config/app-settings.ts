@@ -77,7 +77,7 @@ const settings = {
   warmup,
   bootTimeout: setting('Time limit for a worker to listen and to be healthy.', duration, '30s'),
   settleTime: setting(
-    'Time that the first worker must continue to run, once it is healthy, before it gets traffic, and each other worker a quarter of it. In an app without workers, time that each process must run before the release goes live.',
+    'Time that the first worker of a new release must run after its health check, before the release goes live. Each other worker must run for a quarter of this time. In an app without workers, time that each process must run.',
     duration,
     '1s',
   ),

@@ -348,7 +348,7 @@ export interface ActiveRelease {
   release: number;
   /** id of the handoff of the generation's workers */
   handoff: string;
-  /** set if this switch was no one's decision: the release before has been reverted */
+  /** set if the runner has switched by itself, because the release before the switch was worse */
   reverted?: Reverted;
 }
 
@@ -401,7 +401,7 @@ export interface RunnerCalls {
   /** waits until no watch over a generation is under way */
   watched: Call<{ key: string; generation: number }>;
   /**
-   * binds the port of a generation on standby with `takesPort`, as soon as another program gives up the port, within this time in ms.
+   * binds the port of a started generation with `takesPort`, as soon as another program gives up the port, within this time in ms.
    * Clients then wait until the switch. Reports when the wait begins
    */
   takePort: Call<{ key: string; generation: number; within: number }, unknown, { waiting: true }>;

@@ -255,7 +255,7 @@ export class ReleaseStore extends ReleaseDirectories {
     return expired;
   }
 
-  /** Does the same, but removes the files of the trees later: `emptied` tells when they are gone. The releases count as removed at once. */
+  /** Removes releases like `retain`, but their files later: `emptied` resolves then. The releases count as removed at once. */
   async beginRetain(
     keep: number,
     inUse: ReadonlySet<number>,

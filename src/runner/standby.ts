@@ -44,7 +44,7 @@ export class Standby {
   check(now: number, attended: number): { late: true } | { fault: string } | undefined {
     this.generation.tick(now, attended);
     if (now >= this.until) return { late: true };
-    if (!this.generation.mayReopen) return { fault: 'a worker of it has ended or has a fault' };
+    if (!this.generation.mayReopen) return { fault: 'one of its workers has ended or has a fault' };
     if (now - this.#memoryCheckedAt < memoryInterval) return undefined;
     this.#memoryCheckedAt = now;
     return hasMemory() ? undefined : { fault: 'memory is short' };

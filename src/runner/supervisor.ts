@@ -128,7 +128,7 @@ export class AppSupervisor {
       const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
       return await generation.startWorkers(report, signal, count);
     } catch (error) {
-      // It stays on standby meanwhile, so that `stop` waits for its end, too.
+      // It stays in `#upcoming` meanwhile, so that `stop` waits for its end, too.
       await generation.kill();
       await this.discard(generation.id);
       throw error;
@@ -244,13 +244,13 @@ export class AppSupervisor {
     try {
       return new LoadTable(this.#options.user());
     } catch (error) {
-      this.#options.log(`the workers do not even out their connections: ${describeError(error)}`);
+      this.#options.log(`connections may be uneven, without a load table: ${describeError(error)}`);
       return undefined;
     }
   }
 
   /**
-   * Binds the port of a generation on standby that takes the port of another program: see `ListeningPort.take`.
+   * Binds the port of a started generation that takes the port of another program: see `ListeningPort.take`.
    * @throws AppError `port_taken`, `switch_failed`; the reason of `signal`
    */
   async takePort(id: number, within: number, waiting: () => void, signal: AbortSignal): Promise<void> {
@@ -260,7 +260,7 @@ export class AppSupervisor {
   }
 
   /**
-   * Switches the traffic to a generation on standby: see switchTraffic.
+   * Switches the traffic to a generation that has started: see switchTraffic.
    * @param watch true to compare the generation with the one before: see Watch
    * @param reverted set if the active generation is worse; it must still be active then
    */

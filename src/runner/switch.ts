@@ -6,7 +6,7 @@ import type { Handoff } from './handoff.ts';
 import type { Orphans } from './takeover/orphans.ts';
 
 /**
- * Moves the traffic of an environment to a generation on standby. After a client has an answer of the new generation, no older
+ * Moves the traffic of an environment to a started generation. After a client has an answer of the new generation, no older
  * generation answers a request that the client sends later; docs/internals/switch.md has the exceptions.
  *
  * Runs one at a time for each environment. If the runner dies, each worker finds out from the committed file whether its own

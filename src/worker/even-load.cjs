@@ -5,9 +5,8 @@
 /** Interval between two looks at the loads while connections wait and this worker has paused, in ms. */
 const lookInterval = 1;
 /**
- * Number of looks after which a sibling is silent that has not changed its load, although connections waited: if connections are
- * long, if they are short, and each further time. Looks count instead of time: on a busy machine this worker is late, too, and its
- * siblings get a chance to run in between.
+ * Number of looks, while connections wait, after which a sibling with an unchanged load counts as silent: if connections are long,
+ * if they are short, and each further time. Looks count, not time: on a busy machine, siblings can run between two looks.
  */
 const patience = { long: 8, short: 2, next: 3 };
 /** Number of connections that a worker accepts before it looks at the loads again, if no sibling accepts or the least loaded is silent. */

@@ -86,7 +86,7 @@ test('workers on standby end after "keepWarm", at a stop, and if one of them die
   await waitFor(async () => (await statusOf(runner)).standby === null);
   await gone(formerPids);
   const log = readFileSync(`${first.log.directory}/app.log`, 'utf8');
-  assert.match(log, /release 1 is no longer on standby: a worker of it has ended or has a fault/);
+  assert.match(log, /release 1 is no longer on standby: one of its workers has ended or has a fault/);
 
   const activePids = await pids(runner);
   await runner.release(first);

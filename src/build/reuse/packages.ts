@@ -56,8 +56,8 @@ interface Install {
   /** installs the packages; returns the last lines of the output */
   run: () => Promise<string[]>;
   /**
-   * what decides the removal of dev dependencies, if nothing but the install changes the packages before: then they are kept without
-   * dev dependencies. Undefined otherwise.
+   * facts that decide which dev dependencies are removed, if only the install changes the packages before the removal: the
+   * packages are then kept without dev dependencies. Undefined if other steps change the packages.
    */
   prune: string | undefined;
 }
@@ -205,7 +205,7 @@ async function keepPackages(
     ]);
     const [, digest = '', size = ''] = /^(\w{64})\n(\d+)\n$/.exec(output) ?? [];
     if (code === 9) throw new Doubt('the install has packages outside of node_modules of the app');
-    if (code === 7) throw new Doubt('they are too large for the free disk space');
+    if (code === 7) throw new Doubt('they take more than 4 GiB, or more than the free disk space');
     if (code !== 0 || digest === '') throw new Doubt(`they could not be copied: ${output.trim()}`);
     const { release } = store;
     const bytes = Number(size) * 1024;

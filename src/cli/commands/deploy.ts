@@ -25,7 +25,7 @@ export function registerDeployCommands(program: Command): void {
     .option('--release <number>', 'Build the commit of an earlier release again, as a new release')
     .option(
       '--watch',
-      'Wait until the release is no longer compared with the one before; fail if it is reverted',
+      'Wait until Sluice has compared the release with the release before; fail if it was reverted',
     )
     .action(deploy);
   const description = 'Return to the release that was live before, or to another earlier release';
@@ -71,14 +71,15 @@ async function deploy(directory: string | undefined, options: DeployOptions): Pr
 
 /** Waits until a release is no longer compared with the one before. @throws AppError `reverted` */
 async function watchRelease(id: EnvironmentId, { number }: Release, json?: true): Promise<void> {
-  if (!json) print(`   comparing release ${number} with the release before ("watchTime")`);
+  if (!json)
+    print(`   waiting for the comparison of release ${number} with the release before ("watchTime")`);
   const release = await call<Release>('GET', appPath(id, `/releases/${number}/watched`));
   if (release.reverted !== undefined)
     throw new AppError('reverted', `release ${number} was reverted: ${release.reverted.reason}`, {
-      hint: `The release before is live again. Read the output of the other one: sluice logs ${environmentName(id)} --release ${number}`,
+      hint: `The release before is live again. Read the output of release ${number}: \`sluice logs ${environmentName(id)} --release ${number}\``,
     });
   if (json) printJson(release);
-  else print(`release ${number} is not worse than the release before`);
+  else print(`release ${number} was not reverted`);
 }
 
 async function rollback(

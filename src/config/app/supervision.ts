@@ -77,18 +77,18 @@ export const supervision = {
     memoryOfProcess,
   ),
   keepWarm: setting(
-    'Time for which the workers of the release before stay started after a switch, so that a rollback takes milliseconds; 0 to end them as soon as their requests are answered. See docs/rollback.md.',
+    'Time for which the workers of the release before keep running after a switch, so that a rollback takes milliseconds; 0 to end them when their requests are answered. See docs/rollback.md.',
     duration,
     '60s',
   ),
   watchTime: setting(
-    'Time after a deploy during which Sluice compares the new release with the one before, and returns to that one if the new release is worse; 0 for no comparison. See docs/rollback.md.',
+    'Time after a deploy in which Sluice compares the new release with the release before, and returns to the release before if the new one is worse; 0 for no comparison. See docs/rollback.md.',
     duration,
     '30s',
   ),
   watchLimits: optionalGroup({
     deaths: setting(
-      'Number of deaths of workers that makes a release worse; 0 to ignore deaths. In an app with one worker, the first death counts.',
+      'Number of deaths of workers that makes a release worse; 0 to ignore deaths. In an app with fewer workers, as many deaths as workers suffice.',
       count(0, 1000),
       2,
     ),
@@ -98,16 +98,20 @@ export const supervision = {
       '3s',
     ),
     responses: setting(
-      'Smallest number of responses of which Sluice judges the share with a status from 500 to 599; 0 to ignore the statuses.',
+      'Smallest number of responses for which Sluice compares the share of errors (status 500 to 599); 0 to ignore errors.',
       count(0, 1_000_000),
       20,
     ),
     points: setting(
-      'Percentage points by which that share must exceed that of the release before.',
+      'Percentage points by which the share of errors must exceed the share of the release before.',
       count(0, 100),
       5,
     ),
-    times: setting('Factor by which that share must exceed that of the release before.', count(1, 100), 3),
+    times: setting(
+      'Factor by which the share of errors must exceed the share of the release before.',
+      count(1, 100),
+      3,
+    ),
   }),
   stuckTimeout: setting(
     'Time after which Sluice replaces a worker whose event loop does not run; 0 for never.',
