@@ -60,6 +60,8 @@ class Giver {
   /** Closes the connections that wait, and later ones: nobody takes them. */
   drop() {
     this.#isDropped = true;
+    // The handle of the one whose write waits closes after that write.
+    this.#blocked?.given();
     for (const { given } of this.#waiting.splice(0)) given();
   }
 
