@@ -209,7 +209,7 @@ export class AppSupervisor {
       spec.affinity && spec.workers > 1
         ? made.use(await Inboxes.create(spec.workers, runDirectory, log))
         : undefined;
-    const loads = inboxes === undefined ? this.#openLoads(spec) : undefined;
+    const loads = inboxes === undefined ? this.#openLoads(spec, port) : undefined;
     if (loads !== undefined) made.use(loads);
     needDescriptors();
     // Workers of an earlier runner may have an earlier id, so ids never repeat.
@@ -239,10 +239,11 @@ export class AppSupervisor {
   }
 
   /** Opens the load table of a generation; undefined if only one process accepts, or if the system has no memory for the file. */
-  #openLoads({ workers, exec }: GenerationSpec): LoadTable | undefined {
+  #openLoads({ workers, exec }: GenerationSpec, { renewals }: ListeningPort): LoadTable | undefined {
     if (process.platform !== 'linux' || (workers < 2 && exec === undefined)) return undefined;
     try {
-      return new LoadTable(this.#options.user());
+      const { user, log } = this.#options;
+      return new LoadTable({ user: user(), log, socket: renewals });
     } catch (error) {
       this.#options.log(`connections may be uneven, without a load table: ${describeError(error)}`);
       return undefined;

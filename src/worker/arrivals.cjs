@@ -37,7 +37,7 @@ class Arrivals {
   /** Gives all connections to the server at once. */
   flush() {
     this.#unread = [];
-    for (const handle of this.#waiting) this.#release(handle);
+    for (const handle of this.#waiting) this.#releaseSafely(handle);
   }
 
   /** Reads from new connections after a turn of the event loop without another one. @param {number} turns most turns to wait */
@@ -63,8 +63,19 @@ class Arrivals {
 
   #giveIdle() {
     this.#later = undefined;
-    for (const handle of [...this.#waiting].slice(0, idle.count)) this.#release(handle);
+    for (const handle of [...this.#waiting].slice(0, idle.count)) this.#releaseSafely(handle);
     if (this.#waiting.size > 0) this.#later = setTimeout(() => this.#giveIdle(), idle.pause).unref();
+  }
+
+  /** Releases a connection, and throws what a listener of the app throws only after the others have been released. @param {any} handle */
+  #releaseSafely(handle) {
+    try {
+      this.#release(handle);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+    }
   }
 
   /** @param {any} handle @param {Buffer} [received] */

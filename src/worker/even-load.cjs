@@ -144,7 +144,8 @@ class EvenLoad {
   }
 
   #pause() {
-    if (this.#isPaused) return;
+    // Before version 20.3, Node.js accepts all that waits at once, and each accept ends the pause.
+    if (this.#isPaused) return this.#acceptor.pause();
     this.#watcher ??= this.#openWatcher();
     if (this.#watcher === undefined) return;
     this.#isPaused = true;

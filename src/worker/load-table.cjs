@@ -61,7 +61,7 @@ class LoadTable {
     try {
       const length = readSync(this.#fd, this.#cells, 0, this.#cells.byteLength, 0);
       this.#count = Math.floor(length / cellSize);
-      this.isLost = this.#cells[0] !== this.#id[0] || this.#cells[1] !== this.#id[1];
+      this.isLost = length < cellSize || this.#cells[0] !== this.#id[0] || this.#cells[1] !== this.#id[1];
       if (this.isLost || load === this.published) return;
       this.#own[0] = load + 1;
       this.#own[1] = /** @type {number} */ (this.#own[1]) + 1;

@@ -48,6 +48,24 @@ test('all connections that wait reach the server at once if the worker retires',
   assert.deepEqual(given, handles);
 });
 
+test('an error of the app about one connection keeps no other one from the server', async (t) => {
+  const { handles } = await connectClients(t, 20);
+  const given: unknown[] = [];
+  const thrown = t.mock.method(process, 'nextTick', () => undefined).mock;
+  const arrivals = new Arrivals((handle) => {
+    given.push(handle);
+    if (given.length % 2 === 0) throw new Error('of a listener of the app');
+  });
+  for (const handle of handles.slice(0, 12)) arrivals.add(handle);
+  await waitFor(() => given.length === 12, { what: 'the idle connections' });
+  for (const handle of handles.slice(12)) arrivals.add(handle);
+  arrivals.flush();
+  assert.deepEqual(given, handles);
+  // Each error is thrown afterwards, as an error of a listener.
+  const own = thrown.calls.filter(({ arguments: [callback] }) => /throw error/.test(String(callback)));
+  assert.equal(own.length, 10);
+});
+
 test('a server answers a request whose beginning was read before it got the connection', async (t) => {
   const { clients, handles } = await connectClients(t, 1);
   const server = createHttpServer((request, response) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -82,7 +82,7 @@ class Acceptor {
 async function setUp(t: TestContext, count: number) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const directory = await temporaryDirectory(t);
-  const table = new RunnerTable(undefined, directory);
+  const table = new RunnerTable({ user: undefined, log: assert.fail, directory });
   t.after(() => table[Symbol.dispose]());
   const queue = { waiting: 0 };
   const workers = Array.from({ length: count }, () => new Acceptor(table, queue));
@@ -224,6 +224,15 @@ test('a worker writes nothing into a file that the app has opened with the descr
   assert.equal(found.isLost, true);
   assert.equal(found.least(), Number.POSITIVE_INFINITY);
   assert.equal(readFileSync(path, 'utf8'), 'x'.repeat(5000));
+  // The same number, but an empty file since the last reading.
+  writeFileSync(path, Buffer.from(place.boot(0).id, 'hex'));
+  const emptied = new LoadTable({ ...place.boot(table.fd), fd: other });
+  emptied.exchange(3);
+  assert.equal(emptied.isLost, false);
+  truncateSync(path);
+  emptied.exchange(4);
+  assert.equal(emptied.isLost, true);
+  assert.equal(readFileSync(path, 'utf8'), '');
   const closed = new LoadTable({ ...place.boot(table.fd), fd: 1_000_000 });
   closed.exchange(3);
   assert.equal(closed.isLost, true);
@@ -244,4 +253,21 @@ test('places in the table are unique, and a place that is free again has no load
   assert.deepEqual(table.take()?.boot(0).cell, first.boot(0).cell);
   const places = Array.from({ length: 300 }, () => table.take());
   assert.equal(places.filter((place) => place !== undefined).length, 253);
+});
+
+test('workers with a new listening socket have a table of their own', async (t) => {
+  const { table } = await setUp(t, 0);
+  const before = table.take(0);
+  const after = table.take(1);
+  assert.ok(before && after);
+  assert.notEqual(before.boot(0).id, after.boot(0).id);
+  const worker = new LoadTable(after.boot(table.fd));
+  worker.exchange(5);
+  // It had the same cell in the former table.
+  before[Symbol.dispose]();
+  const sibling = table.take(1);
+  assert.ok(sibling);
+  const other = new LoadTable(sibling.boot(table.fd));
+  other.exchange(0);
+  assert.equal(other.least(), 5);
 });

@@ -31,8 +31,8 @@ const earlierAssets = fileURLToPath(new URL('../../static/earlier-assets.cjs', i
 const channelFd = 3;
 const handoffFds = { take: 4, give: 5 };
 const listeningFds = Array.from({ length: socketCopies }, (_, copy) => 6 + copy);
-/** Number of the descriptor of the load table: shell scripts use numbers below 10 themselves. */
-const loadFd = 20;
+/** Numbers of the descriptor of the load table: shell scripts use numbers below 10 themselves. */
+const loadFds = { file: 6 + socketCopies, command: 20 };
 
 /** Parts of the runner that all workers of a generation use. */
 export interface WorkerContext extends ProcessContext {
@@ -121,7 +121,7 @@ async function spawnWorker(
     ...{ stopSignal, shutdownWithMessage },
   };
   using stack = new DisposableStack();
-  const place = spec.exec === undefined ? options.loads?.take() : undefined;
+  const place = spec.exec === undefined ? options.loads?.take(renewals) : undefined;
   if (place !== undefined) stack.use(place);
   const started = await startProcess(options, `web.${instance}`, async () => {
     const handoff = await options.handoff();
@@ -140,7 +140,7 @@ async function spawnWorker(
     };
     const start =
       spec.exec === undefined
-        ? startOfFile(options, boot, handoff, instance, place?.boot(loadFd) ?? null)
+        ? startOfFile(options, boot, handoff, instance, place?.boot(loadFds.file) ?? null)
         : startOfCommand(spec, spec.exec.command, boot, options.loads);
     return {
       ...start,
@@ -184,16 +184,10 @@ function startOfFile(
       ...(['pipe', handoff.take, handoff.give] as const),
       ...listeningFds.map(() => port.fd),
       ...(inboxes === undefined ? [] : socketsOf(inboxes)),
-      ...(load === null ? [] : stdioOf(loads, 6 + listeningFds.length)),
+      ...(load === null || loads === undefined ? [] : [loads.fd]),
     ],
     record: {},
   };
-}
-
-/** Returns what puts the load table at its descriptor, for a process whose next descriptor is `next`. */
-function stdioOf(loads: LoadTable | undefined, next: number): ('ignore' | number)[] {
-  if (loads === undefined) return [];
-  return [...Array<'ignore'>(loadFd - next).fill('ignore'), loads.fd];
 }
 
 /** Returns the sockets of the inboxes that a worker gets: the ends to take from, and the ends to give to. */
@@ -229,7 +223,7 @@ export function startOfCommand(
       SLUICE_NODE_OPTIONS: require,
       SLUICE_WORKER: JSON.stringify({ ...boot, maxMemory: null }),
     },
-    stdio: stdioOf(loads, 3),
+    stdio: loads === undefined ? [] : [...Array<'ignore'>(loadFds.command - 3).fill('ignore'), loads.fd],
     record: {
       exec: true,
       ...(stopSignal && { stopSignal }),
@@ -248,9 +242,9 @@ interface Welcome {
 
 /** Sends a member of an exec worker its descriptors: see ToMember. @returns false if the system refuses one */
 function welcome(socket: Socket, { port, loads, handoff, worker }: Welcome): Promise<boolean> {
-  const place = loads?.take();
+  const place = loads?.take(port.renewals);
   socket.once('close', () => place?.[Symbol.dispose]());
-  const load = place?.boot(loadFd) ?? null;
+  const load = place?.boot(loadFds.command) ?? null;
   const text = (message: ToMember) => `${JSON.stringify(message)}\n`;
   const copy = { text: text({ type: 'socket' }), sent: port };
   return sendHandles(socket, [
