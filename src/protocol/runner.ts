@@ -307,6 +307,8 @@ export interface EnvironmentStatus {
   draining: number[];
   /** null if no generation is on standby after a switch */
   standby: StandbyStatus | null;
+  /** release to which the runner returns if the active one is worse; null if the active one is not watched */
+  returnsTo: number | null;
   /** all workers, except those on standby after a switch */
   workers: WorkerStatus[];
   background: BackgroundStatus[];

@@ -87,6 +87,6 @@ export function hasMemory(memory: MachineMemory | undefined = machineMemory()): 
 
 /** Returns the parts of a spec that have an effect on workers which run already, or on what follows the switch. */
 function comparable(spec: GenerationSpec): Partial<GenerationSpec> {
-  const { keepsBackground: _, isProven: _proven, bootTimeout: _boot, ...rest } = spec;
+  const { keepsBackground: _, isProven: _proven, bootTimeout: _boot, takesPort: _takes, ...rest } = spec;
   return rest;
 }

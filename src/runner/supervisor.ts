@@ -66,8 +66,10 @@ export class AppSupervisor {
   #standby: Standby | undefined;
   /** standby that a rollback has taken, up to its switch */
   #taken: Standby | undefined;
-  /** watch over the active generation */
+  /** watch over the active generation; while it returns to the one before, until the end of the return */
   #watch: Watch | undefined;
+  /** last release that was reverted, and the id of the newest generation at that time */
+  #reverted: { release: number; lastId: number } | undefined;
   /** retired generations that end, the oldest first, and the end of each */
   readonly #draining = new Map<Generation, Promise<void>>();
   /** queue of all that changes which generation has the port: a new generation, a switch, a stop */
@@ -291,9 +293,11 @@ export class AppSupervisor {
       try {
         const next = this.#upcoming.get(id);
         if (next?.spec.workers === 0) await this.#liveRelease.assertComplete(next);
-        if (reverted !== undefined && former?.spec.release !== reverted.release)
+        if (reverted === undefined) this.#assertNotReverted(next);
+        else if (former?.spec.release !== reverted.release)
           throw new AppError('switch_failed', 'another release is live meanwhile');
         const result = await switchTraffic(environment, next);
+        if (reverted !== undefined) this.#reverted = { release: reverted.release, lastId: this.#lastId };
         this.#endWatch();
         if (watch && former !== undefined && next !== undefined) this.#beginWatch(next, former);
         return result;
@@ -301,6 +305,16 @@ export class AppSupervisor {
         await this.discard(id);
         throw error;
       }
+    });
+  }
+
+  /** @throws AppError `switch_failed` if the release of a generation was reverted while the generation started */
+  #assertNotReverted(next: Generation | undefined): void {
+    const { release, lastId } = this.#reverted ?? {};
+    if (next === undefined || lastId === undefined || next.spec.release !== release || next.id > lastId)
+      return;
+    throw new AppError('switch_failed', 'its release was reverted meanwhile', {
+      hint: `Sluice has returned to the release before. To go live with release ${release} all the same, roll back to it.`,
     });
   }
 
@@ -312,28 +326,33 @@ export class AppSupervisor {
     this.#watch = new Watch(next, former, performance.now());
   }
 
+  /** Ends the watch, unless it returns to the generation before: the return ends it. */
   #endWatch(): void {
+    if (this.#watch?.isReturning) return;
     this.#watch?.end();
     this.#watch = undefined;
   }
 
-  /** Waits until the watch over a generation ends. */
+  /** Waits until the watch over a generation ends, and the return to the one before. A switch under way may begin the watch. */
   async watched(id: number): Promise<void> {
-    if (this.#watch?.generation.id === id) await this.#watch.ended;
+    const watch = await this.#turns.run(async () => this.#watch);
+    if (watch?.generation.id === id) await watch.ended;
   }
 
   /** Returns to the generation before the active one, which is worse. Starts it again if it is not on standby any more. */
   async #revert(watch: Watch, reason: string): Promise<void> {
+    watch.isReturning = true;
     const { log, release } = watch.generation.spec;
-    const { former } = watch;
+    // The port is Sluice's by now.
+    const { takesPort: _, ...former } = watch.former.spec;
     const logInApp = (text: string) =>
       void this.#options.logs.get(log).report({ release, process: '-' }, text);
-    logInApp(`release ${release} is worse than release ${former.spec.release}: ${reason}`);
+    logInApp(`release ${release} is worse than release ${former.release}: ${reason}`);
     const reverted = { release, at: new Date().toISOString(), reason };
     try {
       const signal = new AbortController().signal;
       const { generation } = await this.startGeneration(
-        { ...former.spec, isProven: true },
+        { ...former, isProven: true },
         () => undefined,
         signal,
       );
@@ -343,6 +362,7 @@ export class AppSupervisor {
       logInApp(`release ${release} was not reverted: ${(error as Error).message}`);
     }
     watch.end();
+    if (this.#watch === watch) this.#watch = undefined;
   }
 
   /** Subscriber of switch events. Its errors do not undo the switch. */
@@ -446,6 +466,7 @@ export class AppSupervisor {
       crash: active?.pool.crash ?? null,
       draining: [...this.#draining.keys()].map(({ spec }) => spec.release),
       standby: this.#standby?.status(performance.now()) ?? null,
+      returnsTo: this.#watch?.former.spec.release ?? null,
       workers: this.#generations({ standby: false }).flatMap((generation) => generation.status()),
       ...this.#liveRelease.status(),
     };
@@ -500,11 +521,10 @@ export class AppSupervisor {
     const watch = this.#watch;
     // While a generation starts, the active one is about to be the one before.
     this.#active?.count(watch !== undefined || this.#upcoming.size > 0 || mustSample(now));
-    const end = watch?.check(now);
+    const end = watch?.isReturning ? undefined : watch?.check(now);
     if (watch === undefined || end === undefined) return;
-    this.#watch = undefined;
     if ('fault' in end) void this.#revert(watch, end.fault);
-    else watch.end();
+    else this.#endWatch();
   }
 
   /** Notes when the liveness changes. */

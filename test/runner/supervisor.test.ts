@@ -20,7 +20,7 @@ import type { ListeningPort } from '../../src/runner/ports/listening-port.ts';
 import { AppSupervisor } from '../../src/runner/supervisor.ts';
 import type { Orphans } from '../../src/runner/takeover/orphans.ts';
 import { bootClock, ProcessRecords } from '../../src/runner/takeover/process-records.ts';
-import { FakeWorkers, settled } from '../support/fake-worker.ts';
+import { type FakeClock, FakeWorkers, settled } from '../support/fake-worker.ts';
 import { freePort } from '../support/free-port.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
@@ -87,7 +87,10 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
   });
   t.after(async () => {
     for (const fake of fakes.all) fake.finish();
-    await supervisor.stop();
+    const stopped = supervisor.stop();
+    // Workers that have retired end a moment after the switch.
+    await (fakes.clock as FakeClock).advance(300);
+    await stopped;
   });
   const port = await freePort();
   let release = 0;
@@ -221,6 +224,7 @@ test('a generation is on standby until the switch, active until the next one, th
   assert.deepEqual(supervisor.status().draining, [1]);
   for (const fake of fakes.all.slice(0, 2)) fake.finish();
   await settled();
+  await (fakes.clock as FakeClock).advance(300);
   assert.deepEqual(supervisor.status().draining, []);
   assert.deepEqual(
     supervisor.status().workers.map(({ release }) => release),
@@ -438,6 +442,31 @@ test('if a worker on standby ends between its check and the switch, the next sta
   await supervisor.switch(await start(again));
   assert.equal(fakes.all.length, 6);
   assert.equal(supervisor.status().active?.release, 1);
+});
+
+test('a return to the release before uses the standby, also after it took its port, and ends starts of the worse one', async (t) => {
+  const { supervisor, fakes, start, committed } = await startSupervisor(t);
+  const settings = { keepWarm: 60_000, watchTime: 30_000 };
+  const first = await start({ ...settings, takesPort: true });
+  await supervisor.takePort(first, 1000, () => undefined, new AbortController().signal);
+  await supervisor.switch(first);
+  const second = await start(settings);
+  await supervisor.switch(second, { watch: true });
+  assert.equal(supervisor.status().returnsTo, 1);
+  const restarted = await start({ ...settings, release: 2 });
+  for (const fake of fakes.all.slice(2, 4)) fake.exit({ code: 1, signal: null });
+  await settled();
+  supervisor.tick(performance.now(), 0);
+  assert.equal(supervisor.status().returnsTo, 1);
+  await supervisor.watched(second);
+  assert.equal(committed(), 1);
+  assert.equal(supervisor.status().active?.generation, first);
+  assert.equal(supervisor.status().returnsTo, null);
+  await assert.rejects(supervisor.switch(restarted), { message: 'its release was reverted meanwhile' });
+  assert.equal(committed(), 1);
+  // A person may go live with it again.
+  await supervisor.switch(await start({ ...settings, release: 2 }));
+  assert.equal(committed(), 2);
 });
 
 test('a stop retires for good, ends what is on standby, and lets requests finish', async (t) => {

@@ -112,6 +112,7 @@ export class FakeRunner implements RunnerCaller {
         active: { generation, release: spec.release, workers: spec.workers },
         draining: [],
         standby: null,
+        returnsTo: null,
       },
       ...{ workers: [], background: [], cron: [] },
     })) as EnvironmentStatus[];

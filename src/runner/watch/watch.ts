@@ -13,6 +13,8 @@ export type WatchEnd = { fault: string } | { late: true };
 export class Watch {
   readonly generation: Generation;
   readonly former: Generation;
+  /** true from the judgment that the generation is worse: the environment returns to the one before */
+  isReturning = false;
   readonly #before: Before;
   readonly #until: number;
   readonly #buckets: Buckets;
