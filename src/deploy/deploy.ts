@@ -269,8 +269,9 @@ async function goLive(
     if (!(await giveUpPort(environment, error, (line) => deployment.log(line)))) throw error;
     return move();
   });
+  const generation = switched?.generation ?? (await environment.store.active())?.generation;
+  if (generation !== undefined) followWatch(environment, release, { generation }, reverted);
   if (switched !== null) {
-    followWatch(environment, release, switched, reverted);
     const pause = `: new connections waited for up to ${switched.pauseMs.toFixed(1)} ms`;
     deployment.log(`switched${hasWorkers(release) ? pause : ''}`);
   }
@@ -334,7 +335,7 @@ async function clean(deployment: Deployment, { keepReleases }: AppSettings): Pro
 /** Time for the workers of a release that was on standby to end, in ms. A release with requests in flight takes longer. */
 const endsWithin = 500;
 
-/** Returns the releases whose workers drain or are on standby. Waits for a moment if one of them could be removed after that. */
+/** Returns the releases whose workers drain or are on standby, and the one to which the runner may return. Waits for a moment if one of them could be removed after that. */
 async function runningReleases({ appliance, name, store }: Environment, keep: number): Promise<number[]> {
   const expired = new Set(await store.expired(keep));
   const latest = performance.now() + endsWithin;
@@ -342,7 +343,7 @@ async function runningReleases({ appliance, name, store }: Environment, keep: nu
     const status = (await appliance.runner.status()).find(({ key }) => key === name);
     const draining = status?.draining ?? [];
     if (!draining.some((release) => expired.has(release)) || performance.now() > latest)
-      return status?.standby ? [...draining, status.standby.release] : draining;
+      return [...draining, status?.standby?.release, status?.returnsTo].filter((release) => release != null);
     await sleep(20);
   }
 }

@@ -1,6 +1,6 @@
 import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
-import type { SwitchResult } from '../protocol/runner.ts';
+import type { Reverted, SwitchResult } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 
 /**
@@ -32,17 +32,32 @@ export function followWatch(
  * @returns true if there was a return that was not on record
  */
 export async function recordRevert(environment: Environment): Promise<boolean> {
-  const { appliance, id, name: app, store } = environment;
-  const active = await store.active();
+  const active = await environment.store.active();
   const reverted = active?.reverted;
   if (reverted === undefined || environment.lastRevert === reverted.at) return false;
+  const former = environment.lastRevert;
+  // Another caller does not record it meanwhile.
   environment.lastRevert = reverted.at;
+  try {
+    return await writeRevert(environment, reverted, active?.release);
+  } catch (error) {
+    // The next connection to the runner tries again.
+    environment.lastRevert = former;
+    throw error;
+  }
+}
+
+async function writeRevert(
+  { appliance, id, name: app, store }: Environment,
+  reverted: Reverted,
+  to: number | undefined,
+): Promise<boolean> {
   const { release, reason } = reverted;
   const record = await store.get(release);
   if (record === undefined || record.reverted?.at === reverted.at) return false;
   await store.markLive(release, new Date(reverted.at));
   await store.update(release, { reverted: { at: reverted.at, reason } });
-  appliance.log.warn('release reverted', { app, release, to: active?.release, reason });
+  appliance.log.warn('release reverted', { app, release, to, reason });
   await writeHistory(appliance, { ...id, action: 'revert', by: 'sluice', release, outcome: 'done', reason });
   return true;
 }

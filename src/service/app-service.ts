@@ -23,7 +23,7 @@ import { Recovery, recoverFiles } from '../deploy/recover.ts';
 import { rollback } from '../deploy/rollback.ts';
 import { type RunStateChange, restart, restartProcess, scale, start, stop } from '../deploy/run-state.ts';
 import { sourceOfCommit } from '../deploy/source-of-commit.ts';
-import { recordRevert } from '../deploy/watch.ts';
+import { followWatch, recordRevert } from '../deploy/watch.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { GitServer } from '../push/git-server.ts';
 import type { Release } from '../releases/release.ts';
@@ -73,11 +73,17 @@ export class AppService {
     return this.#recovery.settled;
   }
 
-  /** Records what the runner has reverted while this server had no connection to it. */
+  /** Records what the runner has reverted while this server had no connection to it, and follows its watches. */
   async #recordReverts(): Promise<void> {
     try {
-      for (const environment of await this.#registry.all())
-        if (await recordRevert(environment)) await this.git.align(environment.id.app);
+      const running = await this.#appliance.runner.status();
+      for (const environment of await this.#registry.all()) {
+        const align = () => this.git.align(environment.id.app);
+        const status = running.find(({ key }) => key === environment.name);
+        if (status?.active && status.returnsTo !== null)
+          followWatch(environment, { number: status.active.release }, status.active, align);
+        else if (await recordRevert(environment)) await align();
+      }
     } catch (error) {
       this.#appliance.log.error('reverts not recorded', { error });
     }

@@ -11,12 +11,17 @@ import { wholeFile } from '../support/whole-file.ts';
 const sluice = await startSluice(wholeFile);
 
 /** An app whose workers end at a request for /end. */
-const ending = running(`
+const endingWith = (settings: Record<string, unknown> = {}) =>
+  running(
+    `
   require('node:http').createServer((request, response) => {
     if (request.url === '/end') process.exit(1);
     response.end('bad');
   }).listen(process.env.PORT);
-`);
+`,
+    settings,
+  );
+const ending = endingWith();
 
 /** Ends the workers of an app until it is reverted. */
 async function endWorkers(url: string, isReverted: () => Promise<boolean>): Promise<void> {
@@ -91,4 +96,16 @@ test('a release is reverted while the server is down, and the next server record
   await sluice.up();
   assert.deepEqual(await states('alone'), ['reverted', 'live']);
   assert.equal((await sluice.status('alone')).reverted?.release, 2);
+});
+
+test('the server is restarted before a release is reverted, and keeps and records what the return needs', async () => {
+  const settings = { keepWarm: 0, keepReleases: 2 };
+  await sluice.deploy('kept', answering('good', settings));
+  await sluice.deploy('kept', answering('good', settings));
+  await sluice.rollback('kept');
+  const { url } = await sluice.deploy('kept', endingWith(settings));
+  await sluice.kill();
+  await sluice.up();
+  await endWorkers(url, async () => (await sluice.status('kept')).release === 1);
+  await waitFor(async () => (await states('kept'))[0] === 'reverted');
 });
