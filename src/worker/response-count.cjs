@@ -19,7 +19,7 @@ function countResponses(server, post) {
   let [total, errors] = [0, 0];
   const end = subscribe('http.server.response.finish', server, ({ response }) => {
     total += 1;
-    if (response.statusCode >= 500) errors += 1;
+    if (response.statusCode >= 500 && response.statusCode < 600) errors += 1;
   });
   const timer = setInterval(() => {
     post({ type: 'responses', total, errors });

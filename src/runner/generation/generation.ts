@@ -20,6 +20,8 @@ const mostOpenings = socketCopies - 2;
 const answersWithin = 500;
 /** Time after which a server on standby that did not speak HTTP at its boot counts as healthy without an answer, in ms. */
 const knownSilence = 100;
+/** Longest interval between two heartbeats, in ms. Only they show that each process of a command turns its event loop. */
+const longestBeat = 2000;
 /** Interval between two log lines about the same shortage, in ms. */
 const shortageLogInterval = 60_000;
 
@@ -191,10 +193,13 @@ export class Generation {
     return { activeFor, deaths: pool.deaths, worstDelay: this.#worstDelay, responses };
   }
 
-  /** Longest time since the last message of an open worker, in ms. */
+  /** Time for which the event loop of an open worker has stood still for certain, in ms. */
   get silence(): number {
     const open = this.pool.current.filter(({ state }) => state === 'open' || state === 'opening');
-    return Math.max(0, ...open.map(({ silentFor }) => silentFor));
+    return Math.max(
+      0,
+      ...open.map(({ silentFor, members }) => (members === undefined ? silentFor : silentFor - longestBeat)),
+    );
   }
 
   /** Shortest time since the last message of a worker, in ms; undefined without a worker. */
