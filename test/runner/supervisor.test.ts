@@ -240,6 +240,7 @@ test('a switch retires all old workers, commits, opens all new workers, and hand
   fakes.take();
   await supervisor.switch(second);
   await settled();
+  await (fakes.clock as FakeClock).advance(300);
   const journal = fakes.take();
   assert.deepEqual(
     journal.filter((line) => !line.endsWith('handOff')),
@@ -520,6 +521,7 @@ test('workers share a handoff until one aborts and no worker has it any more', a
   await deploy();
   assert.equal(new Set(fakes.all.map(({ handle }) => handle.handoff)).size, 1);
   await settled();
+  await (fakes.clock as FakeClock).advance(300);
   fakes.last(0).exit({ code: null, signal: 'SIGABRT' });
   await settled();
   const [shared] = fakes.all;
