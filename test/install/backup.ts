@@ -145,10 +145,13 @@ function states(checks: Check[]): Record<string, string> {
   return Object.fromEntries(checks.map(({ name, state }) => [name, state]));
 }
 
-/** Whose all that was restored is, by name, and with which rights; what git keeps and logs are not compared one by one. */
+/**
+ * Whose all that was restored is, by name, and with which rights. What git keeps and logs are not compared one by one. Compiled code is
+ * not part of a backup, and the link to it may belong to the server or the app: workers follow it only to its own place.
+ */
 async function owners(guest: Guest): Promise<string[]> {
   const listed = await guest.exec(`
     cd /var/lib/sluice
-    find apps edge tokens.json keys.json domains.json events.jsonl -path '*/repo.git/*' -prune -o -path '*/logs/*' -prune -o -printf '%p %u:%g %m %l\\n'`);
+    find apps edge tokens.json keys.json domains.json events.jsonl -path '*/repo.git/*' -prune -o -path '*/logs/*' -prune -o -path '*/tmp/compiled' -prune -o -name .sluice-compiled -prune -o -printf '%p %u:%g %m %l\\n'`);
   return listed.split('\n').sort();
 }
