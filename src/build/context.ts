@@ -1,8 +1,7 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
 import type { BuildPlan } from './build-plan.ts';
-import type { CacheStore } from './reuse/build-caches.ts';
-import type { PackageStore } from './reuse/kept-packages.ts';
+import type { KeptStore } from './reuse/kept-store.ts';
 import type { StartDecision } from './start-command/start-plan.ts';
 
 /** Steps of a build, in order. A build announces each step that has work to do. */
@@ -50,9 +49,9 @@ export interface BuildContext extends CommandContext {
   /** further packages of the tree to install and to build; undefined for none */
   packages?: BuildPlan[];
   /** installed packages that the app keeps for its next deploy; undefined to keep and reuse none */
-  packageStore?: PackageStore;
+  packageStore?: KeptStore;
   /** caches of build tools that the app keeps for its next build; undefined to keep and use none */
-  cacheStore?: CacheStore;
+  cacheStore?: KeptStore;
   /** returns the settings and the start anew when the packages are installed, if only the install can show them */
   planAgain?: () => Promise<Pick<BuildContext, 'settings' | 'start' | 'app' | 'packages'>>;
   step(step: BuildStep): void;

@@ -1,7 +1,7 @@
 import { linkFiles } from '../apps/files.ts';
 import { findAssets, unlistedAssets } from '../build/find-assets.ts';
 import type { RunPlan } from '../releases/release.ts';
-import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
+import { readUndamagedJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { counted } from '../system/text/format.ts';
 import type { Deployment } from './deployment.ts';
 
@@ -56,13 +56,8 @@ async function liveReleases({ environment: { store } }: Pick<Deployment, 'enviro
 
 /** Returns the recorded files of a release; none if the record is missing, as in earlier versions of Sluice, or damaged. */
 async function assetsOf(path: string): Promise<string[]> {
-  try {
-    const value = await readJson(path);
-    return Array.isArray(value) ? value.filter(isInside) : [];
-  } catch (error) {
-    if (error instanceof Error && error.cause instanceof SyntaxError) return [];
-    throw error;
-  }
+  const value = await readUndamagedJson(path);
+  return Array.isArray(value) ? value.filter(isInside) : [];
 }
 
 /** Without users of apps, an app can change the record. */

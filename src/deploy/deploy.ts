@@ -316,10 +316,7 @@ async function clean(deployment: Deployment, { keepReleases }: AppSettings): Pro
     const oneOffs = await appliance.runner.oneOffs();
     const inUse = oneOffs.filter(({ key }) => key === name).map(({ release }) => release);
     held.use(moving);
-    const { expired: removed, emptied } = await store.beginRetain(
-      keepReleases,
-      new Set([...running, ...inUse]),
-    );
+    const { expired: removed, emptied } = await store.retain(keepReleases, new Set([...running, ...inUse]));
     // The files of a large release take a second to remove: the deploy does not wait, and the next one does.
     const removal = held.move();
     void emptied

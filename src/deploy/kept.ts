@@ -49,7 +49,7 @@ export async function listKept({ id, paths }: Pick<Environment, 'id' | 'paths'>)
   ];
 }
 
-/** Removes what an environment keeps for its next deploy. Returns what it was. */
+/** Removes what an environment keeps for its next deploy. @returns what was removed */
 export async function clearKept(environment: Environment): Promise<KeptThing[]> {
   const { paths } = environment;
   const kept = await listKept(environment);

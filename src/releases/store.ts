@@ -15,6 +15,7 @@ import {
   ensurePrivateDirectory,
   readJson,
   readLink,
+  readUndamagedJson,
   replaceLink,
   syncDirectory,
   writeJsonAtomic,
@@ -244,19 +245,13 @@ export class ReleaseStore extends ReleaseDirectories {
   }
 
   /**
-   * Removes the trees of old releases with the plans to run them, and the oldest records without a tree.
+   * Removes the trees of old releases with the plans to run them, and the oldest records without a tree. The releases count as
+   * removed at once. Their files are removed later.
    * @param keep number of the newest live releases to keep, besides the active and the previous one
    * @param inUse releases whose workers or one-off commands still run
-   * @returns the numbers of releases whose trees were removed
+   * @returns `expired`: numbers of the releases whose trees are removed; `emptied`: resolves when their files are gone
    */
-  async retain(keep: number, inUse: ReadonlySet<number>): Promise<number[]> {
-    const { expired, emptied } = await this.beginRetain(keep, inUse);
-    await emptied;
-    return expired;
-  }
-
-  /** Removes releases like `retain`, but their files later: `emptied` resolves then. The releases count as removed at once. */
-  async beginRetain(
+  async retain(
     keep: number,
     inUse: ReadonlySet<number>,
   ): Promise<{ expired: number[]; emptied: Promise<void> }> {
@@ -351,13 +346,8 @@ const interruption: ReleaseError = {
 
 /** Returns a record; undefined if it is missing or damaged. A damaged record must not block other releases. */
 async function readRecord(path: string): Promise<ReleaseRecord | undefined> {
-  try {
-    const value = await readJson(path);
-    return isRecord(value) ? { ...value, run: value.run && completePlan(value.run) } : undefined;
-  } catch (error) {
-    if (error instanceof Error && error.cause instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  const value = await readUndamagedJson(path);
+  return isRecord(value) ? { ...value, run: value.run && completePlan(value.run) } : undefined;
 }
 
 function isRecord(value: unknown): value is ReleaseRecord {

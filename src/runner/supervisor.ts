@@ -105,7 +105,8 @@ export class AppSupervisor {
   }
 
   /**
-   * Starts a generation, or takes the one on standby if it is the same. The active one keeps the traffic, with fewer workers in a low-memory switch.
+   * Starts a generation, or takes the one on standby if it is the same. The active one keeps the traffic, with fewer workers in a
+   * low-memory switch.
    * @throws AppError
    */
   async startGeneration(

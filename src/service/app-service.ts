@@ -265,7 +265,7 @@ export class AppService {
     return listKept(await this.find(id));
   }
 
-  /** Removes the packages and caches that an environment keeps for its next deploy. Returns what they were. */
+  /** Removes the packages and caches that an environment keeps for its next deploy. @returns what was removed */
   clearKept(id: EnvironmentId, by: string): Promise<KeptThing[]> {
     return this.#change(id, 'cache clear', by, clearKept);
   }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { isInstalledManifest, pathsReadBy } from '../../src/build/reuse/install-scripts.ts';
-import { type PackageStore, readAllKept } from '../../src/build/reuse/kept-packages.ts';
+import { readAllKept } from '../../src/build/reuse/kept-packages.ts';
+import type { KeptStore } from '../../src/build/reuse/kept-store.ts';
 import { exists } from '../../src/system/fs/exists.ts';
 import { appSettings, type BuildRun, runBuild, writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -22,7 +23,7 @@ const locked = {
 class App {
   readonly #root: string;
   readonly #fixture: string;
-  readonly store: PackageStore;
+  readonly store: KeptStore;
 
   constructor(root: string, fixture: string) {
     this.#root = root;

@@ -30,5 +30,5 @@ for (;;) {
   }
   await writeJsonAtomic(paths.generation, { generation: number, release: number });
   await store.markLive(number, new Date());
-  await store.retain(2, new Set());
+  await (await store.retain(2, new Set())).emptied;
 }

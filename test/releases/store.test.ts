@@ -184,7 +184,7 @@ test('retention keeps the newest live, the active, the previous and the draining
   await build(store, paths);
   await store.fail(9, boom);
   await activate(paths, 4);
-  assert.deepEqual(await store.retain(2, new Set([1])), [6, 5, 2]);
+  assert.deepEqual(await retain(store, 2, [1]), [6, 5, 2]);
   assert.deepEqual(await trees(store), [8, 7, 4, 3, 1]);
   assert.deepEqual(
     (await store.list()).map(({ number }) => number),
@@ -194,7 +194,7 @@ test('retention keeps the newest live, the active, the previous and the draining
     (await store.retained()).map(({ number }) => number),
     [8, 7, 3, 1],
   );
-  assert.deepEqual(await store.retain(2, new Set()), [1]);
+  assert.deepEqual(await retain(store, 2), [1]);
 });
 
 test('the newest 200 records without a tree are kept', async (t) => {
@@ -204,7 +204,7 @@ test('the newest 200 records without a tree are kept', async (t) => {
     await store.allocate(source);
     await store.fail(turn + 2, boom);
   }
-  await store.retain(2, new Set());
+  await retain(store, 2);
   const numbers = (await store.list()).map(({ number }) => number);
   assert.deepEqual([numbers.length, numbers[0], numbers.at(-2), numbers.at(-1)], [201, 205, 6, 1]);
   assert.equal((await store.allocate(source)).number, 206);
@@ -288,7 +288,7 @@ test('retention opens few directories at a time', {
     next = setImmediate(look);
   };
   let next = setImmediate(look);
-  await store.retain(5, new Set());
+  await retain(store, 5);
   clearImmediate(next);
   assert.ok(looks > 0);
   assert.ok(most <= 2, `${most} directories were open at a time`);
@@ -337,3 +337,10 @@ test('outlines follow each change of a record and of a tree, and unchanged relea
   await rm(paths.release(2).directory, { recursive: true });
   assert.deepEqual(await store.outlines(), await fresh());
 });
+
+/** Removes old releases, and waits for their files. @returns the numbers of the releases */
+async function retain(store: ReleaseStore, keep: number, inUse: number[] = []): Promise<number[]> {
+  const { expired, emptied } = await store.retain(keep, new Set(inUse));
+  await emptied;
+  return expired;
+}

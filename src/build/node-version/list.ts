@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import type { JobResult, JobSpec } from '../../protocol/runner.ts';
-import { parseJson, readJson, writeJsonAtomic } from '../../system/fs/files.ts';
+import { parseJson, readUndamagedJson, writeJsonAtomic } from '../../system/fs/files.ts';
 import { baseEnvironment } from '../variables.ts';
 import { nodePackage } from './installed.ts';
 
@@ -19,10 +19,7 @@ export type NodeList = v.InferOutput<typeof listSchema>;
 
 /** Returns the list in a file; undefined if there is none. A damaged file counts as none. */
 export async function readNodeList(path: string): Promise<NodeList | undefined> {
-  const content = await readJson(path).catch((error: unknown) => {
-    if (!(error instanceof Error && error.cause instanceof SyntaxError)) throw error;
-  });
-  const { success, output } = v.safeParse(listSchema, content);
+  const { success, output } = v.safeParse(listSchema, await readUndamagedJson(path));
   return success ? (output as NodeList) : undefined;
 }
 

@@ -1,11 +1,12 @@
 import { posix } from 'node:path';
 import * as v from 'valibot';
 import { fingerprint } from '../../releases/fingerprints.ts';
-import { readJson, writeJsonAtomic } from '../../system/fs/files.ts';
+import { writeJsonAtomic } from '../../system/fs/files.ts';
 import { formatBytes } from '../../system/text/format.ts';
 import type { BuildContext } from '../context.ts';
 import type { Facts } from './facts.ts';
 import { changedFacts } from './kept-packages.ts';
+import { fingerprintsSchema, type KeptStore, readRecord } from './kept-store.ts';
 import { runQuietly } from './shell.ts';
 
 /**
@@ -17,23 +18,9 @@ const caches = ['.turbo/cache'];
 /** Largest caches of one environment, in bytes. */
 const maxBytes = 2 * 1024 ** 3;
 
-/** Place of the caches of builds of one environment. */
-export interface CacheStore {
-  /** file of the server about the caches; absolute */
-  record: string;
-  /** directory of the caches, which the user of the app writes; absolute, may not exist yet */
-  directory: string;
-  /** number of the release that is built */
-  release: number;
-  /** true to build without the caches, and to keep the new ones */
-  isIgnored: boolean;
-  /** returns the space that caches may take, in bytes */
-  space(): Promise<number>;
-}
-
 const keptSchema = v.object({
   release: v.number(),
-  fingerprints: v.object({ key: v.string(), of: v.record(v.string(), v.string()) }),
+  fingerprints: fingerprintsSchema,
   /** relative to the tree */
   paths: v.array(v.string()),
   bytes: v.number(),
@@ -42,15 +29,9 @@ const keptSchema = v.object({
 /** Caches that an environment keeps for its next build. */
 export type KeptCaches = v.InferOutput<typeof keptSchema>;
 
-/** Returns the caches that an environment keeps; undefined if there are none. A damaged record counts as none. */
-export async function readKeptCaches({
-  record,
-}: Pick<CacheStore, 'record'>): Promise<KeptCaches | undefined> {
-  const value = await readJson(record).catch((error: unknown) => {
-    if (!(error instanceof Error && error.cause instanceof SyntaxError)) throw error;
-  });
-  const parsed = v.safeParse(keptSchema, value);
-  return parsed.success ? parsed.output : undefined;
+/** Returns the caches that an environment keeps; undefined if there are none. */
+export function readKeptCaches(store: Pick<KeptStore, 'record'>): Promise<KeptCaches | undefined> {
+  return readRecord(store, keptSchema);
 }
 
 /**

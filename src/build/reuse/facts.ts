@@ -37,7 +37,7 @@ const ofRelease = new Set(['GIT_CEILING_DIRECTORIES']);
 /** Dependency on files beside the lockfile: `file:./lib`, `link:`, `./lib`. */
 const local = /^(?:(?:file|link|portal|exec|git\+file):|\.{0,2}\/|~\/|\.\.?$)/;
 
-/** The same in any text, and packages that pnpm copies from a member. */
+/** Dependency on files beside the lockfile in any text, and settings by which pnpm copies packages from a member. */
 const localInText =
   /["'\s](?:file|link|portal|exec|git\+file):|\binjected\b|injectWorkspacePackages|inject-workspace-packages/;
 

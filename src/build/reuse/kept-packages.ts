@@ -1,28 +1,15 @@
 import * as v from 'valibot';
 import { fingerprint } from '../../releases/fingerprints.ts';
 import type { Fingerprints } from '../../releases/release.ts';
-import { readJson, writeJsonAtomic } from '../../system/fs/files.ts';
+import { writeJsonAtomic } from '../../system/fs/files.ts';
 import { listSome } from '../../system/text/format.ts';
 import type { Facts } from './facts.ts';
-
-/** Place of the installed packages that one environment keeps for its next deploy. */
-export interface PackageStore {
-  /** file of the server about the packages; absolute */
-  record: string;
-  /** directory of the packages, which the user of the app writes; absolute, may not exist yet */
-  directory: string;
-  /** number of the release that is built */
-  release: number;
-  /** true to install without the kept packages, and to keep the new ones */
-  isIgnored: boolean;
-  /** returns the space that kept packages may take, in bytes */
-  space(): Promise<number>;
-}
+import { fingerprintsSchema, type KeptStore, readRecord } from './kept-store.ts';
 
 const keptSchema = v.object({
   /** release that installed the packages */
   release: v.number(),
-  fingerprints: v.object({ key: v.string(), of: v.record(v.string(), v.string()) }),
+  fingerprints: fingerprintsSchema,
   /** paths of the app that install scripts have read */
   reads: v.array(v.string()),
   /** paths of the packages, relative to the directory of the install */
@@ -40,17 +27,13 @@ export type Kept = v.InferOutput<typeof keptSchema>;
 /** Kept packages, by the directory of the install. */
 const recordSchema = v.record(v.string(), keptSchema);
 
-/** Returns all kept packages, by the directory of their install. A damaged record is none: packages can be installed again. */
-export async function readAllKept({ record }: Pick<PackageStore, 'record'>): Promise<Record<string, Kept>> {
-  const value = await readJson(record).catch((error: unknown) => {
-    if (!(error instanceof Error && error.cause instanceof SyntaxError)) throw error;
-  });
-  const parsed = v.safeParse(recordSchema, value ?? {});
-  return parsed.success ? parsed.output : {};
+/** Returns all kept packages, by the directory of their install. */
+export async function readAllKept(store: Pick<KeptStore, 'record'>): Promise<Record<string, Kept>> {
+  return (await readRecord(store, recordSchema)) ?? {};
 }
 
 /** Replaces the record of the packages of one install; undefined removes it. */
-export async function writeKept(store: PackageStore, at: string, kept: Kept | undefined): Promise<void> {
+export async function writeKept(store: KeptStore, at: string, kept: Kept | undefined): Promise<void> {
   const { [at]: before, ...others } = await readAllKept(store);
   if (kept === undefined && before === undefined) return;
   await writeJsonAtomic(store.record, kept === undefined ? others : { ...others, [at]: kept });

@@ -20,14 +20,8 @@ import {
 } from './commands.ts';
 import { Doubt, type Facts, factsOfReads, installFacts } from './facts.ts';
 import { isInstalledManifest, ownScripts, pathsReadBy, type Scripted } from './install-scripts.ts';
-import {
-  changedFacts,
-  describeChange,
-  type Kept,
-  type PackageStore,
-  readAllKept,
-  writeKept,
-} from './kept-packages.ts';
+import { changedFacts, describeChange, type Kept, readAllKept, writeKept } from './kept-packages.ts';
+import type { KeptStore } from './kept-store.ts';
 import { runQuietly } from './shell.ts';
 
 /** Fact about the removal of dev dependencies, for people. */
@@ -120,7 +114,7 @@ function reportSkipped(context: BuildContext, output: string[]): Notice[] {
 /** Returns what the install depends on. If that is not certain, logs why, removes packages of an earlier release, and returns undefined. */
 async function factsOf(
   { context, plan, manager, prune }: Install,
-  store: PackageStore,
+  store: KeptStore,
 ): Promise<Facts | undefined> {
   try {
     return { ...(await installFacts(context, plan, manager)), [ofPrune]: prune ?? '' };
@@ -142,7 +136,7 @@ async function runOwn({ run, script }: PreparedManager, names: string[]): Promis
 }
 
 /** Copies the packages of an earlier release if nothing has changed. Logs what is reused, or why nothing is. */
-async function isReused(install: Install, store: PackageStore, facts: Facts): Promise<boolean> {
+async function isReused(install: Install, store: KeptStore, facts: Facts): Promise<boolean> {
   const { context, plan } = install;
   const { [plan.at]: kept } = await readAllKept(store);
   if (kept === undefined || store.isIgnored) return false;
@@ -187,7 +181,7 @@ async function changesSince({ context, plan }: Install, kept: Kept, facts: Facts
 /** Copies installed packages for the next deploy, unless an install script of a package may have read any file of the app. */
 async function keepPackages(
   install: Install,
-  store: PackageStore,
+  store: KeptStore,
   facts: Facts,
   notices: Notice[],
 ): Promise<void> {
@@ -287,14 +281,14 @@ async function showScripts(install: Install): Promise<void> {
   if (code !== 0) throw new Error(`package.json was not put back: ${output}`);
 }
 
-async function removeKept(context: BuildContext, store: PackageStore, at: string): Promise<void> {
+async function removeKept(context: BuildContext, store: KeptStore, at: string): Promise<void> {
   if ((await readAllKept(store))[at] === undefined) return;
   await writeKept(store, at, undefined);
   await runQuietly(context, context.directory, removeCommand, [placeOf(store, { at })]);
 }
 
 /** Returns the directory of the kept packages of an install. */
-function placeOf({ directory }: PackageStore, { at }: Pick<BuildPlan, 'at'>): string {
+function placeOf({ directory }: KeptStore, { at }: Pick<BuildPlan, 'at'>): string {
   return join(directory, createHash('sha256').update(at).digest('hex').slice(0, 16));
 }
 

@@ -106,6 +106,16 @@ export async function readJson(path: string): Promise<unknown> {
   }
 }
 
+/** Parses a JSON file; returns undefined if it does not exist or is damaged: for what can be made again, or must not block other work. */
+export async function readUndamagedJson(path: string): Promise<unknown> {
+  try {
+    return await readJson(path);
+  } catch (error) {
+    if (error instanceof Error && error.cause instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
 /** Returns the message of a JSON parser without the quoted text at its end. */
 function withoutQuote(message: string): string {
   return message.replace(/, (\.\.\.)?".*$/s, '');
