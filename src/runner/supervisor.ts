@@ -27,7 +27,8 @@ import { ListeningPort } from './ports/listening-port.ts';
 import { keepWarmFor, Standby } from './standby.ts';
 import { type SwitchEvent, type SwitchedEnvironment, switchTraffic } from './switch.ts';
 import { endOrphans } from './takeover/end-orphans.ts';
-import { mustSample, Watch } from './watch/watch.ts';
+import { AutomaticRollback } from './watch/automatic-rollback.ts';
+import { mustSample } from './watch/watch.ts';
 
 /** Steps of all switches, as they happen, for tests and measurements: `{key, generation, step}`. */
 const switchSteps = channel('sluice:switch:step');
@@ -66,10 +67,6 @@ export class AppSupervisor {
   #standby: Standby | undefined;
   /** standby that a rollback has taken, up to its switch */
   #taken: Standby | undefined;
-  /** watch over the active generation; while it returns to the one before, until the end of the return */
-  #watch: Watch | undefined;
-  /** last release that was reverted, and the id of the newest generation at that time */
-  #reverted: { release: number; lastId: number } | undefined;
   /** retired generations that end, the oldest first, and the end of each */
   readonly #draining = new Map<Generation, Promise<void>>();
   /** queue of all that changes which generation has the port: a new generation, a switch, a stop */
@@ -77,6 +74,7 @@ export class AppSupervisor {
   #port: ListeningPort | undefined;
   readonly #handoff: AppHandoff;
   readonly #liveRelease: LiveRelease;
+  readonly #automaticRollback: AutomaticRollback;
   #lastId = 0;
   #logDirectory: string | undefined;
   #liveness: Liveness = 'starting';
@@ -91,6 +89,11 @@ export class AppSupervisor {
       allowance: this.#allowance,
       safePath: (path) => this.#safePath(path),
       restart: () => void this.#active?.pool.replaceAll('is restarted because of "cronRestart"'),
+    });
+    this.#automaticRollback = new AutomaticRollback({
+      logs: options.logs,
+      start: (spec) => this.startGeneration(spec, () => undefined, new AbortController().signal),
+      switch: (id, how) => this.switch(id, how),
     });
   }
 
@@ -294,13 +297,13 @@ export class AppSupervisor {
       try {
         const next = this.#upcoming.get(id);
         if (next?.spec.workers === 0) await this.#liveRelease.assertComplete(next);
-        if (reverted === undefined) this.#assertNotReverted(next);
+        if (reverted === undefined) this.#automaticRollback.assertNotReverted(next);
         else if (former?.spec.release !== reverted.release)
           throw new AppError('switch_failed', 'another release is live meanwhile');
         const result = await switchTraffic(environment, next);
-        if (reverted !== undefined) this.#reverted = { release: reverted.release, lastId: this.#lastId };
-        this.#endWatch();
-        if (watch && former !== undefined && next !== undefined) this.#beginWatch(next, former);
+        if (reverted !== undefined) this.#automaticRollback.noteReverted(reverted, this.#lastId);
+        this.#automaticRollback.end();
+        if (watch && former !== undefined && next !== undefined) this.#automaticRollback.begin(next, former);
         return result;
       } catch (error) {
         await this.discard(id);
@@ -309,61 +312,10 @@ export class AppSupervisor {
     });
   }
 
-  /** @throws AppError `switch_failed` if the release of a generation was reverted while the generation started */
-  #assertNotReverted(next: Generation | undefined): void {
-    const { release, lastId } = this.#reverted ?? {};
-    if (next === undefined || lastId === undefined || next.spec.release !== release || next.id > lastId)
-      return;
-    throw new AppError('switch_failed', 'its release was reverted meanwhile', {
-      hint: `Sluice has returned to the release before. To go live with release ${release} all the same, roll back to it.`,
-    });
-  }
-
-  /** Compares a generation with the one before from now on. */
-  #beginWatch(next: Generation, former: Generation): void {
-    const areComparable = next.spec.workers > 0 && former.spec.workers > 0;
-    if (next.spec.watchTime === 0 || !areComparable || next.spec.release === former.spec.release) return;
-    next.count(true);
-    this.#watch = new Watch(next, former, performance.now());
-  }
-
-  /** Ends the watch, unless it returns to the generation before: the return ends it. */
-  #endWatch(): void {
-    if (this.#watch?.isReturning) return;
-    this.#watch?.end();
-    this.#watch = undefined;
-  }
-
   /** Waits until the watch over a generation ends, and the return to the one before. A switch under way may begin the watch. */
   async watched(id: number): Promise<void> {
-    const watch = await this.#turns.run(async () => this.#watch);
+    const watch = await this.#turns.run(async () => this.#automaticRollback.watch);
     if (watch?.generation.id === id) await watch.ended;
-  }
-
-  /** Returns to the generation before the active one, which is worse. Starts it again if it is not on standby any more. */
-  async #revert(watch: Watch, reason: string): Promise<void> {
-    watch.isReturning = true;
-    const { log, release } = watch.generation.spec;
-    // The port is Sluice's by now.
-    const { takesPort: _, ...former } = watch.former.spec;
-    const logInApp = (text: string) =>
-      void this.#options.logs.get(log).report({ release, process: '-' }, text);
-    logInApp(`release ${release} is worse than release ${former.release}: ${reason}`);
-    const reverted = { release, at: new Date().toISOString(), reason };
-    try {
-      const signal = new AbortController().signal;
-      const { generation } = await this.startGeneration(
-        { ...former, isProven: true },
-        () => undefined,
-        signal,
-      );
-      await this.switch(generation, { reverted });
-      logInApp(`release ${release} is reverted`);
-    } catch (error) {
-      logInApp(`release ${release} was not reverted: ${(error as Error).message}`);
-    }
-    watch.end();
-    if (this.#watch === watch) this.#watch = undefined;
   }
 
   /** Subscriber of switch events. Its errors do not undo the switch. */
@@ -433,7 +385,7 @@ export class AppSupervisor {
     if (active === undefined) await this.#options.orphans.gather(this.key);
     this.#active = undefined;
     void this.#endStandby();
-    this.#endWatch();
+    this.#automaticRollback.end();
     const discarded = [...this.#upcoming.keys()].map((id) => this.discard(id));
     const serving = [...(active === undefined ? [] : [active]), ...this.#draining.keys()];
     const retired = serving.map((generation) => generation.retire({ last: true }));
@@ -467,7 +419,7 @@ export class AppSupervisor {
       crash: active?.pool.crash ?? null,
       draining: [...this.#draining.keys()].map(({ spec }) => spec.release),
       standby: this.#standby?.status(performance.now()) ?? null,
-      returnsTo: this.#watch?.former.spec.release ?? null,
+      returnsTo: this.#automaticRollback.watch?.former.spec.release ?? null,
       workers: this.#generations({ standby: false }).flatMap((generation) => generation.status()),
       ...this.#liveRelease.status(),
     };
@@ -519,13 +471,10 @@ export class AppSupervisor {
   }
 
   #checkWatch(now: number): void {
-    const watch = this.#watch;
+    const isWatched = this.#automaticRollback.watch !== undefined;
     // While a generation starts, the active one is about to be the one before.
-    this.#active?.count(watch !== undefined || this.#upcoming.size > 0 || mustSample(now));
-    const end = watch?.isReturning ? undefined : watch?.check(now);
-    if (watch === undefined || end === undefined) return;
-    if ('fault' in end) void this.#revert(watch, end.fault);
-    else this.#endWatch();
+    this.#active?.count(isWatched || this.#upcoming.size > 0 || mustSample(now));
+    this.#automaticRollback.check(now);
   }
 
   /** Notes when the liveness changes. */
