@@ -79,6 +79,8 @@ export type ToWorker =
   | { type: 'count'; on: boolean }
   /** after `retire`: close all connections, whatever is in flight on them. The worker stays, and may open again */
   | { type: 'cut' }
+  /** after `retire`: close all copies of the listening socket. The app has another port, and this worker never opens again */
+  | { type: 'leavePort' }
   /** send a `request` for each request in flight, then `inFlight` */
   | { type: 'reportInFlight' }
   /** write the compiled code of the app to the disk, and answer with `saved` */

@@ -527,10 +527,14 @@ export class AppSupervisor {
    * @returns fulfilled when its requests are finished
    */
   async #rest(generation: Generation, maxDraining: number, mayReturn: boolean): Promise<void> {
-    void this.#endStandby({ stay: stayAfterSwitch });
+    const hasMoved = generation.port !== this.#active?.port;
+    const stay = hasMoved ? 0 : stayAfterSwitch;
+    void this.#endStandby({ stay });
     const keepWarm = mayReturn ? keepWarmFor(generation, this.#active) : 0;
     if (keepWarm === 0) {
-      const drained = this.#drain(generation, stayAfterSwitch);
+      const drained = this.#drain(generation, stay);
+      // Other programs may need the former port, and its clients are to be refused instead of waiting.
+      if (hasMoved) for (const former of this.#draining.keys()) former.leavePort();
       this.#cutDrains(maxDraining);
       return drained;
     }

@@ -290,6 +290,8 @@ class Worker {
         return this.#count(message.on);
       case 'cut':
         return this.state === 'retired' ? lazy().cutConnections(this.servers, this.sessions) : undefined;
+      case 'leavePort':
+        return this.state === 'retired' ? this.closeSpareSockets() : undefined;
       case 'save':
         saveCompiled();
         return this.#post({ type: 'saved' });

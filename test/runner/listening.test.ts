@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { test } from 'node:test';
+import { isListenedOn } from '../../src/system/net/listeners.ts';
+import { nextText } from '../support/clients.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
 import { sharesPorts, TestRunner } from '../support/runner.ts';
@@ -60,4 +63,22 @@ test('an app that closes its server and listens again is served again (thorough)
     assert.equal((await fetchText(runner.port, '/again', soon())).body, '1');
     assert.equal((await fetchText(runner.port, '/', soon())).body, '1');
   }
+});
+
+test('an app that changes its port closes the former one at once, although a request is in flight and a release was on standby', async (t) => {
+  const runner = await TestRunner.start(t);
+  const settings = { drainTimeout: '60s', keepWarm: '60s' };
+  for (const _release of ['standby', 'active']) await runner.release(runner.spec('plain.cjs', settings));
+  const client = connect(runner.port, '127.0.0.1').setEncoding('latin1');
+  t.after(() => client.destroy());
+  client.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
+  assert.match(await nextText(client), /100 Continue/);
+
+  const port = await freePort();
+  await runner.release({ ...runner.spec('plain.cjs', settings, { PORT: String(port) }), port });
+  assert.equal((await fetchText(port, '/', soon())).body, '3');
+  const isClosed = async () => (await isListenedOn('127.0.0.1', runner.port)) === false;
+  await waitFor(isClosed, { what: 'the end of the former port', timeout: 30_000 });
+  client.write('body');
+  assert.match(await nextText(client), /^x-mark: 2\r$/m);
 });

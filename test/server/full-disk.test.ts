@@ -18,13 +18,16 @@ import { waitFor } from '../support/wait.ts';
 
 /** App that answers with a text, and prints 50 MB after a POST. */
 const printing = (text: string) =>
-  running(`
+  running(
+    `
     const line = 'x'.repeat(1000);
     require('node:http').createServer((request, response) => {
       if (request.method === 'POST') for (let count = 0; count < 50_000; count += 1) console.log(line);
       response.end(${JSON.stringify(text)});
     }).listen(process.env.PORT);
-  `);
+  `,
+    { keepWarm: 0 },
+  );
 
 test('on a full disk the server starts, apps run and logs take no memory; with free space all works again', {
   skip: process.getuid?.() === 0 ? false : 'only root may mount',

@@ -17,6 +17,8 @@ import { drainLimit, gapOfUndo } from './take-over.ts';
 
 /** Time for an app of PM2 to listen after its start, in ms. */
 const startLimit = 60_000;
+/** Time for the processes of an app in Sluice to close the port that it has given up, in ms; after that, PM2 tries to listen. */
+const freeLimit = 10_000;
 
 interface Undo {
   nginx: Nginx;
@@ -51,6 +53,7 @@ export async function undoTakeover(name: string, { nginx, say, isDry }: Undo): P
   }
   await using refusals = hasPort ? observeRefusals({ host, port }) : undefined;
   if (hasPort) await movePort(app, { port: null });
+  if (hasPort && stopped.length > 0) await untilFree(port);
   try {
     // `pm2 start` would restart those that run.
     await changeProcesses(pm2, 'start', stopped);
@@ -137,13 +140,23 @@ async function assertReturned(app: string, port: number, nginx: Nginx): Promise<
   );
 }
 
+/** Waits until no process of Sluice has a port that the app has given up: a command in exec mode has it until it ends. */
+async function untilFree(port: number): Promise<void> {
+  const deadline = performance.now() + freeLimit;
+  while ((await hasListener(port)) && performance.now() < deadline) await sleep(20);
+}
+
 async function untilListens(port: number, names: readonly string[]): Promise<void> {
   const deadline = performance.now() + startLimit;
-  while (!(await listListeners(port))?.some((listener) => listener.port === port)) {
+  while (!(await hasListener(port))) {
     if (performance.now() > deadline)
       throw new AppError('takeover_failed', `${names.join(', ')} did not listen on port ${port} in PM2`, {
         hint: 'Look into its log: `pm2 logs`.',
       });
     await sleep(50);
   }
+}
+
+async function hasListener(port: number): Promise<boolean> {
+  return (await listListeners(port))?.some((listener) => listener.port === port) ?? false;
 }

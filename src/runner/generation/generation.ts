@@ -227,6 +227,11 @@ export class Generation {
     return { generation: this.id, workers, bootMs, protocol, notices: [], wasWarm: true };
   }
 
+  /** Lets retired workers, which never open again, close their copies of the listening socket. */
+  leavePort(): void {
+    for (const worker of this.workers) worker.leavePort();
+  }
+
   /** Lets retired workers finish their requests, for up to `drainTimeout`, and ends them. @param stay see WorkerHandle.drain */
   async drain(stay = 0): Promise<void> {
     const { drainTimeout } = this.spec;

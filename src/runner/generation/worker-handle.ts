@@ -320,6 +320,11 @@ export class WorkerHandle extends AppProcess {
     if (!hasOpened()) this.#channel.post({ type: 'cut' });
   }
 
+  /** Lets a retired worker, which never opens again, close its copies of the listening socket: it may answer requests for long. */
+  leavePort(): void {
+    this.#channel.post({ type: 'leavePort' });
+  }
+
   /** True if the worker ends as soon as its requests are finished. */
   get isDraining(): boolean {
     return this.#draining !== undefined;
