@@ -67,7 +67,8 @@ export async function changeVariables(
     files: [paths.variableDetails, paths.env],
     keep,
   };
-  if (restart && (await applyChange(environment, trial, signal))) return { ...result, outcome: 'switched' };
+  if (restart && (await applyChange(environment, live, trial, signal)))
+    return { ...result, outcome: 'switched' };
   if (!restart) await keep();
   return { ...result, outcome: (await environment.store.active()) === null ? 'undeployed' : 'kept' };
 }

@@ -49,7 +49,7 @@ export async function movePort(
       const params = { key: name, generation, within: move.within };
       await appliance.runner.call('takePort', params, { signal, onProgress: waiting });
     };
-    await moveTraffic(environment, release, signal, { change, observer: progress, booted });
+    await moveTraffic(environment, release, signal, { change, observer: progress, booted, restart: true });
     await appliance.reservePorts();
     appliance.domains.refresh();
     const view = await releaseView(environment, release.number);

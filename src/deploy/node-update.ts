@@ -25,7 +25,8 @@ const maxAge = 60_000;
  */
 export async function updateNode(environment: Environment, signal: AbortSignal): Promise<NodeUpdate> {
   const { appliance, paths, store } = environment;
-  const { number, node: current } = await environment.requireLiveRelease();
+  const live = await environment.requireLiveRelease();
+  const { number, node: current } = live;
   const log = (line: string) => appliance.log.info('Node.js', { app: environment.name, line });
   const list = async () => (await registryNodes(appliance, { log, signal }, maxAge)).versions;
   const target = await newerNode(current, list);
@@ -36,7 +37,7 @@ export async function updateNode(environment: Environment, signal: AbortSignal):
   }
   const keep = async () => void (await store.update(number, { node }));
   const change = { node, files: [paths.release(number).record], keep };
-  const isSwitched = await applyChange(environment, change, signal);
+  const isSwitched = await applyChange(environment, live, change, signal);
   // Workers that still drain use the former version.
   if (from !== null) await touchNode(appliance.paths.tools, from);
   return { from, to: node.version, outcome: isSwitched ? 'switched' : 'pending' };

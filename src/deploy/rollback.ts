@@ -25,7 +25,7 @@ export async function rollback(
   let number = requested;
   try {
     using _traffic = await environment.trafficLock.take(signal);
-    const chosen = await chooseRelease(environment, requested);
+    const { chosen, restart } = await chooseRelease(environment, requested);
     number = chosen.number;
     progress.accept(environment.id, number);
     const isProven = await hasItsVariables(environment, chosen);
@@ -33,7 +33,8 @@ export async function rollback(
     const booted = (result: BootResult) => {
       wasWarm = result.wasWarm ?? false;
     };
-    const move = () => moveTraffic(environment, chosen, signal, { observer: progress, booted, isProven });
+    const move = () =>
+      moveTraffic(environment, chosen, signal, { observer: progress, booted, isProven, restart });
     await move().catch((error: unknown) => {
       // A worker on standby has ended since the check.
       if (!wasWarm || !(error instanceof AppError) || error.code !== 'switch_failed') throw error;
@@ -53,19 +54,24 @@ export async function rollback(
   }
 }
 
-async function chooseRelease({ name, store }: Environment, requested: number | null): Promise<ReleaseRecord> {
+/** Returns the release that is to go live. `restart`: it is live already. */
+async function chooseRelease(
+  { name, store }: Environment,
+  requested: number | null,
+): Promise<{ chosen: ReleaseRecord; restart: boolean }> {
   const active = await store.active();
   if (active === null) throw impossible(name, `${name} has had no release live`, []);
   const retained = await store.retained();
   if (requested === null) {
     const previous = previousLive(retained, active.release);
     const found = previous && (await store.get(previous.number));
-    if (found !== undefined) return found;
+    if (found !== undefined) return { chosen: found, restart: false };
     throw impossible(name, `no release before ${active.release} was live and still exists`, retained);
   }
   const record = await store.get(requested);
   if (record === undefined) throw releaseNotFound(name, requested);
-  if (retained.some(({ number }) => number === requested) || requested === active.release) return record;
+  const restart = requested === active.release;
+  if (restart || retained.some(({ number }) => number === requested)) return { chosen: record, restart };
   const why = record.liveAt === null ? 'never was live' : 'is gone: its files were removed to save space';
   throw impossible(name, `release ${requested} ${why}`, retained);
 }

@@ -1,6 +1,6 @@
 import type { Environment } from '../apps/environment.ts';
 import { AppError } from '../errors/app-error.ts';
-import { hasWorkers } from '../releases/release.ts';
+import { hasWorkers, type ReleaseRecord } from '../releases/release.ts';
 import { moveTraffic, type TrialChange } from './traffic.ts';
 
 /**
@@ -11,7 +11,7 @@ export type RunStateChange = (environment: Environment, signal: AbortSignal) => 
 
 /** Switches to a new generation of the live release. */
 export const restart: RunStateChange = async (environment, signal) => {
-  await moveTraffic(environment, await environment.requireLiveRelease(), signal);
+  await moveTraffic(environment, await environment.requireLiveRelease(), signal, { restart: true });
 };
 
 /**
@@ -53,7 +53,7 @@ export function scale(workers: number | null): RunStateChange {
     const keep = () => environment.changeState({ workers });
     // A switch would restart the background processes, and nothing else would change.
     if (live !== undefined && !hasWorkers(live)) return await keep();
-    await applyChange(environment, { workers, files: [environment.paths.state], keep }, signal);
+    await applyChange(environment, live, { workers, files: [environment.paths.state], keep }, signal);
   };
 }
 
@@ -65,15 +65,17 @@ function nothingToScale({ name }: Environment): AppError {
 
 /**
  * Applies a change: by a switch if the app runs, else for its next start. The caller holds the lock `environment.trafficLock`.
+ * @param live release for which the change was planned
  * @returns true if the traffic was switched
  */
 export async function applyChange(
   environment: Environment,
+  live: ReleaseRecord | undefined,
   change: TrialChange,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const isSwitched = await environment.isRunning();
-  if (isSwitched) await moveTraffic(environment, await environment.requireLiveRelease(), signal, { change });
+  const isSwitched = live !== undefined && (await environment.isRunning());
+  if (isSwitched) await moveTraffic(environment, live, signal, { change, restart: true });
   else await change.keep();
   return isSwitched;
 }

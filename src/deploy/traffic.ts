@@ -24,6 +24,8 @@ interface MoveOptions extends Pick<SpecChanges, 'isProven'> {
   observer?: Pick<Progress, 'enter' | 'log' | 'switched'>;
   /** true to return to the release before if this one is worse */
   watch?: boolean;
+  /** true if the release was live when the caller chose it: the switch fails if another one is live meanwhile */
+  restart?: boolean;
   /** called before the switch */
   booted?: (result: BootResult) => void | Promise<void>;
 }
@@ -39,7 +41,7 @@ export async function moveTraffic(
   environment: Environment,
   release: ReleaseRecord,
   signal: AbortSignal,
-  { change, observer, booted: onBooted, isProven = false, watch = false }: MoveOptions = {},
+  { change, observer, booted: onBooted, isProven = false, watch = false, restart = false }: MoveOptions = {},
 ): Promise<SwitchResult | null> {
   observer?.enter('boot');
   const log = (line: string) => observer?.log(line);
@@ -56,7 +58,7 @@ export async function moveTraffic(
     await onBooted?.(booted);
     signal.throwIfAborted();
     observer?.enter('switch');
-    const finish = () => switchGeneration(environment, release, { ...booted, ...node }, watch);
+    const finish = () => switchGeneration(environment, release, { ...booted, ...node }, { watch, restart });
     switched = change === undefined ? await finish() : await withChange(environment, change, finish);
   } catch (error) {
     await discardGeneration(environment, booted.generation);
@@ -168,7 +170,7 @@ async function switchGeneration(
   environment: Environment,
   release: ReleaseRecord,
   { generation, protocol, node }: BootResult & { node?: ReleaseNode },
-  watch: boolean,
+  { watch, restart }: { watch: boolean; restart: boolean },
 ): Promise<SwitchResult | null> {
   const { appliance, name, store } = environment;
   await environment.desire('running');
@@ -178,7 +180,8 @@ async function switchGeneration(
   const isOther = protocol !== (release.protocol ?? 'http') || !isDeepStrictEqual(node, release.node);
   if (isOther) await store.update(release.number, { protocol, ...(node && { node }) });
   try {
-    return await appliance.runner.call('switch', { key: name, generation, ...(watch && { watch }) });
+    const options = { ...(watch && { watch }), ...(restart && { restart }) };
+    return await appliance.runner.call('switch', { key: name, generation, ...options });
   } catch (error) {
     // The runner makes a switch by replacing the generation file, so the file decides if the answer was lost.
     const active = await store.active();

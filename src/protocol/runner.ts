@@ -398,8 +398,11 @@ export interface RunnerCalls {
   hold: Call<{ addresses: PortAddress[] }, HeldPortsReport>;
   /** starts a generation and checks its health. It is discarded if the caller hangs up before `switch` */
   boot: Call<{ spec: GenerationSpec }, BootResult, { line: string }>;
-  /** `watch`: compare the generation with the one before for `watchTime`, and return to that one if it is worse */
-  switch: Call<{ key: string; generation: number; watch?: true }, SwitchResult>;
+  /**
+   * `watch`: compare the generation with the one before for `watchTime`, and return to that one if it is worse. `restart`: fail if
+   * another release is live
+   */
+  switch: Call<{ key: string; generation: number; watch?: true; restart?: true }, SwitchResult>;
   /** waits until no watch over a generation is under way */
   watched: Call<{ key: string; generation: number }>;
   /**

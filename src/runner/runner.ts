@@ -189,9 +189,9 @@ export class Runner {
         else standby.set(nameOf(spec.key, result.generation), discard);
         return result;
       },
-      switch: ({ key, generation, watch = false }) => {
+      switch: ({ key, generation, watch = false, restart = false }) => {
         standby.delete(nameOf(key, generation));
-        return this.#supervisor(key).switch(generation, { watch });
+        return this.#supervisor(key).switch(generation, { watch, restart });
       },
       watched: ({ key, generation }) => this.#supervisor(key).watched(generation),
       takePort: ({ key, generation, within }, { report, signal }) => {

@@ -54,6 +54,12 @@ interface SupervisorOptions extends SupervisorContext {
   spawn?: WorkerContext['spawn'] | undefined;
 }
 
+interface SwitchOptions {
+  watch?: boolean;
+  restart?: boolean;
+  reverted?: Reverted;
+}
+
 /** Supervisor of one environment: its port, and its generations: starting, active, on standby and draining. */
 export class AppSupervisor {
   readonly key: string;
@@ -269,11 +275,12 @@ export class AppSupervisor {
   /**
    * Switches the traffic to a generation that has started: see switchTraffic.
    * @param watch true to compare the generation with the one before: see Watch
-   * @param reverted set if the active generation is worse; it must still be active then
+   * @param restart true if no other release than that of the generation may be live
+   * @param reverted set if the active generation is worse; its release must still be live then
    */
   switch(
     id: number,
-    { watch = false, reverted }: { watch?: boolean; reverted?: Reverted } = {},
+    { watch = false, restart = false, reverted }: SwitchOptions = {},
   ): Promise<SwitchResult> {
     return this.#turns.run(async () => {
       const former = this.#active;
@@ -297,11 +304,10 @@ export class AppSupervisor {
       try {
         const next = this.#upcoming.get(id);
         if (next?.spec.workers === 0) await this.#liveRelease.assertComplete(next);
-        if (reverted === undefined) this.#automaticRollback.assertNotReverted(next);
-        else if (former?.spec.release !== reverted.release)
+        if (reverted !== undefined && former?.spec.release !== reverted.release)
           throw new AppError('switch_failed', 'another release is live meanwhile');
+        if (restart && next !== undefined) assertStillLive(next.spec, former?.spec);
         const result = await switchTraffic(environment, next);
-        if (reverted !== undefined) this.#automaticRollback.noteReverted(reverted, this.#lastId);
         this.#automaticRollback.end();
         if (watch && former !== undefined && next !== undefined) this.#automaticRollback.begin(next, former);
         return result;
@@ -622,6 +628,17 @@ export class AppSupervisor {
       void this.#options.orphans.retire(this.key, current);
     return current;
   }
+}
+
+/**
+ * Asserts that no other release went live while a restart of the live release was under way: only an automatic rollback does so.
+ * @throws AppError `switch_failed`
+ */
+function assertStillLive({ release }: GenerationSpec, live: GenerationSpec | undefined): void {
+  if (live === undefined || live.release === release) return;
+  throw new AppError('switch_failed', 'its release was reverted meanwhile', {
+    hint: `Sluice has returned to release ${live.release}. Run the command again, for that release. To go live with release ${release} all the same, roll back to it.`,
+  });
 }
 
 /** Returns true if no worker is expected to accept soon. */

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { answering, running } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
@@ -85,6 +87,33 @@ test('sluice deploy --watch waits, and fails if the release is reverted', async 
   const { code, stderr } = await second;
   assert.equal(code, 1);
   assert.match(stderr, /^failed: release 2 was reverted: .*died within/);
+});
+
+test('a change of variables that spans an automatic rollback does not bring the worse release back', async (t) => {
+  const gate = join(await temporaryDirectory(t), 'open');
+  const bad = running(`
+    const { existsSync } = require('node:fs');
+    const server = require('node:http').createServer((request, response) => {
+      if (request.url === '/end') process.exit(1);
+      response.end('bad');
+    });
+    const timer = setInterval(() => {
+      if (process.env.GATE && !existsSync(process.env.GATE)) return;
+      clearInterval(timer);
+      server.listen(process.env.PORT);
+    }, 20);
+  `);
+  await sluice.deploy('raced', answering('good'));
+  const { url } = await sluice.deploy('raced', bad);
+  const refused = assert.rejects(sluice.call('PATCH', '/v1/apps/raced/env', { GATE: gate }), {
+    code: 'switch_failed',
+  });
+  await waitFor(async () => (await sluice.status('raced')).workers.some(({ state }) => state === 'booting'));
+  await endWorkers(url, async () => (await sluice.status('raced')).release === 1);
+  await writeFile(gate, '');
+  await refused;
+  assert.equal(await sluice.get('raced'), 'good');
+  assert.deepEqual(await sluice.call('GET', '/v1/apps/raced/env'), {});
 });
 
 test('a release is reverted while the server is down, and the next server records it', async () => {

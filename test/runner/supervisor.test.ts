@@ -454,7 +454,7 @@ test('a return to the release before uses the standby, also after it took its po
   const second = await start(settings);
   await supervisor.switch(second, { watch: true });
   assert.equal(supervisor.status().returnsTo, 1);
-  const restarted = await start({ ...settings, release: 2 });
+  const early = await start({ ...settings, release: 2 });
   for (const fake of fakes.all.slice(2, 4)) fake.exit({ code: 1, signal: null });
   await settled();
   supervisor.tick(performance.now(), 0);
@@ -463,7 +463,13 @@ test('a return to the release before uses the standby, also after it took its po
   assert.equal(committed(), 1);
   assert.equal(supervisor.status().active?.generation, first);
   assert.equal(supervisor.status().returnsTo, null);
-  await assert.rejects(supervisor.switch(restarted), { message: 'its release was reverted meanwhile' });
+  // Restarts of the worse release: one that began before the return, and one that boots after it.
+  for (const id of [early, await start({ ...settings, release: 2 })]) {
+    const restarted = supervisor.switch(id, { restart: true });
+    await assert.rejects(restarted, { code: 'switch_failed', message: 'its release was reverted meanwhile' });
+  }
+  assert.equal(committed(), 1);
+  await supervisor.switch(await start({ ...settings, release: 1 }), { restart: true });
   assert.equal(committed(), 1);
   // A person may go live with it again.
   await supervisor.switch(await start({ ...settings, release: 2 }));

@@ -1,4 +1,3 @@
-import { AppError } from '../../errors/app-error.ts';
 import type { AppLogs } from '../../logs/app-logs.ts';
 import type { BootResult, GenerationSpec, Reverted } from '../../protocol/runner.ts';
 import type { Generation } from '../generation/generation.ts';
@@ -17,8 +16,6 @@ export class AutomaticRollback {
   readonly #options: AutomaticRollbackOptions;
   /** watch over the active generation; while it returns to the one before, until the end of the return */
   #watch: Watch | undefined;
-  /** last release that was reverted, and the id of the newest generation at that time */
-  #reverted: { release: number; lastId: number } | undefined;
 
   constructor(options: AutomaticRollbackOptions) {
     this.#options = options;
@@ -50,21 +47,6 @@ export class AutomaticRollback {
     if (watch === undefined || end === undefined) return;
     if ('fault' in end) void this.#revert(watch, end.fault);
     else this.end();
-  }
-
-  /** Notes that a release was reverted. @param lastId id of the newest generation */
-  noteReverted({ release }: Reverted, lastId: number): void {
-    this.#reverted = { release, lastId };
-  }
-
-  /** @throws AppError `switch_failed` if the release of a generation was reverted while the generation started */
-  assertNotReverted(next: Generation | undefined): void {
-    const { release, lastId } = this.#reverted ?? {};
-    if (next === undefined || lastId === undefined || next.spec.release !== release || next.id > lastId)
-      return;
-    throw new AppError('switch_failed', 'its release was reverted meanwhile', {
-      hint: `Sluice has returned to the release before. To go live with release ${release} all the same, roll back to it.`,
-    });
   }
 
   /** Returns to the generation before the active one, which is worse. Starts it again if it is not on standby any more. */
