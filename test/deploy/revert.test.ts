@@ -77,11 +77,10 @@ test('sluice deploy --watch waits, and fails if the release is reverted', async 
   assert.equal(first.code, 0, first.stderr);
   await checkout.commit('Bad', ending);
   const second = watch();
-  await waitFor(
-    async () =>
-      (await sluice.releases('watched'))[0]?.state === 'live' &&
-      (await sluice.releases('watched')).length === 2,
-  );
+  await waitFor(async () => {
+    const [newest] = await sluice.releases('watched');
+    return newest?.number === 2 && newest.state === 'live';
+  });
   const { url } = await sluice.status('watched');
   await endWorkers(url ?? '', async () => (await sluice.status('watched')).release === 1);
   const { code, stderr } = await second;
