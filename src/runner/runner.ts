@@ -11,6 +11,8 @@ import { descriptorUsage } from '../system/process/descriptors.ts';
 import { processStartTime, signalProcess } from '../system/process/processes.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
+import { isShortForBuild } from './cgroups/machine-memory.ts';
+import { endStandbys } from './end-standbys.ts';
 import { runJob } from './jobs/jobs.ts';
 import { endLeftovers, endLeftoversOfEarlier } from './jobs/leftovers.ts';
 import { OneOffs } from './one-off/one-offs.ts';
@@ -211,10 +213,16 @@ export class Runner {
       job: ({ job, limits }, context) => {
         const signal = AbortSignal.any([context.signal, closed, this.#stopping.signal]);
         const user = users?.of(job.user);
-        const group = limits && this.#cgroups.job(checkLimits(limits.key, limits));
-        const owner = { user, group };
-        const release = group?.retain();
-        const running = runJob(job, { ...context, signal }, this.#records, owner).finally(release);
+        const checked = limits && checkLimits(limits.key, limits);
+        const run = async () => {
+          // Hooks have no low priority: one of them follows each switch of some apps.
+          if (checked !== undefined && job.lowPriority)
+            await this.#endStandbys(() => isShortForBuild(checked.memory), signal);
+          const group = checked && this.#cgroups.job(checked);
+          const release = group?.retain();
+          return runJob(job, { ...context, signal }, this.#records, { user, group }).finally(release);
+        };
+        const running = run();
         this.#jobs.add(running);
         return running.finally(() => this.#jobs.delete(running));
       },
@@ -233,6 +241,10 @@ export class Runner {
       leave: end.leave,
       shutdown: end.shutdown,
     };
+  }
+
+  #endStandbys(isShort: () => boolean, signal: AbortSignal): Promise<void> {
+    return endStandbys(this.#supervisors.values(), isShort, signal);
   }
 
   /** Closes the log of an app that does not run, so that its directory can be removed. */
@@ -262,6 +274,7 @@ export class Runner {
       outputs: this.#outputs,
       logs: this.#logs,
       user: () => this.#host.users?.of(key),
+      endStandbys: (isShort, signal) => this.#endStandbys(isShort, signal),
       safeDirectory: this.#host.safeDirectory,
       log: (message) => this.#log.warn(message, { app: key }),
     });

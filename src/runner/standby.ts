@@ -16,6 +16,8 @@ export class Standby {
   readonly rested: Promise<void>;
   /** end of its time, in ms of the clock of `tick` */
   readonly until: number;
+  /** true when its workers have finished their requests */
+  isAtRest = false;
   readonly #ended = new AbortController();
   #memoryCheckedAt = Number.NEGATIVE_INFINITY;
 
@@ -23,7 +25,9 @@ export class Standby {
   constructor(generation: Generation, until: number) {
     this.generation = generation;
     this.until = until;
-    this.rested = generation.rest(this.#ended.signal);
+    this.rested = generation.rest(this.#ended.signal).then(() => {
+      this.isAtRest = true;
+    });
   }
 
   /** Ends the rest: the generation opens again, or drains. */

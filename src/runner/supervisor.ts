@@ -24,7 +24,7 @@ import { AppHandoff, type Handoff, Inboxes } from './handoff.ts';
 import { LiveRelease, type SupervisorContext } from './live-release.ts';
 import { isMemoryShort, prepareLowMemorySwitch } from './low-memory-switch.ts';
 import { ListeningPort } from './ports/listening-port.ts';
-import { keepWarmFor, Standby } from './standby.ts';
+import { hasMemory, keepWarmFor, Standby } from './standby.ts';
 import { type SwitchEvent, type SwitchedEnvironment, switchTraffic } from './switch.ts';
 import { endOrphans } from './takeover/end-orphans.ts';
 import { AutomaticRollback } from './watch/automatic-rollback.ts';
@@ -49,6 +49,8 @@ interface SupervisorOptions extends SupervisorContext {
   /** directory of the runner's sockets: see Host */
   runDirectory: string;
   orphanSocket: string;
+  /** ends generations on standby, of any environment: see endStandbys */
+  endStandbys(isShort: () => boolean, signal: AbortSignal): Promise<void>;
   /** returns the path by which a directory is safe to use: see Host */
   safeDirectory(directory: string): string;
   spawn?: WorkerContext['spawn'] | undefined;
@@ -108,6 +110,16 @@ export class AppSupervisor {
     return this.#active && this.#handoff.current;
   }
 
+  /** Generation that was active before, and can be so again. */
+  get standby(): Standby | undefined {
+    return this.#standby;
+  }
+
+  /** Ends the generation on standby before its time. @param why clause for the log of the app */
+  endStandby(why: string): Promise<void> {
+    return this.#endStandby({ why });
+  }
+
   /** True if nothing of this environment runs. */
   get isEmpty(): boolean {
     return this.#generations().length === 0 && this.#liveRelease.isEmpty;
@@ -134,8 +146,7 @@ export class AppSupervisor {
     try {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
       if (spec.workers === 0) return await this.#startBackground(generation, report, signal);
-      if (isMemoryShort(this.#active))
-        await firstOf<unknown>([this.#endStandby({ why: 'memory is short' })], [signal]);
+      await this.#options.endStandbys(() => isMemoryShort(this.#active) || !hasMemory(), signal);
       signal.throwIfAborted();
       const count = await prepareLowMemorySwitch(this.#active, spec, report, signal);
       return await generation.startWorkers(report, signal, count);

@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import type { WorkerStatus } from '../../src/protocol/runner.ts';
 import { ownCgroup } from '../../src/runner/cgroups/find.ts';
 import { noLimits } from '../support/cgroups.ts';
+import { freePort } from '../support/free-port.ts';
 import { Load, orderViolations } from '../support/load.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
@@ -66,6 +67,51 @@ test('a low-memory switch keeps the order of answers and loses no request', {
   assert.deepEqual(report.errors, []);
   assert.deepEqual(orderViolations(report), []);
   t.diagnostic(`${report.samples.length} requests`);
+});
+
+test('releases of other apps on standby end before a build and before a low-memory switch', {
+  skip,
+}, async (t) => {
+  const { runner, leave } = await onSmallMachine(t);
+  const port = await freePort();
+  const other = () => {
+    const spec = runner.spec('plain.cjs', { workers: 4, keepWarm: '60s' }, { PORT: String(port) });
+    return { ...spec, key: 'other', port };
+  };
+  const standby = async () => {
+    const all = await runner.client.call('status', {});
+    return all.find(({ key }) => key === 'other')?.standby?.release;
+  };
+  const [first, second] = [other(), other()];
+  await runner.release(first);
+  await runner.release(second);
+  await runner.release(runner.spec('plain.cjs', { workers: 2 }));
+  assert.equal(await standby(), first.release);
+  leave(500 * megabyte);
+  const job = {
+    argv: ['true'] as [string],
+    directory: '/',
+    env: {},
+    lowPriority: true,
+    user: null,
+    timeout: 5000,
+  };
+  const limits = { key: 'shop', memory: null, processes: null, cpuWeight: 100 };
+  await runner.client.call('job', { job, limits: { ...limits, memory: 100 * megabyte } });
+  assert.equal(await standby(), first.release);
+  await runner.client.call('job', { job, limits });
+  assert.equal(await standby(), undefined);
+
+  await runner.release(other());
+  assert.equal(await standby(), second.release);
+  leave(110 * megabyte);
+  const lines: string[] = [];
+  await runner.boot(runner.spec('plain.cjs', { workers: 2 }), (line) => lines.push(line));
+  assert.equal(await standby(), undefined);
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith('memory')),
+    [],
+  );
 });
 
 test('an app gets its workers back if the new release of a low-memory switch fails to start (thorough)', {

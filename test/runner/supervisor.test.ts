@@ -76,6 +76,7 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
     outputs: { open: async () => ({ remove: () => undefined }), descriptors: () => 0 } as unknown as Outputs,
     logs: logs as unknown as AppLogs,
     user: () => undefined,
+    endStandbys: async () => undefined,
     safeDirectory: (path) => path,
     log: (message) => logged.push(message),
     spawn: async (options, instance) => {

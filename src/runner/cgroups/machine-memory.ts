@@ -40,6 +40,17 @@ export function memoryForBuild(memory: MachineMemory): number {
   return Math.max(leastForBuild, Math.floor(left / 4096) * 4096);
 }
 
+/** Memory with which most builds succeed, in bytes. */
+const enoughForBuild = 1024 ** 3;
+
+/** Returns true if memory is short for a build. @param limit of its memory, in bytes; null for none */
+export function isShortForBuild(
+  limit: number | null,
+  memory: MachineMemory | undefined = machineMemory(),
+): boolean {
+  return memory !== undefined && memoryForBuild(memory) < Math.min(limit ?? enoughForBuild, enoughForBuild);
+}
+
 /** Reduces `memory` by the limit of a group, if it has one. @param group absolute path */
 function applyLimit(memory: MachineMemory, group: string): void {
   const [limitFile, usageFile] = isUnified()
