@@ -5,10 +5,14 @@ import { apps } from '../apps.ts';
 import type { Measurement, Scope, Side } from '../measurement.ts';
 import { Pm2 } from '../pm2.ts';
 import { proportionalSize, residentSize } from '../processes.ts';
+import { inScope } from '../run.ts';
 
 const rival = "PM2's daemon";
 
-/** Memory of the programs that manage one app with two workers, without the app. Each round starts both again. */
+/**
+ * Memory of the programs that manage one app with two workers, without the app. They run one after the other: side by side, they would
+ * share the pages of Node.js, and both would seem smaller than alone on a server.
+ */
 export const memoryMeasurement: Measurement = {
   name: 'memory',
   rounds: 5,
@@ -30,18 +34,20 @@ export const memoryMeasurement: Measurement = {
       goal: {},
     },
   ],
-  async prepare(scope) {
-    const sluice = await startSluiceWithApp(scope);
-    const pm2 = await startPm2WithApp(scope);
-    // Both are idle for a while, as on a server.
-    await pause(scope.quick ? 5000 : 30_000);
-    const side = (name: string, pids: number[]): Side => {
-      return async () => ({
-        [`${name} proportional`]: await total(pids, proportionalSize),
-        [`${name} resident`]: await total(pids, residentSize),
-      });
+  async prepare({ quick }) {
+    const side = (name: string, start: (scope: Pick<Scope, 'after'>) => Promise<number[]>): Side => {
+      return () =>
+        inScope(async (scope) => {
+          const pids = await start(scope);
+          // It is idle for a while, as on a server.
+          await pause(quick ? 5000 : 15_000);
+          return {
+            [`${name} proportional`]: await total(pids, proportionalSize),
+            [`${name} resident`]: await total(pids, residentSize),
+          };
+        });
     };
-    return [side('sluice', sluice), side('pm2', pm2)];
+    return [side('sluice', startSluiceWithApp), side('pm2', startPm2WithApp)];
   },
 };
 
@@ -51,13 +57,13 @@ async function total(pids: number[], sizeOf: (pid: number) => Promise<number>): 
   return sizes.reduce((sum, size) => sum + size, 0) / 1e6;
 }
 
-async function startSluiceWithApp(scope: Scope): Promise<number[]> {
+async function startSluiceWithApp(scope: Pick<Scope, 'after'>): Promise<number[]> {
   const sluice = await startAppliance(scope);
   await sluice.deploy('shop', await filesOf(apps.hello, { workers: 2 }));
   return Object.values(await appliancePids(sluice));
 }
 
-async function startPm2WithApp(scope: Scope): Promise<number[]> {
+async function startPm2WithApp(scope: Pick<Scope, 'after'>): Promise<number[]> {
   const pm2 = await Pm2.create(scope);
   await pm2.start({ script: apps.hello, env: { PORT: String(await freePort()) } });
   return [await pm2.daemon()];
