@@ -8,6 +8,7 @@
 const { mkdirSync, readdirSync, readlinkSync, rmSync, statSync } = require('node:fs');
 const nodeModule = /** @type {any} */ (require('node:module'));
 const { basename, join, resolve } = require('node:path');
+const { readResolutions, writeResolutions } = require('./resolutions.cjs');
 
 /** Name of the link in each release: src/deploy/link-compiled.ts. */
 const linkName = '.sluice-compiled';
@@ -22,6 +23,8 @@ const most = { files: 20_000, bytes: 100 * 1024 ** 2 };
 let isUsed = false;
 /** Directory of the cache, without links. */
 let directory = '';
+/** Directory of the release. */
+let ownRelease = '';
 
 /**
  * Lets Node.js take compiled code from the cache of the environment. Does nothing in a release without the link, before Node.js 22.8,
@@ -39,6 +42,9 @@ function useCompileCache(release) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const { status } = enable(link, enableCompileCache);
     isUsed = status === constants.compileCacheStatus.ENABLED;
+    if (!isUsed) return;
+    ownRelease = release;
+    readResolutions(release, ownDirectory());
   } catch {
     // The release has no link, or the disk refuses the directory.
   }
@@ -61,15 +67,18 @@ function saveCompiled() {
     if (isFull()) {
       rmSync(directory, { recursive: true, force: true });
       // Node.js writes to a directory of its version in it, which it has created before.
-      mkdirSync(resolve(directory, basename(nodeModule.getCompileCacheDir())), {
-        recursive: true,
-        mode: 0o700,
-      });
+      mkdirSync(ownDirectory(), { recursive: true, mode: 0o700 });
     }
     nodeModule.flushCompileCache();
+    writeResolutions(ownRelease, ownDirectory());
   } catch {
     // The disk refuses it.
   }
+}
+
+/** Returns the directory for this version of Node.js and its flags, without links. */
+function ownDirectory() {
+  return resolve(directory, basename(nodeModule.getCompileCacheDir()));
 }
 
 /** Returns true if the directories of the cache, one for each version of Node.js and set of its flags, exceed a limit. */

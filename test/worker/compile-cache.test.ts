@@ -51,3 +51,37 @@ test('a link of an upload to another directory is not followed', async (t) => {
   assert.equal(run(makeRelease(directory, '../../shared')), 'none');
   assert.ok(!existsSync(join(directory, 'shared')));
 });
+
+test('the next boot of a release looks for no file of its packages again, and another release does', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const release = makeRelease(directory, '../../cache/compiled');
+  const fill = (root: string) => {
+    mkdirSync(join(root, 'node_modules/found/part'), { recursive: true });
+    mkdirSync(join(root, 'own'), { recursive: true });
+    writeFileSync(join(root, 'app.js'), "console.log(require('found'), require('./own'));");
+    writeFileSync(join(root, 'own/index.js'), "module.exports = 'own first';");
+    writeFileSync(join(root, 'node_modules/found/index.js'), "module.exports = require('./part');");
+    writeFileSync(join(root, 'node_modules/found/part/index.js'), "module.exports = 'part first';");
+  };
+  const fillLater = (root: string) => {
+    writeFileSync(join(root, 'own.js'), "module.exports = 'own later';");
+    writeFileSync(join(root, 'node_modules/found/part.js'), "module.exports = 'part later';");
+  };
+  const printed = (root: string) => run(root).split('\n')[0];
+  fill(release);
+  assert.equal(printed(release), 'part first own first');
+  fillLater(release);
+  assert.equal(printed(release), 'part first own later');
+
+  const next = join(directory, 'releases/2');
+  mkdirSync(next);
+  symlinkSync('../../cache/compiled', join(next, '.sluice-compiled'));
+  fill(next);
+  fillLater(next);
+  assert.equal(printed(next), 'part later own later');
+  assert.equal(printed(release), 'part later own later');
+
+  const [version = ''] = readdirSync(join(directory, 'cache/compiled'));
+  writeFileSync(join(directory, 'cache/compiled', version, 'resolutions.json'), '{"id":');
+  assert.equal(printed(next), 'part later own later');
+});
