@@ -10,6 +10,8 @@ import {
   withChanges,
 } from '../apps/variable-set.ts';
 import { assertVariables } from '../apps/variables.ts';
+import type { Notice } from '../protocol/runner.ts';
+import { failingProcesses } from './failing-processes.ts';
 import { applyChange } from './run-state.ts';
 
 export type { VariableChanges } from '../apps/variable-set.ts';
@@ -23,6 +25,8 @@ export interface VariablesChange {
    * build gets them. `undeployed`: the first release will get them. `unchanged`: they had these values before.
    */
   outcome: 'switched' | 'kept' | 'built' | 'undeployed' | 'unchanged';
+  /** about background processes that fail with the new values */
+  notices: Notice[];
   /** changed variables whose former values the build of the live release has used */
   rebuild: string[];
 }
@@ -45,7 +49,7 @@ export async function changeVariables(
   { restart, by }: ChangeOptions,
   signal: AbortSignal,
 ): Promise<VariablesChange> {
-  using _traffic = await environment.trafficLock.take(signal);
+  using traffic = await environment.trafficLock.take(signal);
   const { paths } = environment;
   const before = await loadVariableSet(paths);
   const after = withChanges(before, changes, { by, at: new Date() });
@@ -53,7 +57,8 @@ export async function changeVariables(
   const changed = Object.keys(changes).filter((name) => !isSameVariable(name, before, after));
   const live = await environment.liveRelease();
   const stale = live === undefined ? [] : changedSinceBuild(live, after, before);
-  const result = { changed, rebuild: stale.filter((name) => changed.includes(name)) };
+  const rebuild = stale.filter((name) => changed.includes(name));
+  const result = { changed, rebuild, notices: [] };
   if (changed.length === 0 && !environment.hasUnappliedChange) return { ...result, outcome: 'unchanged' };
   const keep = () => saveVariableSet(paths, before, after);
   const isForApp = environment.hasUnappliedChange || changed.some((name) => isOfApp(name, before, after));
@@ -67,9 +72,11 @@ export async function changeVariables(
     files: [paths.variableDetails, paths.env],
     keep,
   };
-  if (restart && (await applyChange(environment, live, trial, signal)))
-    return { ...result, outcome: 'switched' };
-  if (!restart) await keep();
+  if (restart && live !== undefined && (await applyChange(environment, live, trial, signal))) {
+    traffic[Symbol.dispose]();
+    return { ...result, outcome: 'switched', notices: await failingProcesses(environment, live) };
+  }
+  if (!restart || live === undefined) await keep();
   return { ...result, outcome: (await environment.store.active()) === null ? 'undeployed' : 'kept' };
 }
 

@@ -90,7 +90,7 @@ export async function deploy(
     await goLive(deployment, release, source);
     kept.works();
     // The remaining steps run meanwhile.
-    const failing = failingProcesses(deployment, release);
+    const failing = failingProcesses(deployment.environment, release);
     await addDeclaredDomains(deployment, release, source.mayAddDomains ?? false);
     await postSwitch(deployment, release, stopping);
     await clean(deployment, settings);

@@ -1,24 +1,23 @@
+import type { Environment } from '../apps/environment.ts';
 import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import type { BackgroundStatus, Notice } from '../protocol/runner.ts';
 import { hasWorkers, type ReleaseRecord } from '../releases/release.ts';
-import type { Deployment } from './deployment.ts';
 
 /**
  * Returns notices about background processes that fail soon after the switch, one for each name. Waits for up to `settleTime`. The
- * release stays live. Without workers, failing processes have failed the deploy before. Never rejects.
+ * release stays live. Without workers, failing processes have failed the boot before. Never rejects.
  */
 export async function failingProcesses(
-  { environment, number }: Deployment,
+  { appliance, id, name: key }: Environment,
   release: ReleaseRecord,
 ): Promise<Notice[]> {
-  const { appliance, id, name: key } = environment;
   if (!hasWorkers(release) || release.run?.background.length === 0) return [];
   try {
     const failing = await appliance.runner.call('failing', { key });
     const byName = Map.groupBy(failing, ({ name }) => name);
     return [...byName.values()].flatMap(([first]) => first ?? []).map((process) => noticeOf(process, id));
   } catch (error) {
-    appliance.log.error('background processes not checked', { app: key, release: number, error });
+    appliance.log.error('background processes not checked', { app: key, release: release.number, error });
     return [];
   }
 }

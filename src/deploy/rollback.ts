@@ -5,6 +5,7 @@ import type { BootResult } from '../protocol/runner.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { previousLive, type ReleaseOutline } from '../releases/store.ts';
 import type { DeployWatcher } from './events.ts';
+import { failingProcesses } from './failing-processes.ts';
 import { Progress } from './progress.ts';
 import { hasItsVariables } from './same-variables.ts';
 import { moveTraffic } from './traffic.ts';
@@ -24,7 +25,7 @@ export async function rollback(
   const progress = new Progress(watch, environment.appliance.log, signal);
   let number = requested;
   try {
-    using _traffic = await environment.trafficLock.take(signal);
+    using traffic = await environment.trafficLock.take(signal);
     const { chosen, restart } = await chooseRelease(environment, requested);
     number = chosen.number;
     progress.accept(environment.id, number);
@@ -40,6 +41,9 @@ export async function rollback(
       if (!wasWarm || !(error instanceof AppError) || error.code !== 'switch_failed') throw error;
       return move();
     });
+    traffic[Symbol.dispose]();
+    for (const notice of await failingProcesses(environment, chosen))
+      progress.emit({ event: 'notice', ...notice });
     const release = await releaseView(environment, number);
     progress.finish(release);
     return release;

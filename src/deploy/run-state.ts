@@ -51,8 +51,8 @@ export function scale(workers: number | null): RunStateChange {
     const live = await environment.liveRelease();
     if (workers !== null && live !== undefined && !hasWorkers(live)) throw nothingToScale(environment);
     const keep = () => environment.changeState({ workers });
-    // A switch would restart the background processes, and nothing else would change.
-    if (live !== undefined && !hasWorkers(live)) return await keep();
+    // Without workers, a switch would restart the background processes, and nothing else would change.
+    if (live === undefined || !hasWorkers(live)) return await keep();
     await applyChange(environment, live, { workers, files: [environment.paths.state], keep }, signal);
   };
 }
@@ -70,11 +70,11 @@ function nothingToScale({ name }: Environment): AppError {
  */
 export async function applyChange(
   environment: Environment,
-  live: ReleaseRecord | undefined,
+  live: ReleaseRecord,
   change: TrialChange,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const isSwitched = live !== undefined && (await environment.isRunning());
+  const isSwitched = await environment.isRunning();
   if (isSwitched) await moveTraffic(environment, live, signal, { change, restart: true });
   else await change.keep();
   return isSwitched;

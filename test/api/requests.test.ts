@@ -167,11 +167,17 @@ test('variables apply after a switch, and null removes them', async () => {
   await patch({ WORD: 'hello' }).expect(200, {
     changed: ['WORD'],
     rebuild: [],
+    notices: [],
     outcome: 'switched',
   });
   await api.get('/v1/apps/wordy/env').set(admin).expect(200, { WORD: 'hello' });
   assert.equal(await sluice.get('wordy'), 'hello');
-  await patch({ WORD: null }).expect(200, { changed: ['WORD'], rebuild: [], outcome: 'switched' });
+  await patch({ WORD: null }).expect(200, {
+    changed: ['WORD'],
+    rebuild: [],
+    notices: [],
+    outcome: 'switched',
+  });
   assert.equal(await sluice.get('wordy'), 'none');
   const refused = await patch({ 'no good': 'x', PORT: '1' }).expect(400);
   assert.equal(refused.body.error.code, 'invalid_env');
@@ -192,7 +198,7 @@ test('an environment has its own releases, port and variables', async () => {
     .patch(`${staging('/env')}&restart=false`)
     .set(admin)
     .send({ A: '1' })
-    .expect(200, { changed: ['A'], rebuild: [], outcome: 'kept' });
+    .expect(200, { changed: ['A'], rebuild: [], notices: [], outcome: 'kept' });
   await api.get('/v1/apps/shop/env').set(admin).expect(200, {});
   await api.get('/v1/apps/shop?environment=a&environment=b').set(admin).expect(400);
 });

@@ -102,6 +102,7 @@ test('variables are set, listed and removed, and the app sees them (thorough)', 
   assert.deepEqual(await json('env', 'unset', 'wordy', 'WORD', '--no-restart'), {
     changed: ['WORD'],
     rebuild: [],
+    notices: [],
     outcome: 'kept',
   });
   assert.deepEqual(await sluice.call('GET', '/v1/apps/wordy/env'), { OTHER: '1' });

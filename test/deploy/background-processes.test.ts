@@ -12,7 +12,7 @@ const run = (...args: string[]) => cli(args, { env: { SLUICE_HOME: sluice.home }
 
 const fine = { 'fine.sh': 'sleep 600' };
 
-test('a background process that ends at once does not reject the deploy, which ends with a note', async () => {
+test('a background process that ends at once does not reject a deploy, a rollback or a change of variables, which end with a note', async () => {
   const processes = { fine: 'sh fine.sh', worker: 'sh worker.sh' };
   const release = await sluice.deploy('shop', {
     ...answering('shop', { settleTime: '3s', processes }),
@@ -38,6 +38,13 @@ test('a background process that ends at once does not reject the deploy, which e
     (await run('describe', 'shop')).stdout,
     /worker\.0 ended with exit status 3.*\n {2}\| no queue\n/,
   );
+
+  const note =
+    /\nnote: the release is live, but a background process fails: worker\.0 .*\n {3}Read its output: .*\n/;
+  const back = await run('rollback', 'shop', '1');
+  assert.match(back.stdout, note, 'a rollback');
+  assert.match(back.stdout, /\nlive: .*\n$/);
+  assert.match((await run('env', 'set', 'shop', 'QUEUE=none')).stdout, note, 'a change of variables');
 });
 
 test('processes that run or have ended as they should leave no note and no mark', async () => {
@@ -52,6 +59,8 @@ test('processes that run or have ended as they should leave no note and no mark'
     return background.some(({ state }) => state === 'stopped') && run('list');
   });
   assert.match(stdout, /\ncalm +running +1 +1 /);
+  const set = await run('env', 'set', 'calm', 'QUEUE=none');
+  assert.equal(set.stdout, 'QUEUE set\ncalm now runs with the new variables.\n');
 });
 
 test('one background process is restarted by its own rules, and nothing else is touched', async () => {

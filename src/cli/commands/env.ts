@@ -157,13 +157,14 @@ function unset(id: EnvironmentId, names: string[], options: ChangeOptions): Prom
 function change(id: EnvironmentId, changes: VariableChanges, options: ChangeOptions): Promise<void> {
   const query = { restart: options.restart };
   const answer = call<VariablesChange>('PATCH', appPath(id, '/env'), { query, json: changes });
-  return show(options, answer, ({ changed, outcome, rebuild }) => {
+  return show(options, answer, ({ changed, outcome, rebuild, notices }) => {
     const lines = Object.entries(changes).map(([key, value]) => {
       if (changed.includes(key)) return `${key} ${value === null ? 'removed' : 'set'}`;
       return value === null ? `${key} was not set` : `${key} is unchanged`;
     });
     const name = environmentName(id);
-    return [...lines, describe(outcome, name, options.restart), ...buildNotes(rebuild, name)].join('\n');
+    const notes = [...buildNotes(rebuild, name), ...notices.map(noteText)];
+    return [...lines, describe(outcome, name, options.restart), ...notes].join('\n');
   });
 }
 
