@@ -171,6 +171,11 @@ export class EnvironmentPaths extends Directory {
   staged(number: number): ReleasePaths {
     return new ReleasePaths(join(this.staging, String(number)));
   }
+
+  /** Returns where all releases are built, one after the other: caches of build tools contain this path. */
+  get built(): ReleasePaths {
+    return new ReleasePaths(join(this.staging, 'build'));
+  }
 }
 
 /** Directory of a release, in staging or in its final place, and the records of Sluice in it. */

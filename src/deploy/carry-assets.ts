@@ -1,5 +1,6 @@
 import { linkFiles } from '../apps/files.ts';
 import { findAssets, unlistedAssets } from '../build/find-assets.ts';
+import { ReleasePaths } from '../config/paths.ts';
 import type { RunPlan } from '../releases/release.ts';
 import { readUndamagedJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { counted } from '../system/text/format.ts';
@@ -11,13 +12,13 @@ import type { Deployment } from './deployment.ts';
  * long as a release that has built it.
  */
 export async function carryAssets(
-  deployment: Pick<Deployment, 'environment' | 'number' | 'tree' | 'log'>,
+  deployment: Pick<Deployment, 'environment' | 'tree' | 'log'>,
   { settings, static: site }: Pick<RunPlan, 'settings' | 'static'>,
 ): Promise<Pick<RunPlan, 'earlierAssets'>> {
-  const { environment, number, tree } = deployment;
+  const { environment, tree } = deployment;
   const { paths } = environment;
   const own = await findAssets(tree, { assets: settings.assets, site: site?.directory });
-  if (own.length > 0) await writeJsonAtomic(paths.staged(number).assets, own);
+  if (own.length > 0) await writeJsonAtomic(new ReleasePaths(tree).assets, own);
   const present = new Set(own);
   const files: string[] = [];
   // The new release is one of those that are kept.

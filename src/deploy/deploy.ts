@@ -199,12 +199,14 @@ async function buildTree(
   noCache: boolean,
 ): Promise<BuildResult & { plan: PlanWithSecrets }> {
   const { settings, start, startsIn, node } = planned;
-  const { environment, signal, tree } = deployment;
+  const { environment, signal } = deployment;
   const { appliance } = environment;
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
   using _slot = await appliance.builds.take(signal);
   const startedAt = performance.now();
-  await giveToApp(environment, tree);
+  await giveToApp(environment, deployment.tree);
+  await deployment.moveToBuild();
+  const { tree } = deployment;
   const variables = await environment.variableSet();
   const { preBuild, postBuild } = settings.hooks;
   const named = await namedVariables(tree, {

@@ -24,8 +24,8 @@ export class Deployment extends Progress implements QueuedDeploy {
   readonly notices: Notice[] = [];
   /** resolves after `end` */
   readonly ended: Promise<void>;
-  /** directory in which the release is received and built */
-  readonly tree: string;
+  /** directory of the release until the step `publish`: first where it is received, then where it is built */
+  tree: string;
   /** variables that describe the release */
   readonly about: Record<string, string>;
 
@@ -82,6 +82,11 @@ export class Deployment extends Progress implements QueuedDeploy {
     this.notices.push(notice);
     this.#buildLog.write(`note: ${notice.message}${notice.hint && ` (${notice.hint})`}`);
     this.emit({ event: 'notice', ...notice });
+  }
+
+  /** Moves the release to where all releases of its environment are built. */
+  async moveToBuild(): Promise<void> {
+    this.tree = (await this.environment.store.startBuild(this.number)).directory;
   }
 
   /** Cancels the deploy, unless its switch has begun. Returns true if the deploy will end. */

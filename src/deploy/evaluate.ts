@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { giveToApp } from '../apps/files.ts';
+import { giveToApp, isOwnedByServer } from '../apps/files.ts';
 import type { RunEvaluation } from '../build/pm2/evaluation.ts';
 import { usualPath } from '../system/process/run.ts';
 import type { Deployment } from './deployment.ts';
@@ -16,7 +16,8 @@ export function evaluateAsApp(deployment: Deployment, own: Record<string, string
   // The options may be those of another Node.js.
   const { NODE_OPTIONS: _, ...variables } = own;
   return async ({ argv, workingDirectory, timeout, memory, processes, maxOutput }) => {
-    await giveToApp(environment, tree);
+    // Before the build. In the build, the app has the tree.
+    if (await isOwnedByServer(tree)) await giveToApp(environment, tree);
     const env = {
       ...systemEnvironment(await appliance.runner.hasUsers()),
       NODE_ENV: id.environment,

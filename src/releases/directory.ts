@@ -17,8 +17,10 @@ export type EmptyTree = (directory: string, except: string) => Promise<void>;
 /**
  * Directories of the releases of one environment, and their moves:
  *
- *     staging/N  →  releases/N                    publish
- *     staging/N, releases/N  →  staging/.removing-N  →  releases/N    strip: only the records remain
+ *     staging/N  →  staging/build                 start of the build
+ *     staging/N, staging/build  →  releases/N     publish
+ *     staging/N, staging/build, releases/N  →  staging/.removing-N  →  releases/N    strip: only the records remain
+ *     staging/build  →  staging/N                 after a failure or a crash, if the next build starts before the strip
  *
  * Each arrow is one rename, so a release is always in exactly one directory. No move needs disk space, so a full disk can be
  * emptied. One move happens at a time.
@@ -28,6 +30,8 @@ export class ReleaseDirectories {
   /** lock for moves, and for changes of records, which must not be moved meanwhile */
   protected readonly changes = new Lock();
   readonly #empty: EmptyTree;
+  /** release in staging/build */
+  #building: number | undefined;
 
   constructor(paths: EnvironmentPaths, empty: EmptyTree) {
     this.paths = paths;
@@ -59,13 +63,15 @@ export class ReleaseDirectories {
     const staged = await listDirectory(this.paths.staging);
     const names = [...staged, ...(await listDirectory(this.paths.releases))];
     const numbers = names.flatMap((name) => /^(?:\.removing-)?([1-9]\d*)$/.exec(name)?.[1] ?? []);
-    return [...new Set(numbers.map(Number))].sort((a, b) => b - a);
+    const building = this.#building === undefined ? [] : [this.#building];
+    return [...new Set([...numbers.map(Number), ...building])].sort((a, b) => b - a);
   }
 
   /** Returns all possible paths of a release, in the order of its moves, so that a search cannot miss it. */
   protected candidates(number: number): ReleasePaths[] {
-    const published = this.paths.release(number);
-    return [this.paths.staged(number), published, this.#removing(number), published];
+    const [staged, published] = [this.paths.staged(number), this.paths.release(number)];
+    const built = this.#building === number ? [this.paths.built, staged] : [];
+    return [staged, ...built, published, this.#removing(number), published];
   }
 
   /** Returns the current paths of a release, which a move changes; undefined if it does not exist. */
@@ -92,11 +98,36 @@ export class ReleaseDirectories {
     }
   }
 
+  /**
+   * Moves a received release to the directory where all releases are built. One release is built at a time. A release of a failed
+   * build may still be there, and moves back.
+   */
+  async startBuild(number: number): Promise<ReleasePaths> {
+    using _ = await this.changes.take();
+    const { built } = this.paths;
+    if (this.#building !== undefined) await this.#move(built, this.paths.staged(this.#building));
+    // Before the move, so that a search meanwhile finds the release.
+    this.#building = number;
+    try {
+      await rename(this.paths.staged(number).directory, built.directory);
+    } catch (error) {
+      this.#building = undefined;
+      throw error;
+    }
+    return built;
+  }
+
+  /** Moves a release back that was in staging/build when the server crashed. */
+  protected async resumeBuild(number: number): Promise<void> {
+    await this.#move(this.paths.built, this.paths.staged(number));
+  }
+
   /** Moves a built release to its final directory. From then on, only its record changes. */
   async publish(number: number): Promise<void> {
     using _ = await this.changes.take();
-    await syncDirectory(this.paths.staged(number).directory);
-    await this.#move(this.paths.staged(number), this.paths.release(number));
+    const paths = (await this.locate(number)) ?? this.paths.staged(number);
+    await syncDirectory(paths.directory);
+    await this.#move(paths, this.paths.release(number));
   }
 
   /** Removes the tree of a release and keeps its records in releases/N. Continues a removal that a crash interrupted. */
@@ -162,6 +193,7 @@ export class ReleaseDirectories {
 
   async #move(from: ReleasePaths, to: ReleasePaths): Promise<void> {
     await rename(from.directory, to.directory);
+    if (from.directory === this.paths.built.directory) this.#building = undefined;
     await syncDirectory(this.paths.releases);
     await syncDirectory(this.paths.staging);
   }

@@ -287,6 +287,8 @@ export class ReleaseStore extends ReleaseDirectories {
   async reconcile(): Promise<number[]> {
     const active = await this.active();
     await this.resumeRemovals();
+    const built = await readRecord(this.paths.built.record);
+    if (built !== undefined && Number.isSafeInteger(built.number)) await this.resumeBuild(built.number);
     const interrupted: number[] = [];
     for (const { number, liveAt, error } of await this.list()) {
       if (liveAt !== null || error !== null || number === active?.release) continue;

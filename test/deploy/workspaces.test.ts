@@ -47,7 +47,7 @@ test('a member of a workspace is installed with its workspace, built after its s
   const web = join(paths.release(1).directory, 'apps/web');
   assert.equal(await sluice.get('member'), `hello of web ${web}`);
   assert.deepEqual((await readFile(seen, 'utf8')).trim().split('\n'), [
-    join(paths.staged(1).directory, 'apps/web'),
+    join(paths.built.directory, 'apps/web'),
     web,
   ]);
   assert.ok((await lstat(join(web, 'uploads'))).isSymbolicLink());

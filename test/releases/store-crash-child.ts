@@ -19,6 +19,7 @@ for (;;) {
   const { directory } = paths.staged(number);
   await mkdir(join(directory, 'lib'));
   for (let n = 0; n < 20; n++) await writeFile(join(directory, `lib/${n}.js`), String(number));
+  if (number % 4 !== 0) await store.startBuild(number);
   if (number % 3 === 0) {
     await store.fail(number, { code: 'build_failed', message: 'it broke', hint: '', step: 'build' });
     continue;

@@ -23,6 +23,7 @@ async function newStore(t: TestContext): Promise<{ store: ReleaseStore; paths: E
 async function build(store: ReleaseStore, paths: EnvironmentPaths): Promise<number> {
   const { number } = await store.allocate(source);
   await writeFile(join(paths.staged(number).directory, 'server.js'), `// ${number}`);
+  await store.startBuild(number);
   await store.publish(number);
   return number;
 }
@@ -115,6 +116,31 @@ test('a failed release keeps its record and its build log, but not its tree', as
   assert.deepEqual(await readdir(paths.staging), []);
   assert.equal((await store.locate(1))?.buildLog, paths.release(1).buildLog);
   assert.deepEqual((await readdir(paths.release(1).records)).sort(), ['build.log', 'release.json']);
+});
+
+test('releases are built at one path, also if the release before is not cleaned up yet', async (t) => {
+  const { store, paths } = await newStore(t);
+  for (const number of [1, 2]) {
+    await store.allocate(source);
+    assert.deepEqual(await store.startBuild(number), paths.built);
+    assert.deepEqual((await readdir(paths.staging)).sort(), number === 1 ? ['build'] : ['1', 'build']);
+    assert.equal((await store.locate(number))?.directory, paths.built.directory);
+    assert.equal((await store.update(number, { buildMs: number })).buildMs, number);
+  }
+  assert.equal((await store.allocate(source)).number, 3);
+  assert.deepEqual(
+    (await store.list()).map(({ number, buildMs }) => [number, buildMs]),
+    [3, 2, 1].map((number) => [number, number === 3 ? null : number]),
+  );
+  for (const number of [2, 1]) assert.deepEqual((await store.fail(number, boom)).error, boom);
+  assert.deepEqual(await readdir(paths.staging), ['3']);
+  await rm(paths.staged(3).directory, { recursive: true });
+  await assert.rejects(store.startBuild(3), { code: 'ENOENT' });
+  await store.allocate(source);
+  await store.startBuild(3);
+  assert.deepEqual(await new ReleaseStore(id, paths).reconcile(), [3]);
+  assert.deepEqual(await readdir(paths.staging), []);
+  assert.equal((await store.get(3))?.error?.code, 'interrupted');
 });
 
 test('a failed release that cannot be cleaned up does not block other releases, and the next start cleans it up', async (t) => {
