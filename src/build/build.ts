@@ -51,7 +51,7 @@ export async function build(context: BuildContext): Promise<Built> {
   const plans = [...(installed ? [{ ...installed, ...(again && { plan: again }) }] : []), ...packages];
   const isBuilt = plans.some(({ plan: { scripts } }) => scripts.length > 0) || commandsOf(planned).length > 0;
   const facts = main?.packages.facts;
-  const keepCaches = isBuilt && main && facts ? await takeCaches(planned, main.plan.at, facts) : undefined;
+  const keepCaches = isBuilt && main && facts ? await takeCaches(planned, main.plan, facts) : undefined;
   for (const each of plans) await runScripts(planned, each);
   await runCommands(planned, manager);
   await runHook(planned, 'postBuild', manager);

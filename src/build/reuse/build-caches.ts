@@ -1,19 +1,14 @@
-import { posix } from 'node:path';
 import * as v from 'valibot';
 import { fingerprint } from '../../releases/fingerprints.ts';
 import { writeJsonAtomic } from '../../system/fs/files.ts';
 import { formatBytes } from '../../system/text/format.ts';
+import type { BuildPlan } from '../build-plan.ts';
 import type { BuildContext } from '../context.ts';
+import { cachePaths, settingsOfTools } from './cache-paths.ts';
 import type { Facts } from './facts.ts';
 import { changedFacts } from './kept-packages.ts';
 import { fingerprintsSchema, type KeptStore, readRecord } from './kept-store.ts';
 import { runQuietly } from './shell.ts';
-
-/**
- * Caches that a build takes over from the build before, relative to the directory of the install. Their entries hold no paths of a
- * release, and depend on the content of files: those of webpack, for example, hold absolute paths, and no later build would find them.
- */
-const caches = ['.turbo/cache'];
 
 /** Largest caches of one environment, in bytes. */
 const maxBytes = 2 * 1024 ** 3;
@@ -51,7 +46,10 @@ for path; do
   number=$((number + 1))
 done`;
 
-/** Shell command that moves caches to a store, and prints their size in KiB. Arguments: the store, the limit in KiB, and the paths. */
+/**
+ * Shell command that moves caches to a store, and prints their size in KiB. The release keeps a cache that is a single file: Next.js reads
+ * its key from there. Arguments: the store, the limit in KiB, and the paths; an empty path leaves out its number.
+ */
 const keepCommand = `
 umask 077
 store=$1 limit=$2; shift 2
@@ -63,7 +61,7 @@ for path; do
     add=$(du -sk -- "$path" | cut -f1)
     if [ $((size + add)) -le "$limit" ]; then
       size=$((size + add))
-      mv -- "$path" "$store.new/$number" || { rm -rf -- "$store.new"; exit 6; }
+      if [ -d "$path" ]; then mv -- "$path" "$store.new/$number"; else cp -a -- "$path" "$store.new/$number"; fi || { rm -rf -- "$store.new"; exit 6; }
     fi
   fi
   number=$((number + 1))
@@ -71,19 +69,20 @@ done
 mv -- "$store.new" "$store" && printf '%s\\n' "$size"`;
 
 /**
- * Brings the caches of the last build into a release, if all that its install depended on is unchanged.
+ * Brings the caches of the last build into a release, if all that its install depended on is unchanged, and the settings of build tools.
  * @param facts about the install
  * @returns keeps the caches for the next build
  */
 export async function takeCaches(
   context: BuildContext,
-  at: string,
+  plan: BuildPlan,
   facts: Facts,
 ): Promise<() => Promise<void>> {
   const { cacheStore: store, directory: tree } = context;
   if (store === undefined) return async () => undefined;
-  const paths = caches.map((path) => posix.join(at, path));
-  const all = { ...facts, ' paths': paths.join('\n') };
+  const paths = cachePaths(plan);
+  const settings = await settingsOfTools(context, plan);
+  const all = { ...facts, ' paths': paths.join('\n'), ' settings': settings };
   const shell = (command: string, args: string[]) => runQuietly(context, tree, command, args);
   const before = store.isIgnored ? undefined : await readKeptCaches(store);
   const isUsable = before !== undefined && changedFacts(before, all).length === 0;
@@ -103,8 +102,8 @@ export async function takeCaches(
     await writeJsonAtomic(store.record, {});
     const limit = String(Math.floor(Math.min(maxBytes, await store.space()) / 1024));
     // A path that the upload has belongs to the release.
-    if (fresh.length < paths.length) return;
-    const { code, output } = await shell(keepCommand, [store.directory, limit, ...paths]);
+    const own = paths.map((path) => (fresh.includes(path) ? path : ''));
+    const { code, output } = await shell(keepCommand, [store.directory, limit, ...own]);
     if (code !== 0) {
       context.log(`the caches of the build are not kept: ${output.trim()}`);
       return;

@@ -29,7 +29,7 @@ const treeDigest = `
 digest() { (cd -- "$1" && find . -printf '%P\\t%i\\t%s\\t%C@\\t%m\\t%U\\t%y\\t%l\\n' | LC_ALL=C sort | { sum=$(sha256sum) && printf '%s\\n' "\${sum%% *}"; }); }`;
 
 /**
- * Shell command that copies kept packages into the working directory. Programs of pnpm contain the path of the release: it is replaced.
+ * Shell command that copies kept packages into the working directory. Programs of pnpm contain the path of the install: another one is replaced.
  * Ends with 3 if the packages have changed, and 5 if a path exists. In all other failures, parts of the packages may be there.
  * Arguments: the store, the digest, and the paths.
  */
@@ -45,6 +45,7 @@ for path; do
   number=$((number + 1))
 done
 old=$(cat -- "$store/root")
+[ "$old" != "$(pwd -P)" ] || exit 0
 from=$(printf '%s' "$old" | sed 's/[].*^$|[\\\\]/\\\\&/g')
 to=$(pwd -P | sed 's/[&|\\\\]/\\\\&/g')
 find "$@" -path '*/.bin/*' -type f -exec grep -lZF -- "$old/" {} + 2>/dev/null | xargs -0 -r sed -i "s|$from/|$to/|g"`;
