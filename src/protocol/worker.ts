@@ -75,6 +75,8 @@ export type ToWorker =
    * connections in its inboxes can leave, too
    */
   | { type: 'handOff'; beforeSuccessor: boolean; inboxes: boolean }
+  /** a worker has joined this one: even out idle connections */
+  | { type: 'evenOut' }
   /** begin or end to send `responses` */
   | { type: 'count'; on: boolean }
   /** after `retire`: close all connections, whatever is in flight on them. The worker stays, and may open again */

@@ -9,7 +9,8 @@ const net = require('node:net');
 /**
  * @typedef {object} Acceptor
  * @property {() => void} close stops accepting at once and touches no connection
- * @property {() => void} adopted called after the server has got a connection that another process accepted
+ * @property {() => void} adopted called after the worker or its server has got a connection that another process accepted
+ * @property {() => number} load returns the number of connections
  * @property {() => void} acceptAll accepts from now on, also if a sibling has fewer connections
  * @property {() => boolean} isWaitedFor returns true if connections wait to be accepted; called in each turn of the event loop
  * @property {() => void} wait from now on, accepts connections but does not give them to the server yet
@@ -28,9 +29,15 @@ const net = require('node:net');
  * @param {((handle: any) => boolean) | undefined} [options.route] returns true if it has passed a connection on to another worker
  * @param {LoadTable | undefined} [options.table] loads of the workers that share the handle's socket
  * @param {() => any} [options.openCopy] returns a handle of another copy of that socket; undefined if there is none
+ * @param {() => number} [options.arriving] returns the number of connections from other processes that the server has not got yet
  * @returns {Acceptor | number} an error number if the handle cannot listen
  */
-function acceptFor(server, handle, backlog, { route, table, openCopy = () => undefined } = {}) {
+function acceptFor(
+  server,
+  handle,
+  backlog,
+  { route, table, openCopy = () => undefined, arriving = () => 0 } = {},
+) {
   const { _handle: own } = server;
   const error = handle.listen(backlog || 511);
   if (error !== 0) {
@@ -47,7 +54,7 @@ function acceptFor(server, handle, backlog, { route, table, openCopy = () => und
   if (server._unref) handle.unref();
   /** @type {unknown[][]} connections that are not given to the server yet */
   const waiting = [];
-  const load = () => server._connections + waiting.length;
+  const load = () => server._connections + waiting.length + arriving();
   const even = table && evenLoad({ server, handle, table, openCopy, load });
   // An app that closes its server wants to close its port, not the private one.
   const closeOwn = own.close;
@@ -60,6 +67,7 @@ function acceptFor(server, handle, backlog, { route, table, openCopy = () => und
   return {
     isWaitedFor: waitingAt(handle),
     adopted: () => even?.changed(),
+    load,
     acceptAll: () => even?.stop(),
     close() {
       own.close = closeOwn;

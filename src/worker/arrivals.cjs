@@ -24,6 +24,10 @@ class Arrivals {
     this.#give = give;
   }
 
+  get size() {
+    return this.#waiting.size;
+  }
+
   /** @param {any} handle */
   add(handle) {
     // An idle connection does not keep the process of an app that has closed its server.

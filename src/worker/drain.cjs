@@ -68,6 +68,12 @@ class Drain {
     this.#leaving.handOff(this.#worker.handoffs.latest);
   }
 
+  /** Moves connections to siblings, although this worker stays open. @param {any[]} idle */
+  give(idle) {
+    this.#leaving.handOff(this.#worker.handoffs.latest);
+    this.#leaving.add(idle);
+  }
+
   /** Serves connections here until they end, and closes them with the next answer. */
   keepConnections() {
     this.#leaving.keep();

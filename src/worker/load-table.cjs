@@ -89,6 +89,24 @@ class LoadTable {
     return least;
   }
 
+  /**
+   * Returns the mean and the least load of all workers that accept.
+   * @param {number} load of this worker
+   */
+  spread(load) {
+    let total = load;
+    let count = 1;
+    let least = load;
+    for (let cell = 1; cell < this.#count && !this.isLost; cell += 1) {
+      const its = /** @type {number} */ (this.#cells[2 * cell]) - 1;
+      if (its < 0 || cell === this.#cell) continue;
+      total += its;
+      count += 1;
+      least = Math.min(least, its);
+    }
+    return { mean: total / count, least };
+  }
+
   /** Notes the state of all siblings for `noteSilent`. */
   mark() {
     for (let cell = 1; cell < this.#count; cell += 1)

@@ -73,6 +73,8 @@ class Worker {
   #loadBoot = null;
   /** @type {LoadTable | undefined} */
   #loads;
+  /** @type {InstanceType<typeof import('./even-out.cjs').EvenOut> | undefined} */
+  #evenOut;
   /** @type {(() => void) | undefined} called when the app is ready */
   onReady;
   /** messages that wait for the connection to the runner */
@@ -286,6 +288,8 @@ class Worker {
           if (message.beforeSuccessor) this.#endBeforeSuccessor();
         }
         return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
+      case 'evenOut':
+        return this.#evenOutConnections();
       case 'count':
         return this.#count(message.on);
       case 'cut':
@@ -368,7 +372,8 @@ class Worker {
     const handle = this.#sockets.shift()?.open();
     const { affinity } = this.handoffs;
     const route = affinity && ((/** @type {any} */ client) => affinity.route(client));
-    const options = { route, table: this.#openLoads(), openCopy: () => this.#watch() };
+    const arriving = () => this.#arrivals?.size ?? 0;
+    const options = { route, table: this.#openLoads(), openCopy: () => this.#watch(), arriving };
     const acceptor =
       typeof handle === 'number' ? handle : lazy().acceptFor(server, handle, this.#backlog, options);
     if (typeof acceptor !== 'number') this.#acceptor = acceptor;
@@ -379,6 +384,7 @@ class Worker {
   #openLoads() {
     if (this.#loadBoot === null) return undefined;
     require('./even-load.cjs');
+    require('./even-out.cjs');
     this.#loads ??= new (require('./load-table.cjs').LoadTable)(this.#loadBoot);
     return this.#loads;
   }
@@ -398,10 +404,33 @@ class Worker {
     const server = /** @type {Server} */ (this.server);
     this.#arrivals ??= new (lazy().Arrivals)((handle, received) => this.#taken(handle, received));
     // A server of another protocol may be the first to send.
-    const taken = (/** @type {any} */ handle) =>
-      protocolOf(server) === 'http' ? this.#arrivals?.add(handle) : this.#taken(handle);
+    const taken = (/** @type {any} */ handle) => {
+      if (protocolOf(server) !== 'http') return this.#taken(handle);
+      this.#arrivals?.add(handle);
+      this.#acceptor?.adopted();
+      this.#evenOut?.taken();
+    };
     own.take((handle) => affinity?.route(handle) || taken(handle));
     affinity?.take(taken);
+  }
+
+  /** Evens out idle connections, because a worker has joined. */
+  #evenOutConnections() {
+    const table = this.#loads;
+    if (table === undefined || !this.#hasServed || this.handoffs.fault !== undefined) return;
+    const load = () => {
+      const { server, state } = this;
+      const isMovable = state === 'open' && server?.listening && protocolOf(server) === 'http';
+      return isMovable ? this.#acceptor?.load() : undefined;
+    };
+    if (load() === undefined) return;
+    this.#evenOut ??= new (require('./even-out.cjs').EvenOut)({
+      ...{ table, load, handoff: this.handoffs.own },
+      take: () => this.#takeConnections(),
+      idle: () => lazy().movableConnections(this.server),
+      give: (idle) => this.drain.give(idle),
+    });
+    this.#evenOut.start();
   }
 
   /** @param {any} handle @param {Buffer} [received] bytes that were read from the connection */
@@ -468,6 +497,7 @@ class Worker {
     this.state = 'retired';
     this.#opensLater = undefined;
     this.drain.begin();
+    this.#evenOut?.stop();
     this.handoffs.own.stop();
     this.handoffs.affinity?.stop();
     this.#arrivals?.flush();
@@ -529,6 +559,7 @@ class Worker {
    */
   closeSpareSockets() {
     this.#acceptor?.acceptAll();
+    this.#evenOut?.finish();
     this.#watched?.close();
     this.#watched = undefined;
     for (const socket of this.#sockets.splice(0)) socket.close();

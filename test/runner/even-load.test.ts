@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { appFile, execSpec } from '../support/exec.ts';
 import { fetchText } from '../support/http.ts';
+import { Random } from '../support/random.ts';
 import { isAppNodeFrom, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -11,19 +12,26 @@ const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
 /** libuv before 1.45, in Node.js before 20.3, accepts all connections that wait at once. */
 const onLinux = { skip: process.platform !== 'linux' || !isAppNodeFrom(20, 3) };
 
+/** Sends a request on a connection. @returns the pid of the worker that answers */
+async function ask(socket: Socket): Promise<number> {
+  socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+  const [text] = (await once(socket, 'data')) as [string];
+  return Number(/x-pid: (\d+)/i.exec(text)?.[1]);
+}
+
+/** Opens kept-alive connections. */
+function open(t: TestContext, port: number, size: number): Socket[] {
+  const sockets = Array.from({ length: size }, () => connect(port, '127.0.0.1').setEncoding('latin1'));
+  t.after(() => sockets.map((socket) => socket.destroy()));
+  return sockets;
+}
+
 /** Opens kept-alive connections at once, and returns how many each worker has, by pid. */
 async function burst(t: TestContext, port: number, size: number) {
-  const sockets: Socket[] = [];
-  t.after(() => sockets.map((socket) => socket.destroy()));
-  const pids = await Promise.all(
-    Array.from({ length: size }, async () => {
-      const socket = connect(port, '127.0.0.1').setEncoding('latin1');
-      sockets.push(socket);
-      socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
-      const [text] = (await once(socket, 'data')) as [string];
-      return Number(/x-pid: (\d+)/i.exec(text)?.[1]);
-    }),
-  );
+  return countPids(await Promise.all(open(t, port, size).map(ask)));
+}
+
+function countPids(pids: number[]): Map<number, number> {
   const counts = new Map<number, number>();
   for (const pid of pids) counts.set(pid, (counts.get(pid) ?? 0) + 1);
   return counts;
@@ -83,10 +91,17 @@ test(
   async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('plain.cjs', { workers: 2, stuckTimeout: 0 }, patient));
-    const counts = await burst(t, runner.port, 20);
-    const [running = 0, stopped = 0] = counts.keys();
+    // The next request has begun, so these connections cannot move.
+    const hold = async (size: number) => {
+      const sockets = open(t, runner.port, size);
+      const counts = countPids(await Promise.all(sockets.map(ask)));
+      // A worker that is killed resets connections with bytes that it has not read.
+      for (const socket of sockets) socket.on('error', () => undefined).write('GET ');
+      return counts;
+    };
+    const [running = 0, stopped = 0] = (await hold(20)).keys();
     process.kill(stopped, 'SIGSTOP');
-    assert.deepEqual([...(await burst(t, runner.port, 60))], [[running, 60]]);
+    assert.deepEqual([...(await hold(60))], [[running, 60]]);
     process.kill(stopped, 'SIGKILL');
     await waitFor(async () => {
       const [status] = await runner.client.call('status', {});
@@ -175,6 +190,68 @@ test(
     assert.equal((await fetchText(runner.port)).body, 'open again');
   },
 );
+
+/** Returns true if as many workers as expected have connections, and each is within a tenth of the mean. */
+function areEven(counts: Map<number, number>, workers: number): boolean {
+  const loads = [...counts.values()];
+  const mean = loads.reduce((sum, load) => sum + load, 0) / workers;
+  return loads.length === workers && loads.every((load) => Math.abs(load - mean) <= mean / 10);
+}
+
+for (const workers of [2, 4]) {
+  test(
+    `${workers - 1} of ${workers} workers give idle connections to a worker that follows a dead one`,
+    onLinux,
+    async (t) => {
+      const runner = await TestRunner.start(t);
+      await runner.release(runner.spec('plain.cjs', { workers }, patient));
+      const sockets = open(t, runner.port, 64);
+      const pids = await Promise.all(sockets.map(ask));
+      const killed = pids[0] ?? 0;
+      process.kill(killed, 'SIGKILL');
+      const alive = sockets.filter((_, index) => pids[index] !== killed);
+      // Each connection also answers while others move.
+      await waitFor(async () => {
+        const counts = countPids(await Promise.all(alive.map(ask)));
+        assert.equal(counts.has(killed), false);
+        return areEven(counts, workers);
+      });
+    },
+  );
+}
+
+test('no request is lost while idle connections move to a new worker', onLinux, async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 2 }, patient));
+  const sockets = open(t, runner.port, 64);
+  const pids = await Promise.all(sockets.map(ask));
+  const [killed = 0] = pids;
+  const alive = sockets.filter((_, index) => pids[index] !== killed);
+  const errors: string[] = [];
+  const random = new Random(16);
+  let isStopped = false;
+  let answered = 0;
+  let moves = 0;
+  const client = async (socket: Socket) => {
+    socket.once('close', () => isStopped || errors.push('closed'));
+    let former = 0;
+    while (!isStopped && errors.length === 0) {
+      const pid = await ask(socket);
+      if (former !== 0 && pid !== former) moves += 1;
+      former = pid;
+      answered += 1;
+      // Some requests follow at once, and others while the connection is on its way.
+      if (random.once(4)) await new Promise((resolve) => setTimeout(resolve, random.below(30)));
+    }
+  };
+  const clients = alive.map(client);
+  process.kill(killed, 'SIGKILL');
+  await waitFor(() => errors.length > 0 || (moves >= alive.length / 4 && answered >= 5000));
+  isStopped = true;
+  if (errors.length === 0) await Promise.all(clients);
+  t.diagnostic(`${answered} requests, ${moves} moves`);
+  assert.deepEqual(errors, []);
+});
 
 /** Waits until both processes of the live release accept. */
 async function bothAnswer({ port }: TestRunner): Promise<void> {

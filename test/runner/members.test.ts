@@ -172,15 +172,37 @@ test('members that come and go use up the allowance of the app', async (t) => {
   assert.ok(joined.every(({ socket }) => !socket.destroyed));
 });
 
+test('a member that opens after the others is reported once', async (t) => {
+  const { members, join, late } = await setUp(t);
+  const first = await join();
+  members.post({ type: 'open', wait: false });
+  first.send({ type: 'opened' });
+  const second = await join();
+  await waitFor(() => second.heard.includes('open'));
+  second.send({ type: 'opened' });
+  second.send({ type: 'opened' });
+  const third = await join();
+  third.send({ type: 'opened' });
+  await waitFor(() => late.length === 2);
+  members.post({ type: 'open', wait: false });
+  for (const member of [first, second, third]) member.send({ type: 'opened' });
+  const last = await join();
+  last.send({ type: 'opened' });
+  await waitFor(() => late.length > 2);
+  assert.equal(late.length, 3);
+});
+
 /** @returns `join` adds a member; `said` and `beats` return the messages of the worker as a whole; `welcomes.next` welcomes */
 async function setUp(t: TestContext, allowance = new Allowance(1e9, 1e9, 0)) {
   const messages: FromWorker[] = [];
   const refused: string[] = [];
+  const late: string[] = [];
   const welcomes = { next: async (_socket: Socket) => true };
   const members = new Members({
     allowance,
     welcome: (socket) => welcomes.next(socket),
     changed: () => undefined,
+    joined: () => late.push('joined'),
     message: (message) => messages.push(message),
     refused: (why) => refused.push(why),
   });
@@ -193,7 +215,7 @@ async function setUp(t: TestContext, allowance = new Allowance(1e9, 1e9, 0)) {
   });
   let pids = 0;
   return {
-    ...{ members, refused, welcomes },
+    ...{ members, refused, late, welcomes },
     said: () => messages.filter(({ type }) => type !== 'beat'),
     beats: () => messages.filter(({ type }) => type === 'beat'),
     join: async () => {

@@ -7,7 +7,13 @@ import type { WorkerHandle } from '../../src/runner/generation/worker-handle.ts'
 import { NotStarted, type StartWorker } from '../../src/runner/generation/worker-starter.ts';
 import type { Handoff } from '../../src/runner/handoff.ts';
 import { sharedMasker } from '../../src/system/text/mask/masker.ts';
-import { FakeClock, type FakeWorkerOptions, FakeWorkers, settled } from '../support/fake-worker.ts';
+import {
+  FakeClock,
+  type FakeWorkerOptions,
+  FakeWorkers,
+  idleListener,
+  settled,
+} from '../support/fake-worker.ts';
 
 const megabyte = 1024 ** 2;
 
@@ -43,6 +49,7 @@ async function startPool(settings: Partial<GenerationSpec> = {}, behavior: FakeW
     signal.throwIfAborted();
     if (state.startError) throw state.startError;
     const listener = {
+      joined: () => pool.evenOut(),
       memoryExceeded: (worker: WorkerHandle) => pool.checkWorker(worker, clock.now()),
       responded: () => undefined,
       exited: (worker: WorkerHandle, exit: Parameters<WorkerPool['exited']>[1]) => pool.exited(worker, exit),
@@ -77,7 +84,7 @@ test('the first worker starts alone, and the others once it is healthy', async (
     if (instance === 0) await first.promise;
     const worker = fakes.spawn({
       ...{ spec: { release: 1 }, instance, handoff: {} as Handoff },
-      listener: { memoryExceeded: () => undefined, responded: () => undefined, exited: () => undefined },
+      listener: idleListener,
       log: () => undefined,
     });
     started?.(worker);
@@ -116,6 +123,19 @@ test('a worker that dies is restarted at once in its slot, and after a delay if 
   await clock.advance(1);
   assert.deepEqual(fakes.take(), ['1.1 open']);
   assert.equal(fakes.all.filter(({ instance }) => instance === 0).length, 1);
+});
+
+test('workers even out their connections once another worker has opened outside of a switch', async () => {
+  const { pool, fakes, clock } = await startPool({ workers: 3 });
+  assert.deepEqual(fakes.evenedOut, []);
+  await clock.advance(2000);
+  fakes.last(1).exit({ code: null, signal: 'SIGKILL' });
+  await settled();
+  assert.deepEqual(fakes.evenedOut.splice(0), ['1.0', '1.1', '1.2']);
+  await pool.replaceAll('asked for it');
+  await settled();
+  // Each time all but the one that is replaced.
+  assert.equal(fakes.evenedOut.length, 9);
 });
 
 test('the log distinguishes a death before the app listens from a later one', async () => {

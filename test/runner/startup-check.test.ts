@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
 import { waitUntilSettled } from '../../src/runner/generation/startup-check.ts';
 import type { Handoff } from '../../src/runner/handoff.ts';
-import { FakeClock, FakeWorkers, settled } from '../support/fake-worker.ts';
+import { FakeClock, FakeWorkers, idleListener, settled } from '../support/fake-worker.ts';
 
 const spec = { settleTime: 1000 } as GenerationSpec;
 
@@ -14,7 +14,7 @@ function startWorkers(count: number, isProven = false) {
   for (let instance = 0; instance < count; instance += 1)
     fakes.spawn({
       ...{ spec: { release: 1 }, instance, handoff: {} as Handoff },
-      listener: { memoryExceeded: () => undefined, responded: () => undefined, exited: () => undefined },
+      listener: idleListener,
       log: () => undefined,
     });
   const handles = fakes.all.map(({ handle }) => handle);

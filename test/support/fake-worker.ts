@@ -42,6 +42,14 @@ export class FakeClock implements Clock {
   }
 }
 
+/** Listener that does nothing. */
+export const idleListener: WorkerListener = {
+  joined: () => undefined,
+  memoryExceeded: () => undefined,
+  responded: () => undefined,
+  exited: () => undefined,
+};
+
 /** Waits until all messages between fake workers and their handles have arrived. */
 export async function settled(): Promise<void> {
   for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
@@ -146,7 +154,8 @@ export class FakeWorker {
     const { type } = message;
     const isWait = type === 'open' && message.wait;
     const isLast = type === 'retire' && message.last;
-    if (type !== 'save')
+    if (type === 'evenOut') this.#fakes.evenedOut.push(this.name);
+    else if (type !== 'save')
       this.#fakes.journal.push(
         `${this.name} ${type}${isWait ? ' and wait' : ''}${isLast ? ' for good' : ''}`,
       );
@@ -188,6 +197,8 @@ interface FakeProcess {
 export class FakeWorkers {
   readonly all: FakeWorker[] = [];
   readonly journal: string[] = [];
+  /** names of the workers that were to even out their connections */
+  readonly evenedOut: string[] = [];
   /** lines about workers in the app's log */
   readonly logged: string[] = [];
   readonly clock: Clock;

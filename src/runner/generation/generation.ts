@@ -79,6 +79,7 @@ export class Generation {
           const { responses } = this;
           this.responses = { total: responses.total + total, errors: responses.errors + errors };
         },
+        joined: () => isActive() && this.pool.evenOut(),
         memoryExceeded: (worker) => isActive() && this.pool.checkWorker(worker, clock.now()),
         exited: (worker, exit) => {
           this.workers.delete(worker);

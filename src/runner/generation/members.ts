@@ -24,6 +24,8 @@ interface MembersOptions {
   welcome(socket: Socket): Promise<boolean>;
   /** called with the pids of all members when they change: a member may name any pid */
   changed(pids: number[]): void;
+  /** called when a process that has joined after the last `open` has opened */
+  joined(): void;
   /** called with the messages of the worker as a whole */
   message(message: FromWorker): void;
   /** called if a member has sent anything but a message, or if the app has too many members */
@@ -38,6 +40,8 @@ interface Member {
   /** last heartbeat; undefined if it has been counted */
   beat: Beat | undefined;
   inFlight: InFlight | undefined;
+  /** true if it has joined after the last `open`, and has not opened yet */
+  isLate: boolean;
   /** confirmations that are due */
   due: Set<Confirmation>;
 }
@@ -103,6 +107,7 @@ export class Members {
     });
     const member: Member = {
       ...{ pid, channel, ready: undefined, beat: undefined, inFlight: undefined },
+      isLate: this.#last?.type === 'open',
       due: new Set(),
     };
     this.#members.add(member);
@@ -159,7 +164,10 @@ export class Members {
 
   #expect(...confirmations: Confirmation[]): void {
     this.#unconfirmed = new Set(confirmations);
-    for (const member of this.#members) member.due = new Set(confirmations);
+    for (const member of this.#members) {
+      member.due = new Set(confirmations);
+      member.isLate = false;
+    }
   }
 
   /** Ends the part of the runner. The members keep their connections: they live until the end of their worker. */
@@ -191,6 +199,10 @@ export class Members {
       case 'drained':
         member.due.delete(message.type);
         this.#confirm();
+        if (member.isLate && message.type === 'opened') {
+          member.isLate = false;
+          this.#options.joined();
+        }
         break;
       case 'inFlight':
         member.inFlight = message;

@@ -117,6 +117,11 @@ export class WorkerPool {
     for (const { worker } of this.#slots) worker?.serve();
   }
 
+  /** Lets all open workers even out their idle connections, because a worker has joined them. */
+  evenOut(): void {
+    for (const { worker } of this.#slots) if (worker?.state === 'open') worker.evenOut();
+  }
+
   /** True if a worker has confirmed that it accepts connections. */
   get isOpen(): boolean {
     return this.#slots.some(({ worker }) => worker?.state === 'open');
@@ -284,6 +289,7 @@ export class WorkerPool {
       await fresh.open();
       if (!fresh.alive) throw new Error('the new worker ended as soon as it was opened');
       slot.worker = fresh;
+      this.evenOut();
       slot.restarts.replaced();
       fresh.log(`replaces process ${old.pid}`);
       this.#checkLimit(slot, fresh);
@@ -371,8 +377,10 @@ export class WorkerPool {
         stopping.throwIfAborted();
         if (!this.#mustFill(slot)) break;
         const worker = await this.#startIn(slot, () => undefined, stopping);
-        if (isActive() && slot.worker === worker) await worker.open();
-        else worker.kill();
+        if (isActive() && slot.worker === worker) {
+          await worker.open();
+          this.evenOut();
+        } else worker.kill();
       } catch (error) {
         if (!isActive()) break;
         // Without a process, no death sets the delay.

@@ -28,6 +28,8 @@ type InFlight = Extract<FromWorker, { type: 'inFlight' }>;
 type Beat = Omit<Extract<FromWorker, { type: 'beat' }>, 'type'>;
 
 export interface WorkerListener {
+  /** called when a further process of an open exec worker has opened */
+  joined(): void;
   /** called when the worker exceeds its memory limit, or retires by itself for that reason */
   memoryExceeded(worker: WorkerHandle): void;
   /** called with the responses of the worker since the last call */
@@ -116,7 +118,8 @@ export class WorkerHandle extends AppProcess {
     if (typeof channel === 'function') {
       const welcome = (socket: Socket) => channel(socket, this.pid);
       const changed = (pids: number[]) => this.alive && records.noteMembers(this.pid, pids);
-      this.members = new Members({ allowance, welcome, changed, message, refused });
+      const joined = () => this.state === 'open' && options.listener.joined();
+      this.members = new Members({ allowance, welcome, changed, joined, message, refused });
       this.#channel = this.members;
       void this.gone.then(() => this.members?.disconnect());
     } else this.#channel = new WorkerChannel(channel, { allowance, message, refused });
@@ -257,6 +260,11 @@ export class WorkerHandle extends AppProcess {
   /** Lets a worker that was opened with `wait` read from its connections. */
   serve(): void {
     this.#channel.post({ type: 'serve' });
+  }
+
+  /** Lets the worker even out idle connections with its siblings, because a worker has joined. */
+  evenOut(): void {
+    this.#channel.post({ type: 'evenOut' });
   }
 
   /** Lets a worker that listens count its responses, or end the count. */
