@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { answering, running } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 test('`sluice rollback` on the server opens workers on standby, and prints an error as the CLI does', async (t) => {
   const sluice = await startSluice(t);
@@ -17,6 +18,18 @@ test('`sluice rollback` on the server opens workers on standby, and prints an er
     back.stdout,
     /^release 1 of shop \(production\)\n-- boot\n {3}release 1 is on standby.*\n-- switch\nlive: /,
   );
+
+  // A service or a schedule may have no HOME.
+  const directory = await temporaryDirectory(t);
+  await symlink(sluice.home, join(directory, '.sluice'));
+  for (const home of [{ SLUICE_HOME: sluice.home }, { XDG_CONFIG_HOME: directory }]) {
+    const homeless = await cli(['rollback', 'shop', '2'], {
+      cwd: directory,
+      env: { ...home, HOME: undefined },
+    });
+    assert.deepEqual([homeless.code, homeless.stderr], [0, '']);
+    assert.match(homeless.stdout, /\nlive: /);
+  }
 
   const unfit = join(sluice.home, 'unfit');
   const program = `

@@ -65,6 +65,26 @@ test('a failed rollback names the step, and the traffic stays', async (t) => {
   assert.equal(server.runner.booted.size, 0, 'the generation is discarded');
 });
 
+test('a rollback boots workers if its standby ends before the switch, and only then tries again', async (t) => {
+  const server = await TestService.start(t);
+  const { runner } = server;
+  await server.deploy('shop', answering('one'));
+  await server.deploy('shop', answering('two'));
+  const endStandby = () => {
+    runner.isWarm = false;
+    throw new AppError('switch_failed', 'a worker of the new release died before the switch');
+  };
+  runner.onSwitch = endStandby;
+  await assert.rejects(server.service.rollback(shop, 1, 'test'), { code: 'switch_failed' });
+  runner.isWarm = true;
+  runner.calls.length = 0;
+  runner.onSwitch = () => (runner.isWarm ? endStandby() : undefined);
+  assert.equal((await server.service.rollback(shop, 1, 'test')).state, 'live');
+  const ofMoves = runner.calls.filter((name) => ['boot', 'switch', 'discard'].includes(name));
+  assert.deepEqual(ofMoves, ['boot', 'switch', 'discard', 'boot', 'switch']);
+  assert.equal((await server.service.status(shop)).release, 1);
+});
+
 test('a change of variables is kept only if its switch succeeds', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));

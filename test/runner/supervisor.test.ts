@@ -477,6 +477,30 @@ test('a return to the release before uses the standby, also after it took its po
   assert.equal(committed(), 2);
 });
 
+test('a command counts as blocked only after the longest interval between heartbeats, too', async (t) => {
+  for (const { inExec, most } of [
+    { inExec: false, most: 3000 },
+    { inExec: true, most: 5000 },
+  ]) {
+    const { supervisor, fakes, start, deploy } = await startSupervisor(t);
+    fakes.behavior = () => ({ inExec });
+    const settings = { workers: 1, keepWarm: 60_000, watchTime: 30_000 };
+    await deploy(settings);
+    const second = await start(settings);
+    await supervisor.switch(second, { watch: true });
+    await settled();
+    const { handle } = fakes.last(0, 2);
+    handle.silentFor = most;
+    supervisor.tick(performance.now(), 0);
+    await settled();
+    assert.equal(supervisor.status().active?.release, 2);
+    handle.silentFor = most + 1;
+    supervisor.tick(performance.now(), 0);
+    await supervisor.watched(second);
+    assert.equal(supervisor.status().active?.release, 1, `in exec mode: ${inExec}`);
+  }
+});
+
 test('a stop retires for good, ends what is on standby, and lets requests finish', async (t) => {
   const { fakes, deploy, start, supervisor, appLogged } = await startSupervisor(t);
   fakes.behavior = (_instance, release) => (release === 1 ? { requests: ['GET /slow'] } : {});

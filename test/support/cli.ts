@@ -10,7 +10,8 @@ export interface CliOptions {
   /** another way to the same program */
   binary?: string;
   cwd?: string;
-  env?: Record<string, string>;
+  /** undefined: without this variable */
+  env?: Record<string, string | undefined>;
   /** stdin of the command */
   stdin?: 'ignore' | 'pipe';
   /** given the process, as it runs */

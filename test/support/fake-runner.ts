@@ -30,6 +30,8 @@ export class FakeRunner implements RunnerCaller {
   readonly running: OneOffStatus[] = [];
   /** called by each boot: may print lines, wait, or fail */
   onBoot: (spec: GenerationSpec, print: (line: string) => void) => Promise<void> | void = () => undefined;
+  /** true if the release of a boot is on standby */
+  isWarm = false;
   /** called by each switch before it is made */
   onSwitch: () => Promise<void> | void = () => undefined;
   /** called by each switch after it is made */
@@ -91,7 +93,14 @@ export class FakeRunner implements RunnerCaller {
     const generation = this.#generations;
     await this.onBoot(spec, print);
     this.booted.set(generation, spec);
-    return { generation, workers: spec.workers, bootMs: 5, protocol: 'http', notices: [] };
+    return {
+      generation,
+      workers: spec.workers,
+      bootMs: 5,
+      protocol: 'http',
+      notices: [],
+      ...(this.isWarm && { wasWarm: true }),
+    };
   }
 
   async #switch(key: string, generation: number): Promise<{ generation: number; pauseMs: number }> {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { duplexPair } from 'node:stream';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
 import type { AppProtocol, FromWorker, ToWorker } from '../../src/protocol/worker.ts';
@@ -65,6 +66,8 @@ export interface FakeWorkerOptions {
   isStuck?: boolean;
   /** requests in flight, such as `GET /slow`: it does not drain before `finish` */
   requests?: string[];
+  /** it is the process of a command: see Members */
+  inExec?: boolean;
   /** SIGTERM does not end it */
   ignoresStop?: boolean;
   /** fulfilled when the processes that it has left running are gone */
@@ -101,7 +104,8 @@ export class FakeWorker {
     far.on('data', (chunk: Buffer) => setImmediate(() => this.#read(chunk)));
     far.on('error', () => undefined);
     this.handle = new WorkerHandle({
-      ...{ instance, pid, channel: near, handoff, listener, renewals },
+      ...{ instance, pid, handoff, listener, renewals },
+      channel: this.#options.inExec ? async () => true : near,
       exited: this.#exited.promise,
       endLeftovers: async () => {
         await this.#options.leftoversGone;
@@ -115,6 +119,7 @@ export class FakeWorker {
       clock: fakes.clock,
       signal: (to, signal) => this.#signal(to, signal),
     });
+    void this.handle.members?.join(near as Socket, pid);
     if (this.#options.dies) this.exit({ code: 1, signal: null });
     else if (!this.#options.boots) {
       const port = { port: fakes.port, protocol: fakes.protocol, listens: 9001, onlyInterrupt: false };
