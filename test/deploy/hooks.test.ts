@@ -36,11 +36,11 @@ test('each hook runs once, at its step, and its output is in the log', async () 
   };
   await sluice.deploy('hooked', files);
   const target = sluice.paths.environment({ app: 'hooked', environment: 'production' });
-  const [staged, release] = [target.staged(1).directory, target.release(1).directory];
+  const [built, release] = [target.built.directory, target.release(1).directory];
   assert.deepEqual((await readFile(seen, 'utf8')).trim().split('\n'), [
-    `preBuild ${staged} 0`,
-    `build ${staged}`,
-    `postBuild ${staged} 1`,
+    `preBuild ${built} 0`,
+    `build ${built}`,
+    `postBuild ${built} 1`,
     `preSwitch ${release} 0`,
     `postSwitch ${release} 0`,
   ]);
