@@ -23,6 +23,7 @@ import type { WorkerContext } from './generation/worker-starter.ts';
 import { AppHandoff, type Handoff, Inboxes } from './handoff.ts';
 import { LiveRelease, type SupervisorContext } from './live-release.ts';
 import { isMemoryShort, prepareLowMemorySwitch } from './low-memory-switch.ts';
+import { AppPort } from './ports/app-port.ts';
 import { ListeningPort } from './ports/listening-port.ts';
 import { hasMemory, keepWarmFor, Standby } from './standby.ts';
 import { type SwitchEvent, type SwitchedEnvironment, switchTraffic } from './switch.ts';
@@ -79,7 +80,7 @@ export class AppSupervisor {
   readonly #draining = new Map<Generation, Promise<void>>();
   /** queue of all that changes which generation has the port: a new generation, a switch, a stop */
   readonly #turns = new Lock();
-  #port: ListeningPort | undefined;
+  readonly #port: AppPort;
   readonly #handoff: AppHandoff;
   readonly #liveRelease: LiveRelease;
   readonly #automaticRollback: AutomaticRollback;
@@ -91,6 +92,7 @@ export class AppSupervisor {
   constructor(options: SupervisorOptions) {
     this.key = options.key;
     this.#options = options;
+    this.#port = new AppPort(options);
     this.#handoff = new AppHandoff(options.runDirectory, options.log);
     this.#liveRelease = new LiveRelease({
       ...options,
@@ -215,7 +217,7 @@ export class AppSupervisor {
   async #endOrphans(): Promise<void> {
     const { orphans } = this.#options;
     await orphans.gather(this.key);
-    if (orphans.serving(this.key)) await this.#port?.listen();
+    if (orphans.serving(this.key)) await this.#port.current?.listen();
     await orphans.retire(this.key);
     await endOrphans(this.#options);
   }
@@ -225,7 +227,7 @@ export class AppSupervisor {
     needDescriptors();
     this.#logDirectory = spec.log.directory;
     await this.#handoff.open();
-    const port = spec.takesPort ? ListeningPort.reserve(spec) : await this.#bindPort(spec);
+    const port = spec.takesPort ? ListeningPort.reserve(spec) : await this.#port.bind(spec);
     const { runDirectory, log } = this.#options;
     using made = new DisposableStack();
     const inboxes =
@@ -302,12 +304,12 @@ export class AppSupervisor {
         orphans: this.#options.orphans,
         handoff: () => this.#handoff.current,
         safePath: (path) => this.#safePath(path),
-        letClientsWait: () => this.#letClientsWait(),
+        letClientsWait: () => this.#port.letClientsWait(),
         activate: (generation) => {
           this.#upcoming.delete(generation.id);
           if (generation === this.#taken?.generation) this.#taken = undefined;
           this.#active = generation;
-          this.#usePort(generation.port);
+          this.#port.use(generation.port);
         },
         drain: (generation, maxDraining) => this.#rest(generation, maxDraining, reverted === undefined),
         emit: (event) => this.#onSwitch(event),
@@ -373,7 +375,7 @@ export class AppSupervisor {
     this.#upcoming.delete(id);
     if (generation !== undefined && generation === this.#taken?.generation) return this.#putBack(this.#taken);
     await generation?.kill();
-    if (generation?.spec.takesPort && generation.port !== this.#port) generation.port.close();
+    if (generation?.spec.takesPort && generation.port !== this.#port.current) generation.port.close();
     if (generation?.spec.workers === 0) await this.#liveRelease.discard(generation, this.#active);
     // After a low-memory switch, or without overlap, the active generation gets its workers back.
     this.#active?.pool.fillReserved();
@@ -454,7 +456,7 @@ export class AppSupervisor {
 
   /** Counts the descriptors of the port, the handoff, the channels, and the output of all processes. */
   #descriptors(): number {
-    const shared = (this.#port === undefined ? 0 : 1) + (this.#handoff.current === undefined ? 0 : 2);
+    const shared = (this.#port.current === undefined ? 0 : 1) + (this.#handoff.current === undefined ? 0 : 2);
     const directory = this.#logDirectory;
     const outputs = directory === undefined ? 0 : this.#options.outputs.descriptors(directory);
     const ofWorkers = this.#workers().reduce((sum, { members }) => sum + (members?.size ?? 1), 0);
@@ -515,22 +517,7 @@ export class AppSupervisor {
     if (this.#upcoming.size > 0) return;
     // Its workers have copies of the socket, too, and a rollback may need them now.
     if (this.#standby !== undefined) return;
-    try {
-      this.#port?.renew();
-    } catch (error) {
-      this.#options.log(
-        `clients of the app that is down wait instead of being refused: ${describeError(error)}`,
-      );
-    }
-  }
-
-  /** Lets clients wait until a worker accepts; without this, their connections are refused. */
-  async #letClientsWait(): Promise<void> {
-    try {
-      await this.#port?.listen();
-    } catch (error) {
-      this.#options.log(`clients are refused until a worker accepts: ${describeError(error)}`);
-    }
+    this.#port.refuseClients();
   }
 
   /** Returns the safe path of a file in the directory of the environment. */
@@ -595,37 +582,10 @@ export class AppSupervisor {
     return drained;
   }
 
-  /** Returns the bound port of a release, which is that of the release before if both have the same. */
-  async #bindPort(spec: GenerationSpec): Promise<ListeningPort> {
-    const { host, port, release, log } = spec;
-    if (this.#port?.host === host && this.#port.port === port) return this.#port;
-    const alive = await this.#options.records.alive();
-    const mayHavePort = alive.some(({ kind, key }) => kind === 'worker' && key === this.key);
-    const bound = await ListeningPort.bind(spec, mayHavePort).catch((error: unknown) => {
-      if (error instanceof AppError) {
-        const text = `release ${release} cannot start: ${error.message}. ${error.hint}`;
-        void this.#options.logs.get(log).report({ release, process: '-' }, text);
-      }
-      throw error;
-    });
-    // Workers that still use the former port have copies of its socket.
-    this.#port?.close();
-    this.#port = bound;
-    return bound;
-  }
-
-  /** Gives up the former port if the active generation has taken another one. Its workers have copies of the socket. */
-  #usePort(port: ListeningPort): void {
-    if (port === this.#port) return;
-    this.#port?.close();
-    this.#port = port;
-  }
-
   /** Closes the port and the handoff if no generation needs them: no worker would accept waiting connections. */
   #releasePort(): void {
     if (this.#active !== undefined || this.#upcoming.size > 0) return;
-    this.#port?.close();
-    this.#port = undefined;
+    this.#port.close();
     this.#handoff.close();
   }
 
