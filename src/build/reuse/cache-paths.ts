@@ -19,6 +19,10 @@ const ofPackages = [
   // Key of server actions. A build with another key finds nothing in the cache of webpack.
   '.next/cache/.rscinfo',
   '.next/cache/.tsbuildinfo',
+  '.angular/cache',
+  // Nx finds entries of the first directory in a database in the second one.
+  '.nx/cache',
+  '.nx/workspace-data',
 ];
 
 /** Largest number of members whose caches are kept. */
