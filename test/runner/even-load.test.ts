@@ -73,10 +73,12 @@ for (const workers of [2, 4]) {
   });
 }
 
-for (const [what, command, workers] of [
+const commands = [
   ['two commands', `true; node ${appFile('plain.cjs')}; true`, 2],
   ['node:cluster', `node ${appFile('cluster.cjs')}`, 1],
-] as const) {
+] as const;
+
+for (const [what, command, workers] of commands) {
   test(`processes of ${what} get equal shares of a burst of connections`, onLinux, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(execSpec(runner, command, { workers }, patient));
@@ -197,6 +199,19 @@ function areEven(counts: Map<number, number>, workers: number): boolean {
   const mean = loads.reduce((sum, load) => sum + load, 0) / workers;
   return loads.length === workers && loads.every((load) => Math.abs(load - mean) <= mean / 10);
 }
+
+for (const [what, command, workers] of commands)
+  test(`idle connections move to a process of ${what} that follows a dead one`, onLinux, async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(execSpec(runner, command, { workers }, patient));
+    await bothAnswer(runner);
+    const sockets = open(t, runner.port, 64);
+    const pids = await Promise.all(sockets.map(ask));
+    const [killed = 0] = pids;
+    process.kill(killed, 'SIGKILL');
+    const alive = sockets.filter((_, index) => pids[index] !== killed);
+    await waitFor(async () => areEven(countPids(await Promise.all(alive.map(ask))), 2));
+  });
 
 for (const workers of [2, 4]) {
   test(
