@@ -9,11 +9,17 @@ const pauses = { check: 100, look: 10 };
 const mostLooks = 10;
 /** Number of checks after a worker has joined: in all, in a row without a connection to give, and in a row without success. */
 const most = { all: 600, quiet: 20, failed: 3 };
+/**
+ * Connections above the mean, in number and as a share of the mean, from which a worker starts by itself, and number of calls of
+ * `startIfUneven` for which it then waits: perhaps its connections cannot move.
+ */
+const uneven = { number: 2, share: 0.1, wait: 4 };
 /** Number of connections that a worker gives in one check: a sibling needs up to 80 ms for as many. */
 const batch = 32;
 
 /**
- * Evens out idle connections after a worker has joined its siblings. All of them get the same message. A worker that has more
+ * Evens out idle connections: after a worker has joined its siblings, which all get the same message, and if a worker has clearly more
+ * connections than the mean, because a sibling had no processor when they came, or other clients have left. A worker that has more
  * connections than the mean gives half of the excess into the handoff with each check. A worker takes connections only while it has
  * fewer than the mean, or if all workers have the same number.
  *
@@ -31,6 +37,8 @@ class EvenOut {
   /** @type {any[]} connections that the last check has given */
   #given = [];
   #takes = true;
+  /** number of calls of `startIfUneven` that do nothing */
+  #waits = 0;
   /** true if this worker takes until the next check, however many connections it has */
   #takesAll = false;
   /** @type {NodeJS.Timeout | undefined} */
@@ -61,6 +69,22 @@ class EvenOut {
     this.#countExcess();
     // A worker that the new one replaces gives its connections first.
     this.#checkAfter(pauses.check);
+  }
+
+  /** Starts if this worker has clearly more connections than the mean. Called with each heartbeat. */
+  startIfUneven() {
+    if (this.#later !== undefined) return;
+    if (this.#waits > 0) {
+      this.#waits -= 1;
+      return;
+    }
+    const { table } = this.#options;
+    const load = this.#options.load() ?? 0;
+    table.exchange(load);
+    const { mean } = table.spread(load);
+    if (load - mean <= Math.max(uneven.number, mean * uneven.share)) return;
+    this.#waits = uneven.wait;
+    this.start();
   }
 
   /** Takes all that comes from now on, because the worker is about to leave. */

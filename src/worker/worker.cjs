@@ -253,6 +253,7 @@ class Worker {
     sendHeartbeats(beatInterval, server, (beat) => {
       this.#post(beat);
       this.#reportMetrics();
+      this.#openEvenOut()?.startIfUneven();
     });
     if (maxMemory === null) return;
     watchMemory(maxMemory, {
@@ -289,7 +290,7 @@ class Worker {
         }
         return this.#shutOtherPorts(message.beforeSuccessor ? endPatience : handOffPatience);
       case 'evenOut':
-        return this.#evenOutConnections();
+        return this.#openEvenOut()?.start();
       case 'count':
         return this.#count(message.on);
       case 'cut':
@@ -414,23 +415,23 @@ class Worker {
     affinity?.take(taken);
   }
 
-  /** Evens out idle connections, because a worker has joined. */
-  #evenOutConnections() {
+  /** Returns what evens out idle connections; undefined if this worker has no siblings, or cannot move connections now. */
+  #openEvenOut() {
     const table = this.#loads;
-    if (table === undefined || !this.#hasServed || this.handoffs.fault !== undefined) return;
+    if (table === undefined || !this.#hasServed || this.handoffs.fault !== undefined) return undefined;
     const load = () => {
       const { server, state } = this;
       const isMovable = state === 'open' && server?.listening && protocolOf(server) === 'http';
       return isMovable ? this.#acceptor?.load() : undefined;
     };
-    if (load() === undefined) return;
+    if (load() === undefined) return undefined;
     this.#evenOut ??= new (require('./even-out.cjs').EvenOut)({
       ...{ table, load, handoff: this.handoffs.own },
       take: () => this.#takeConnections(),
       idle: () => lazy().movableConnections(this.server),
       give: (idle) => this.drain.give(idle),
     });
-    this.#evenOut.start();
+    return this.#evenOut;
   }
 
   /** @param {any} handle @param {Buffer} [received] bytes that were read from the connection */

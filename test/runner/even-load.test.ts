@@ -235,6 +235,18 @@ for (const workers of [2, 4]) {
   );
 }
 
+test('idle connections move to a worker that stood still when they came', onLinux, async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 2, stuckTimeout: 0 }, patient));
+  const [stopped = 0] = await Promise.all(open(t, runner.port, 2).map(ask));
+  process.kill(stopped, 'SIGSTOP');
+  const sockets = open(t, runner.port, 64);
+  const counts = countPids(await Promise.all(sockets.map(ask)));
+  assert.equal(counts.has(stopped), false);
+  process.kill(stopped, 'SIGCONT');
+  await waitFor(async () => areEven(countPids(await Promise.all(sockets.map(ask))), 2));
+});
+
 test('no request is lost while idle connections move to a new worker', onLinux, async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 2 }, patient));

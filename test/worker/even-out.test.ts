@@ -77,11 +77,16 @@ class Sibling {
     const [next] = this.handoff.splice(0, 1);
     if (next === undefined) return;
     this.idle.push(next);
+    this.table.exchange(this.load);
     this.evenOut.taken();
   }
 }
 
-async function setUp(t: TestContext, loads: { idle: number; busy?: number }[]) {
+async function setUp(
+  t: TestContext,
+  loads: { idle: number; busy?: number }[],
+  start = (evenOut: Sibling['evenOut']) => evenOut.start(),
+) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const table = new RunnerTable({
     user: undefined,
@@ -91,7 +96,7 @@ async function setUp(t: TestContext, loads: { idle: number; busy?: number }[]) {
   t.after(() => table[Symbol.dispose]());
   const handoff: Connection[] = [];
   const workers = loads.map(({ idle, busy }) => new Sibling(table, handoff, idle, busy));
-  for (const { evenOut } of workers) evenOut.start();
+  for (const { evenOut } of workers) start(evenOut);
   /** Lets 0.1 s pass, in which all workers check, and take, except those that stand still. */
   const check = (stuck: Sibling[] = []) => {
     for (let ticks = 0; ticks < 10; ticks += 1) {
@@ -185,4 +190,40 @@ test('only a worker with fewer connections takes those of a worker that is repla
   for (let turn = 0; turn < 30; turn += 1) for (const worker of workers) worker.turn();
   check();
   assert.deepEqual(loads(), [30, 30, 30]);
+});
+
+test('a worker with clearly more connections than the mean starts by itself', async (t) => {
+  const { workers, check, loads } = await setUp(t, [{ idle: 20 }, { idle: 0 }, { idle: 1 }], (evenOut) =>
+    evenOut.startIfUneven(),
+  );
+  for (let checks = 0; checks < 30; checks += 1) check();
+  assert.ok(
+    loads().every((load) => Math.abs(load - 7) <= 1),
+    `${loads()}`,
+  );
+  assert.ok(workers.every(({ takes }) => takes));
+});
+
+test('a worker that is hardly above the mean does not start by itself', async (t) => {
+  const { workers, check, loads } = await setUp(t, [{ idle: 33 }, { idle: 30 }], (evenOut) =>
+    evenOut.startIfUneven(),
+  );
+  assert.ok(workers.every(({ takes }) => takes));
+  for (let checks = 0; checks < 10; checks += 1) check();
+  assert.deepEqual(loads(), [33, 30]);
+});
+
+test('a worker whose connections cannot move starts again only after a while', async (t) => {
+  const { workers, check } = await setUp(t, [{ idle: 0, busy: 40 }, { idle: 0 }], () => undefined);
+  const [busy] = workers as [Sibling];
+  const starts: boolean[] = [];
+  for (let beat = 0; beat < 11; beat += 1) {
+    busy.evenOut.startIfUneven();
+    // Above the mean, it takes nothing while it evens out.
+    starts.push(!busy.takes);
+    for (let checks = 0; checks < 25; checks += 1) check();
+    assert.ok(busy.takes);
+  }
+  const beats = starts.flatMap((isStarted, beat) => (isStarted ? [beat] : []));
+  assert.deepEqual(beats, [0, 5, 10]);
 });
