@@ -3,11 +3,12 @@ import { execFile } from 'node:child_process';
 import { lstat, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { isDeepStrictEqual, promisify } from 'node:util';
+import { promisify } from 'node:util';
 import type { AppError } from '../../src/errors/app-error.ts';
 import { cli } from '../support/cli.ts';
 import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
 import type { Files } from '../support/pack.ts';
+import { untilRemoved } from '../support/tree.ts';
 import { waitFor } from '../support/wait.ts';
 
 const server = `
@@ -160,9 +161,7 @@ test('an app is built and run as its user, from its first deploy to its removal'
   // What it has written outlives its releases, and those go when their time has come, whatever the build closed in them.
   await sluice.deploy('shop', app());
   await sluice.deploy('shop', app());
-  // A deploy does not wait for the removal of the files.
-  const left = () => readdir(target.release(1).directory).catch(() => []);
-  await waitFor(async () => isDeepStrictEqual(await left(), ['.sluice']), { what: 'the removal' });
+  await untilRemoved(target.release(1).directory);
   assert.match(JSON.parse(await sluice.get('shop')).visits, /^(started\n){6}$/);
   await sluice.rollback('shop');
   assert.equal(JSON.parse(await sluice.get('shop')).cwd, target.release(2).directory);
@@ -288,5 +287,5 @@ test("a static site runs as its user, and keeps that user's hashed files of the 
   assert.deepEqual([kept.uid, kept.nlink, kept.mode & 0o777], [uid, 2, 0o444]);
   assert.equal(await sluice.get('shop', `/assets/${names[1]}.js`), names[1]);
   await assert.rejects(lstat(join(releases, `3/dist/assets/${names[0]}.js`)), { code: 'ENOENT' });
-  assert.deepEqual(await readdir(join(releases, '1')), ['.sluice']);
+  await untilRemoved(join(releases, '1'));
 });

@@ -38,3 +38,9 @@ export function pathsBelow(directory: string): Promise<string[]> {
     });
   return waitFor(list, { what: `a listing of ${directory}` });
 }
+
+/** Waits until a removed release has only its records: a deploy does not wait for the removal of its files. */
+export function untilRemoved(release: string): Promise<unknown> {
+  const isRemoved = async () => (await readdir(release).catch(() => [])).join() === '.sluice';
+  return waitFor(isRemoved, { what: `the removal of ${release}` });
+}
