@@ -137,14 +137,9 @@ export class AppSupervisor {
     report: (line: string) => void,
     signal: AbortSignal,
   ): Promise<BootResult> {
-    const warm = await this.#turns.run(() => this.#takeStandby(spec, report));
+    // One turn for both: a `stop` in between would not end this start.
+    const { warm, generation } = await this.#turns.run(() => this.#takeOrAdd(spec, report, signal));
     if (warm !== undefined) return warm;
-    const generation = await this.#turns.run(() =>
-      this.#addGeneration(spec, signal).catch((error: unknown) => {
-        this.#releasePort();
-        throw error;
-      }),
-    );
     try {
       if (!this.#mayOverlap(spec)) await this.#endRunning(report, signal);
       if (spec.workers === 0) return await this.#startBackground(generation, report, signal);
@@ -160,8 +155,27 @@ export class AppSupervisor {
     }
   }
 
-  /** Returns the result of a boot if the generation on standby is the one to start, and is healthy. */
-  async #takeStandby(spec: GenerationSpec, report: (line: string) => void): Promise<BootResult | undefined> {
+  /**
+   * Takes the generation on standby if it is the one to start, or else adds one.
+   * @returns `warm`: the result of the boot; undefined if the generation must start
+   */
+  async #takeOrAdd(
+    spec: GenerationSpec,
+    report: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<{ generation: Generation; warm?: BootResult }> {
+    const taken = await this.#takeStandby(spec, report);
+    if (taken !== undefined) return taken;
+    try {
+      return { generation: await this.#addGeneration(spec, signal) };
+    } catch (error) {
+      this.#releasePort();
+      throw error;
+    }
+  }
+
+  /** Returns the generation on standby, and the result of a boot, if that generation is the one to start, and is healthy. */
+  async #takeStandby(spec: GenerationSpec, report: (line: string) => void) {
     const standby = this.#standby;
     if (standby === undefined || spec.takesPort || !standby.isFor(spec)) return undefined;
     const start = performance.now();
@@ -178,7 +192,7 @@ export class AppSupervisor {
     this.#taken = standby;
     this.#upcoming.set(generation.id, generation);
     report(`release ${spec.release} is on standby, so its workers open again`);
-    return generation.resultOf(performance.now() - start);
+    return { generation, warm: generation.resultOf(performance.now() - start) };
   }
 
   async #startBackground(

@@ -529,6 +529,14 @@ test('a stop during the start of a generation ends the start', async (t) => {
   assert.deepEqual(supervisor.status().workers, []);
 });
 
+test('a stop right after the call of a start ends the start', async (t) => {
+  const { start, supervisor } = await startSupervisor(t);
+  const starting = assert.rejects(start({ workers: 1 }), { code: 'cancelled' });
+  await supervisor.stop();
+  await starting;
+  assert.deepEqual(supervisor.status().workers, []);
+});
+
 test('a stop waits for the processes that a generation without a start has left running', async (t) => {
   const { fakes, start, supervisor } = await startSupervisor(t);
   const { promise, resolve } = Promise.withResolvers<void>();
