@@ -187,30 +187,12 @@ function adopt(server, handle, received) {
   socket.server = server;
   socket._server = server;
   server.emit('connection', socket);
-  if (received === undefined) markIdle(socket.parser);
   closeWhenIdle(server, socket);
 }
 
-const anyRequest = Buffer.from('GET / HTTP/1.1\r\n\r\n');
-
 /**
- * Lets Node.js count a connection as one between two requests. It takes each adopted connection for a new one, whose first request is
- * late after `headersTimeout`, and would answer 408. The parser of the connection has no call for that. So it gets a whole request
- * that it reports to nobody.
- * @param {any} parser undefined if the connection is not of HTTP/1
- */
-function markIdle(parser) {
-  if (!parser) return;
-  const { kOnHeadersComplete: headers, kOnMessageComplete: complete } = parser.constructor;
-  const { [headers]: onHeaders, [complete]: onComplete } = parser;
-  const ignore = () => 0;
-  Object.assign(parser, { [headers]: ignore, [complete]: ignore });
-  parser.execute(anyRequest);
-  Object.assign(parser, { [headers]: onHeaders, [complete]: onComplete });
-}
-
-/**
- * Gives an adopted connection the timeout of a connection between two requests.
+ * Gives an adopted connection the timeout of a connection between two requests. Node.js takes it for a new connection: it would
+ * answer 408 after `headersTimeout`.
  * @param {any} server
  * @param {any} socket
  */

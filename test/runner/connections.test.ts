@@ -60,32 +60,6 @@ test("a connection that has moved is closed after the app's keepAliveTimeout, wh
   assert.ok(performance.now() - since > 7000, 'by the value of the app that has it now');
 });
 
-test("the app's headersTimeout does not close a connection that has moved before its next request begins", async (t) => {
-  const runner = await TestRunner.start(t);
-  const limited = { ...patient, HEADERS_TIMEOUT: '300' };
-  const open = () => {
-    const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
-    t.after(() => socket.destroy());
-    return socket;
-  };
-  const next = async (socket: Socket) => String((await once(socket, 'data'))[0]);
-  await runner.release(runner.spec('plain.cjs', { workers: 1 }, limited));
-  const socket = open();
-  socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
-  assert.match(await next(socket), /x-mark: 1/);
-  await runner.release(runner.spec('plain.cjs', { workers: 1 }, limited));
-  const received: string[] = [];
-  const note = (text: string) => received.push(text);
-  socket.on('data', note);
-  // The first one may time out just before the other connection.
-  for (let count = 0; count < 2; count += 1) assert.match(await next(open()), /^HTTP\/1.1 408 /);
-  assert.deepEqual(received, []);
-  socket.off('data', note).write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
-  assert.match(await next(socket), /x-mark: 2/);
-  socket.write('GET / HTTP/1.1\r\n');
-  assert.match(await next(socket), /^HTTP\/1.1 408 /);
-});
-
 test('a connection that has not sent a byte yet moves too (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
