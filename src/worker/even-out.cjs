@@ -7,7 +7,7 @@
 const pauses = { check: 100, look: 10 };
 /** Number of looks after which no worker seems to take the connections in the handoff. */
 const mostLooks = 10;
-/** Number of checks after a worker has joined: in all, in a row without a connection to give, and in a row without success. */
+/** Number of checks after a start: in all, in a row without a connection to give, and in a row without success. */
 const most = { all: 600, quiet: 20, failed: 3 };
 /**
  * Connections above the mean, in number and as a share of the mean, from which a worker starts by itself, and number of calls of
@@ -78,10 +78,7 @@ class EvenOut {
       this.#waits -= 1;
       return;
     }
-    const { table } = this.#options;
-    const load = this.#options.load() ?? 0;
-    table.exchange(load);
-    const { mean } = table.spread(load);
+    const { load, mean } = this.#compare();
     if (load - mean <= Math.max(uneven.number, mean * uneven.share)) return;
     this.#waits = uneven.wait;
     this.start();
@@ -156,12 +153,17 @@ class EvenOut {
     this.#setTaking(true);
   }
 
-  /** Takes or not, and returns the number of connections above the mean; 0 if no sibling has clearly fewer. */
-  #countExcess() {
+  /** Publishes the number of connections, and returns it with the mean and the least number of all workers. */
+  #compare() {
     const { table } = this.#options;
     const load = this.#options.load() ?? 0;
     table.exchange(load);
-    const { mean, least } = table.spread(load);
+    return { load, ...table.spread(load) };
+  }
+
+  /** Takes or not, and returns the number of connections above the mean; 0 if no sibling has clearly fewer. */
+  #countExcess() {
+    const { load, mean, least } = this.#compare();
     const isEven = load - least <= 1;
     this.#setTaking(isEven || load < mean || this.#takesAll);
     return isEven ? 0 : Math.max(0, load - mean);

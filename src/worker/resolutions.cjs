@@ -42,7 +42,7 @@ function readResolutions(release, directory) {
     Object.assign(nodeModule._pathCache, found);
     known = Object.keys(found).length;
   } catch {
-    // There is no file, or it is damaged.
+    // A first boot has no file. A damaged one is written again with the next save.
   }
 }
 
