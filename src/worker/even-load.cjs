@@ -10,33 +10,44 @@ const lookInterval = 1;
  */
 const patience = { long: 8, short: 2, next: 3 };
 /** Number of connections that a worker accepts before it looks at the loads again, if no sibling accepts or the least loaded is silent. */
-const freeBatch = 8;
+const freeBatch = 3;
 /** Connections by which a worker may exceed its siblings if all connections are short. */
 const shortLead = 16;
-/** Shortest and longest time over which the share of short connections is measured, in ms, and the fewest connections. */
+/** Shortest and longest time over which accepted connections are measured, in ms, and the fewest for a share of short connections. */
 const measured = { shortest: 50, longest: 100, fewest: 4 };
 
 /**
- * Returns the number of connections above the least load of the siblings at which a worker stops accepting.
+ * Returns the number of connections above the least load of the siblings at which a worker stops accepting. A burst allows a lead, so
+ * that it does not wait for looks at the loads. Connections that arrive more slowly allow none.
  * @param {number} least load of the siblings
- * @param {number} shortShare share of connections that close soon, from 0 to 1
+ * @param {{ count: number, shortShare: number }} recent connections that the worker has accepted recently
  */
-function leadOver(least, shortShare) {
-  return (least >> 5) + Math.round(shortLead * shortShare ** 2);
+function leadOver(least, { count, shortShare }) {
+  return Math.min(least >> 5, (count >> 4) ** 2) + Math.round(shortLead * shortShare ** 2);
 }
 
-/** Measures the share of accepted connections that close again soon. They need no even load, and must not cost more. */
-class ShortShare {
+/**
+ * Measures the connections that a worker has accepted recently: their number, and the share that closes again soon. Short connections
+ * need no even load, and must not cost more.
+ */
+class Recent {
   #now;
   #start = Number.NEGATIVE_INFINITY;
   #loadAtStart = 0;
   #accepted = 0;
+  /** connections of the previous measurement; 0 if they were few */
+  #before = 0;
   /** from 0 to 1 */
-  value = 0;
+  shortShare = 0;
 
   /** @param {() => number} now in ms */
   constructor(now) {
     this.#now = now;
+  }
+
+  /** Number of connections within 50 to 100 ms: in the previous measurement or in the current one, whichever has more. */
+  get count() {
+    return Math.max(this.#before, this.#accepted);
   }
 
   /** Counts an accepted connection. @param {number} load including the connection */
@@ -46,8 +57,10 @@ class ShortShare {
     const elapsed = now - this.#start;
     if (elapsed < measured.shortest) return;
     const isMeasured = elapsed < measured.longest && this.#accepted >= measured.fewest;
-    const stayed = Math.max(0, load - this.#loadAtStart);
-    this.value = isMeasured ? Math.max(0, 1 - stayed / this.#accepted) : 0;
+    // Much less load means that older connections have closed, and says nothing about these.
+    const difference = Math.abs(load - this.#loadAtStart);
+    this.shortShare = isMeasured ? Math.max(0, 1 - difference / this.#accepted) : 0;
+    this.#before = isMeasured ? this.#accepted : 0;
     this.#start = now;
     this.#loadAtStart = load;
     this.#accepted = 0;
@@ -68,7 +81,7 @@ class EvenLoad {
   #table;
   #acceptor;
   #load;
-  #share;
+  #recent;
   /** @type {() => Watcher | undefined} */
   #openWatcher;
   /** @type {Watcher | undefined} */
@@ -95,14 +108,14 @@ class EvenLoad {
     this.#acceptor = acceptor;
     this.#openWatcher = openWatcher;
     this.#load = load;
-    this.#share = new ShortShare(now);
+    this.#recent = new Recent(now);
     table.exchange(load());
   }
 
   /** Called after each accepted connection. */
   accepted() {
     const load = this.#load();
-    this.#share.accepted(load);
+    this.#recent.accepted(load);
     if (load > this.#room) this.#decide(load);
     else this.#publish(load);
   }
@@ -126,7 +139,7 @@ class EvenLoad {
   #publish(load) {
     if (this.#isStopped) return;
     const { published } = this.#table;
-    const tolerated = leadOver(published, this.#share.value) >> 1;
+    const tolerated = leadOver(published, this.#recent) >> 1;
     if (Math.abs(load - published) > tolerated) this.#table.exchange(load);
   }
 
@@ -135,7 +148,7 @@ class EvenLoad {
     if (this.#isStopped) return;
     this.#table.exchange(load);
     const least = this.#table.least();
-    const room = least + leadOver(least, this.#share.value);
+    const room = least + leadOver(least, this.#recent);
     // No sibling stops this worker for long, but one that starts or runs again gets its share.
     const isFree = least === Number.POSITIVE_INFINITY || this.#table.isLeastSilent;
     this.#room = isFree ? Math.min(room, load + freeBatch) : room;
@@ -182,7 +195,7 @@ class EvenLoad {
     this.#look = undefined;
     this.#looks += 1;
     const { long, short, next } = patience;
-    const needed = this.#table.isLeastSilent ? next : long - (long - short) * this.#share.value;
+    const needed = this.#table.isLeastSilent ? next : long - (long - short) * this.#recent.shortShare;
     if (this.#looks >= needed) {
       const load = this.#load();
       this.#table.exchange(load);
@@ -240,4 +253,4 @@ function pausable(handle) {
   };
 }
 
-module.exports = { EvenLoad, ShortShare, leadOver, pausable, watcherOf };
+module.exports = { EvenLoad, Recent, leadOver, pausable, watcherOf };

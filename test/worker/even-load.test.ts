@@ -13,8 +13,7 @@ const own = <T>(name: string): T => {
   const path = fileURLToPath(new URL(`../../src/worker/${name}`, import.meta.url));
   return createRequire(import.meta.url)(path);
 };
-const { EvenLoad, ShortShare, leadOver } =
-  own<typeof import('../../src/worker/even-load.cjs')>('even-load.cjs');
+const { EvenLoad, Recent, leadOver } = own<typeof import('../../src/worker/even-load.cjs')>('even-load.cjs');
 const { LoadTable } = own<typeof import('../../src/worker/load-table.cjs')>('load-table.cjs');
 
 /** Worker whose connections wait in the queue of the test. */
@@ -27,7 +26,7 @@ class Acceptor {
   #found: (() => void) | undefined;
   readonly even: InstanceType<typeof EvenLoad>;
 
-  constructor(table: RunnerTable, queue: { waiting: number }) {
+  constructor(table: RunnerTable, queue: { waiting: number }, now: () => number) {
     this.queue = queue;
     const place = table.take();
     assert.ok(place);
@@ -53,7 +52,7 @@ class Acceptor {
         },
       }),
       load: () => this.load,
-      now: () => 0,
+      now,
     });
   }
 
@@ -85,13 +84,16 @@ async function setUp(t: TestContext, count: number) {
   const table = new RunnerTable({ user: undefined, log: assert.fail, directory });
   t.after(() => table[Symbol.dispose]());
   const queue = { waiting: 0 };
-  const workers = Array.from({ length: count }, () => new Acceptor(table, queue));
+  const clock = { now: 0 };
+  const add = () => new Acceptor(table, queue, () => clock.now);
+  const workers = Array.from({ length: count }, add);
   /** Lets a millisecond pass. */
   const pass = async () => {
+    clock.now += 1;
     t.mock.timers.tick(1);
     await settled();
   };
-  return { directory, table, queue, workers, pass };
+  return { directory, table, queue, workers, add, pass };
 }
 
 for (const [count, burst] of [
@@ -119,6 +121,33 @@ for (const [count, burst] of [
   });
 }
 
+for (const [count, before] of [
+  [2, 0],
+  [4, 1600],
+  [8, 0],
+] as const) {
+  test(`connections that arrive slowly at ${count} workers after ${before} others are exactly even`, async (t) => {
+    const random = new Random(count);
+    const { queue, workers, pass } = await setUp(t, count);
+    const turnAll = async () => {
+      for (const worker of workers) if (worker === workers[0] || random.once(2)) worker.turn();
+      await pass();
+    };
+    queue.waiting = before;
+    while (queue.waiting > 0) await turnAll();
+    for (let arrived = 0; arrived < 400; arrived += 1) {
+      queue.waiting += 1;
+      for (let milliseconds = 0; milliseconds < 5; milliseconds += 1) await turnAll();
+    }
+    while (queue.waiting > 0) await turnAll();
+    const loads = workers.map(({ load }) => load);
+    assert.deepEqual(
+      loads,
+      loads.map(() => (before + 400) / count),
+    );
+  });
+}
+
 test('a burst is even also after all connections of a larger one have closed', async (t) => {
   const { queue, workers, pass } = await setUp(t, 4);
   for (const burst of [1000, 64]) {
@@ -136,7 +165,7 @@ test('a burst is even also after all connections of a larger one have closed', a
 });
 
 test('a new worker gets the next connections, and one that has lost connections gets as many as the others', async (t) => {
-  const { table, queue, workers, pass } = await setUp(t, 2);
+  const { queue, workers, add, pass } = await setUp(t, 2);
   const run = async (waiting: number) => {
     queue.waiting = waiting;
     while (queue.waiting > 0) {
@@ -145,7 +174,7 @@ test('a new worker gets the next connections, and one that has lost connections 
     }
   };
   await run(20);
-  workers.push(new Acceptor(table, queue));
+  workers.push(add());
   await run(9);
   const [first, second, third] = workers as [Acceptor, Acceptor, Acceptor];
   // Each of the others accepts at most one before it learns of the new worker.
@@ -155,28 +184,30 @@ test('a new worker gets the next connections, and one that has lost connections 
   assert.ok(second.load >= 8, `${first.load}:${second.load}:${third.load}`);
 });
 
-test('connections do not wait for a sibling that is stuck, and the sibling gets its share once it runs again', async (t) => {
-  const { queue, workers, pass } = await setUp(t, 2);
-  const [running, stuck] = workers as [Acceptor, Acceptor];
-  stuck.isStuck = true;
-  queue.waiting = 100;
-  let milliseconds = 0;
-  let first = 0;
-  for (; queue.waiting > 0; milliseconds += 1) {
-    for (let turn = 0; turn < 64; turn += 1) running.turn();
-    if (running.load > 1 && first === 0) first = milliseconds;
-    await pass();
-  }
-  assert.ok(first > 0 && first <= 10, `the first one waited ${first} ms`);
-  assert.ok(milliseconds <= 35, `the last one waited ${milliseconds} ms`);
-  stuck.isStuck = false;
-  queue.waiting = 50;
-  while (queue.waiting > 0) {
-    for (const worker of workers) worker.turn();
-    await pass();
-  }
-  assert.ok(stuck.load >= 45, `${running.load}:${stuck.load}`);
-});
+for (const waiting of [97, 100, 102]) {
+  test(`${waiting} connections do not wait for a sibling that is stuck, and the sibling gets its share once it runs again`, async (t) => {
+    const { queue, workers, pass } = await setUp(t, 2);
+    const [running, stuck] = workers as [Acceptor, Acceptor];
+    stuck.isStuck = true;
+    queue.waiting = waiting;
+    let milliseconds = 0;
+    let first = 0;
+    for (; queue.waiting > 0; milliseconds += 1) {
+      for (let turn = 0; turn < 64; turn += 1) running.turn();
+      if (running.load > 1 && first === 0) first = milliseconds;
+      await pass();
+    }
+    assert.ok(first > 0 && first <= 10, `the first one waited ${first} ms`);
+    assert.ok(milliseconds <= 35, `the last one waited ${milliseconds} ms`);
+    stuck.isStuck = false;
+    queue.waiting = 50;
+    while (queue.waiting > 0) {
+      for (const worker of workers) worker.turn();
+      await pass();
+    }
+    assert.ok(stuck.load >= 45, `${running.load}:${stuck.load}`);
+  });
+}
 
 test('a worker that leaves accepts all that waits, and its siblings no longer wait for it', async (t) => {
   const { queue, workers, pass } = await setUp(t, 2);
@@ -193,22 +224,27 @@ test('a worker that leaves accepts all that waits, and its siblings no longer wa
   assert.equal(other.load, 20);
 });
 
-test('short connections allow a worker a lead, and connections that stay allow none', () => {
+test('short connections and bursts allow a worker a lead, and connections that stay and arrive slowly allow none', () => {
   let now = 0;
-  const share = new ShortShare(() => now);
-  for (let accepted = 0; accepted < 300; accepted += 1) {
-    now += 1;
-    share.accepted(5);
-  }
-  assert.ok(share.value > 0.9, String(share.value));
-  assert.ok(leadOver(5, share.value) >= 12);
-  for (let accepted = 0; accepted < 200; accepted += 1) {
-    now += 1;
-    share.accepted(5 + accepted);
-  }
-  assert.equal(share.value, 0);
-  assert.equal(leadOver(5, share.value), 0);
-  assert.equal(leadOver(320, share.value), 10);
+  const recent = new Recent(() => now);
+  const accept = (count: number, interval: number, load: (accepted: number) => number) => {
+    for (let accepted = 0; accepted < count; accepted += 1) {
+      now += interval;
+      recent.accepted(load(accepted));
+    }
+  };
+  accept(300, 1, () => 5);
+  assert.ok(recent.shortShare > 0.9, String(recent.shortShare));
+  assert.ok(leadOver(5, recent) >= 12);
+  accept(200, 1, (accepted) => 5 + accepted);
+  assert.equal(recent.shortShare, 0);
+  assert.equal(leadOver(5, recent), 0);
+  assert.equal(leadOver(320, recent), 9);
+  accept(200, 0.25, (accepted) => 205 + accepted);
+  assert.equal(leadOver(320, recent), 10);
+  accept(100, 5, (accepted) => 405 + accepted);
+  assert.equal(recent.shortShare, 0);
+  assert.equal(leadOver(505, recent), 0);
 });
 
 test('a worker writes nothing into a file that the app has opened with the descriptor of the table', async (t) => {
