@@ -30,6 +30,8 @@ class Handoff {
   /** @type {InstanceType<typeof Taker> | undefined} */
   #taker;
   #movedAt = performance.now();
+  /** true if this worker has given or taken */
+  #isUsed = { give: false, take: false };
 
   /**
    * @param {Ends} ends
@@ -42,15 +44,32 @@ class Handoff {
     this.#isLost = isLost;
   }
 
+  /** Opens both ends before a switch needs them: this takes some milliseconds. */
+  prepare() {
+    if (this.#isLost()) return;
+    this.#openGiver();
+    this.#openTaker();
+  }
+
+  #openGiver() {
+    this.#giver ??= new Giver(openPipe(this.#ends.give, this.#Pipe));
+    return this.#giver;
+  }
+
+  #openTaker() {
+    this.#taker ??= new Taker(openPipe(this.#ends.take, this.#Pipe));
+    return this.#taker;
+  }
+
   /**
    * Puts a connection into the handoff, after the connections that wait. Waits while the handoff is full.
    * @param {Given} given
    */
   give(given) {
-    if (this.#giver === undefined && this.#isLost()) return refuse(given);
+    if (!this.#isUsed.give && this.#isLost()) return refuse(given);
+    this.#isUsed.give = true;
     this.#movedAt = performance.now();
-    this.#giver ??= new Giver(openPipe(this.#ends.give, this.#Pipe));
-    this.#giver.give(given);
+    this.#openGiver().give(given);
   }
 
   /**
@@ -66,10 +85,10 @@ class Handoff {
    * @param {(handle: any) => void} taken
    */
   take(taken) {
-    if (this.#taker === undefined && this.#isLost()) return;
+    if (!this.#isUsed.take && this.#isLost()) return;
+    this.#isUsed.take = true;
     this.#movedAt = performance.now();
-    this.#taker ??= new Taker(openPipe(this.#ends.take, this.#Pipe));
-    this.#taker.start((/** @type {any} */ handle) => {
+    this.#openTaker().start((/** @type {any} */ handle) => {
       this.#movedAt = performance.now();
       taken(handle);
     });

@@ -118,6 +118,8 @@ class Worker {
   sessions = /** @type {Set<any>} */ (new Set());
   /** @type {InstanceType<typeof import('./drain.cjs').Drain> | undefined} */
   #drain;
+  /** ends the time in which warmup requests come as connections of a handoff do */
+  #endRehearsal = () => {};
   /** ends the count of responses */
   #endCount = () => {};
 
@@ -246,7 +248,7 @@ class Worker {
   }
 
   #reportHealth() {
-    this.#openLoads();
+    this.#prepare();
     const { sendHeartbeats, watchMemory } = lazy();
     const { beatInterval, maxMemory } = this.boot;
     const server = () => /** @type {Server} */ (this.server);
@@ -268,12 +270,22 @@ class Worker {
     });
   }
 
+  /** Creates what a switch needs, which would make the pause of the switch longer. */
+  #prepare() {
+    this.#openLoads();
+    this.handoffs.own.prepare();
+    this.#arrivals ??= this.#openArrivals();
+    this.#drain ??= new (lazy().Drain)(this);
+    const server = /** @type {any} */ (this.server);
+    if (this.state === 'ready' && server._handle !== null && protocolOf(server) === 'http')
+      this.#endRehearsal = this.#arrivals.takeFrom(server._handle);
+  }
+
   /** @param {ToWorker} message */
   receive(message) {
     switch (message.type) {
       case 'open':
-        this.open(message.wait);
-        return this.#post({ type: 'opened' });
+        return this.open(message.wait, () => this.#post({ type: 'opened' }));
       case 'serve':
         return this.serve();
       case 'retire':
@@ -336,8 +348,11 @@ class Worker {
     return lazy().inFlight(this.server);
   }
 
-  /** @param {boolean} wait true if nothing may be read from connections before `serve` */
-  open(wait = false) {
+  /**
+   * @param {boolean} wait true if nothing may be read from connections before `serve`
+   * @param {() => void} [opened] called as soon as this worker accepts connections, or knows that it cannot yet
+   */
+  open(wait = false, opened = () => undefined) {
     const server = this.server;
     if (server === undefined || !this.#isAnnounced) {
       this.#opensLater = wait;
@@ -345,11 +360,15 @@ class Worker {
       this.#drain?.stop();
       if (this.state === 'retired') this.state = 'booting';
       this.#otherPorts?.open();
-      return;
+      return opened();
     }
     this.#opensLater = undefined;
     // Without a copy of the socket, this worker cannot open. It finishes its requests and ends, and the runner replaces it.
-    if (this.#sockets.length === 0) return lazy().leave(this, () => this.keepConnections());
+    if (this.#sockets.length === 0) {
+      lazy().leave(this, () => this.keepConnections());
+      return opened();
+    }
+    this.#endRehearsal();
     this.#drain?.stop();
     this.handoffs.mustBeEmpty = true;
     this.#isReplaced = false;
@@ -357,7 +376,8 @@ class Worker {
     this.#otherPorts?.open();
     if (server.listening) this.#openAcceptor(server);
     if (wait) this.#acceptor?.wait();
-    else this.#takeConnections();
+    opened();
+    if (!wait) this.#takeConnections();
   }
 
   /** Serves connections that were accepted since `open` with `wait`, and later ones. */
@@ -403,16 +423,21 @@ class Worker {
     this.#hasServed = true;
     const { affinity, own } = this.handoffs;
     const server = /** @type {Server} */ (this.server);
-    this.#arrivals ??= new (lazy().Arrivals)((handle, received) => this.#taken(handle, received));
+    this.#arrivals ??= this.#openArrivals();
     // A server of another protocol may be the first to send.
     const taken = (/** @type {any} */ handle) => {
       if (protocolOf(server) !== 'http') return this.#taken(handle);
       this.#arrivals?.add(handle);
-      this.#acceptor?.adopted();
       this.#evenOut?.taken();
     };
     own.take((handle) => affinity?.route(handle) || taken(handle));
     affinity?.take(taken);
+  }
+
+  #openArrivals() {
+    const give = (/** @type {any} */ handle, /** @type {Buffer | undefined} */ received) =>
+      this.#taken(handle, received);
+    return new (lazy().Arrivals)(give, () => this.#acceptor?.adopted());
   }
 
   /** Returns what evens out idle connections; undefined if this worker has no siblings, or cannot move connections now. */

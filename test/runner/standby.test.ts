@@ -53,7 +53,9 @@ test('a rollback to a release on standby starts no process, and loses no request
     const at = performance.now();
     assert.equal(switched.wasWarm, true);
     assert.deepEqual(await pids(runner), expected);
-    await waitFor(() => load.answeringSince(at).length >= expected.length, { what: 'answers of both workers' });
+    await waitFor(() => load.answeringSince(at).length >= expected.length, {
+      what: 'answers of both workers',
+    });
     await answered(100);
     assert.deepEqual(
       load.answeringSince(at),

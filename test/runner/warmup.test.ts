@@ -18,7 +18,7 @@ test('a healthy worker gets the request of the health check a few more times', a
   });
   const health = { path: '/health', headers: { 'x-check': 'yes' }, body: 'no such text' };
   await warmUp(worker, settings({ health }), signal);
-  assert.deepEqual(requests, Array(5).fill('GET /health yes'));
+  assert.deepEqual(requests, Array(10).fill('GET /health yes'));
 });
 
 test('"warmup" names other paths and their number, and no answer has an effect', async (t) => {

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { fetchText } from '../support/http.ts';
 import { waitFor } from '../support/wait.ts';
 
 const load = (file: string) =>
@@ -88,6 +89,51 @@ test('a server answers a request whose beginning was read before it got the conn
   text = '';
   client.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\n\r\nnext');
   await waitFor(() => text.includes('next') && text.endsWith('0\r\n\r\n'), { what: 'the next answer' });
+});
+
+test('from the second connection on, a listening handle gives its connections in the way of a handoff, until this ends', async (t) => {
+  const server = createHttpServer((_request, response) => response.end('answered')).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  let native = 0;
+  server.on('connection', () => {
+    native += 1;
+  });
+  let arrived = 0;
+  const arrivals = new Arrivals((handle, received) => {
+    arrived += 1;
+    native -= 1;
+    adopt(server, handle, received);
+  });
+  const end = arrivals.takeFrom((server as unknown as { _handle: unknown })._handle);
+  const { port } = server.address() as { port: number };
+  for (const expected of [
+    { native: 1, arrived: 0 },
+    { native: 1, arrived: 1 },
+    { native: 1, arrived: 2 },
+  ]) {
+    assert.equal((await fetchText(port)).body, 'answered');
+    assert.deepEqual({ native, arrived }, expected);
+  }
+  end();
+  assert.equal((await fetchText(port)).body, 'answered');
+  assert.deepEqual({ native, arrived }, { native: 2, arrived: 2 });
+});
+
+test('connections that come together are reported once', async (t) => {
+  const { handles } = await connectClients(t, 3);
+  let reports = 0;
+  const given: unknown[] = [];
+  const arrivals = new Arrivals(
+    (handle) => given.push(handle),
+    () => {
+      assert.equal(arrivals.size, handles.length);
+      reports += 1;
+    },
+  );
+  for (const handle of handles) arrivals.add(handle);
+  await waitFor(() => given.length === handles.length, { what: 'all connections' });
+  assert.equal(reports, 1);
 });
 
 interface Handle {

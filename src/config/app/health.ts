@@ -55,6 +55,6 @@ export const warmup = optionalGroup({
   count: setting(
     'Number of times that Sluice requests each path, one after another, for up to 1 s; 0 to request nothing.',
     count(0, 100),
-    5,
+    10,
   ),
 });
