@@ -23,8 +23,9 @@ log=$root/install.log
 command=/usr/local/bin/sluice
 users="sluice sluice-git"
 units="sluice-runner.service sluice.service"
-# Unit that opens the API's sockets. Earlier versions have none.
+# Units that open the server's sockets. Stopping the first one stops the others. Earlier versions have only the first one, or none.
 socket=sluice.socket
+sockets="$socket sluice-local.socket sluice-push.socket"
 # Units that configure nginx for domains, and the files that they write: see src/edge/apply.ts.
 edge="sluice-edge.service sluice-edge.path"
 nginx_main=/etc/nginx/conf.d/sluice.conf
@@ -213,7 +214,7 @@ check_names() {
   # Every run of this script begins a log.
   [ -z "$(ls -A "$root" 2>/dev/null | grep -vx lost+found)" ] || [ -f "$log" ] || fail "the directory $root is not Sluice's" \
     "Sluice needs this path: move the directory to another one."
-  for unit in $units $socket $edge; do
+  for unit in $units $sockets $edge; do
     file=$(systemctl show --property FragmentPath --value "$unit" 2>/dev/null) || file=
     [ -z "$file" ] || [ ! -f "$file" ] || grep -q '^Description=Sluice' "$file" ||
       fail "the unit $unit is not Sluice's: $file" "Sluice needs this name: rename that unit."
@@ -322,8 +323,8 @@ checksum() {
 # Lets the install.sh of another version continue: it knows best how to install that version.
 continue_with_other_script() {
   ! cmp -s "$source/install.sh" "$script" || return 0
-  # A version without sockets cannot remove them, so this script installs that version.
-  [ ! -e "/etc/systemd/system/$socket" ] || [ -e "$source/config/systemd/$socket" ] || return 0
+  # A version without some sockets cannot remove them, so this script installs that version.
+  for unit in $(present_sockets); do [ -e "$source/config/systemd/$unit" ] || return 0; done
   report "  continues with its own install.sh"
   set -- --yes
   [ $dry = no ] || set -- "$@" --dry-run
@@ -627,7 +628,7 @@ write_files() {
   for unit in $units $edge; do
     write_file "config/systemd/$unit" "/etc/systemd/system/$unit" systemctl daemon-reload
   done
-  write_socket
+  for each in $sockets; do write_socket "$each"; done
   systemctl is-enabled --quiet $units sluice-edge.path 2>/dev/null ||
     change "starts the units at boot" systemctl enable $units sluice-edge.path
   write_command
@@ -663,24 +664,25 @@ place_file() {
   "$@"
 }
 
-# Writes the unit of the API's sockets, with the address in config.json. Earlier versions open the port themselves.
+# Writes a unit of the server's sockets, with the API's address in config.json. Earlier versions open these sockets themselves.
 write_socket() {
-  unit=/etc/systemd/system/$socket
-  if [ ! -f "$source/config/systemd/$socket" ]; then
-    [ ! -e "$unit" ] || change "removes $unit, which this version does not use" remove_socket
+  unit=/etc/systemd/system/$1
+  if [ ! -f "$source/config/systemd/$1" ]; then
+    [ ! -e "$unit" ] || change "removes $unit, which this version does not use" remove_socket "$1"
     return
   fi
   address=$(configured host):$(configured port)
   case $address in
     *unusable*) fail "\"listen\" in $home/config.json is not a numeric address and a port" "docs/settings.md describes it." ;;
   esac
-  sed "s/^ListenStream=127.*/ListenStream=$address/" "$source/config/systemd/$socket" >"$temporary/$socket"
-  cmp -s "$temporary/$socket" "$unit" || change "$unit: $address" place_socket
+  sed "s/^ListenStream=127.*/ListenStream=$address/" "$source/config/systemd/$1" >"$temporary/$1"
+  [ "$1" = $socket ] || address=$(sed -n 's/^ListenStream=//p' "$temporary/$1")
+  cmp -s "$temporary/$1" "$unit" || change "$unit: $address" place_socket "$temporary/$1"
 }
 
 # Leaves the former sockets open, because the server uses them: `activate` opens the new ones.
 place_socket() {
-  cp "$temporary/$socket" "$unit.new"
+  cp "$1" "$unit.new"
   chmod 644 "$unit.new"
   mv "$unit.new" "$unit"
   systemctl daemon-reload
@@ -688,8 +690,8 @@ place_socket() {
 }
 
 remove_socket() {
-  systemctl disable $socket
-  systemctl stop $socket sluice.service
+  [ "$1" != $socket ] || systemctl disable $socket
+  systemctl stop "$1" sluice.service
   rm -f "$unit"
   systemctl daemon-reload
 }
@@ -787,12 +789,12 @@ activate() {
   systemctl start sluice.service && wait_until runs "$1"
 }
 
-# Opens the API's sockets if they are new or have changed. systemd opens no socket while the server runs, and the server of an
+# Opens the server's sockets if they are new or have changed. systemd opens no socket while the server runs, and the server of an
 # earlier version uses the port itself. So the port is free for a moment, in which only root can bind it.
 open_sockets() {
   [ -e "/etc/systemd/system/$socket" ] || return 0
   systemctl is-enabled --quiet $socket 2>/dev/null || systemctl enable $socket || return
-  [ $socket_changed = yes ] || ! systemctl is-active --quiet $socket || return 0
+  [ $socket_changed = yes ] || ! are_open || return 0
   socket_changed=no
   port=$(configured port)
   if [ "$(cat $first_unprivileged || echo 65535)" -le "$port" ]; then
@@ -800,7 +802,7 @@ open_sockets() {
     echo $((port + 1)) >$first_unprivileged || :
   fi
   is_open=yes
-  systemctl stop $socket sluice.service && systemctl start $socket || is_open=no
+  systemctl stop $socket sluice.service && systemctl start $(present_sockets) || is_open=no
   free_ports
   [ $is_open = yes ]
 }
@@ -833,7 +835,17 @@ end_holders() {
 }
 
 has_sockets() {
-  [ ! -e "/etc/systemd/system/$socket" ] || { systemctl is-active --quiet $socket && systemctl is-enabled --quiet $socket; }
+  [ ! -e "/etc/systemd/system/$socket" ] || { are_open && systemctl is-enabled --quiet $socket; }
+}
+
+# Prints the units of the server's sockets that this machine has.
+present_sockets() {
+  for unit in $sockets; do [ ! -e "/etc/systemd/system/$unit" ] || echo "$unit"; done
+}
+
+# Succeeds if systemd has opened the server's sockets.
+are_open() {
+  for unit in $(present_sockets); do systemctl is-active --quiet "$unit" || return 1; done
 }
 
 main_pid() {
@@ -844,20 +856,20 @@ ended() {
   [ "$(main_pid sluice-runner.service)" != "$1" ]
 }
 
-# Succeeds if server and runner have this version and answer.
+# Succeeds if server and runner answer and have this version. The question starts a server that rests.
 runs() {
+  timeout 30 "$root/current/bin/sluice" status --json >/dev/null 2>&1 || return 1
   for unit in $units; do
     [ "$(readlink "/proc/$(main_pid "$unit")/exe")" = "$root/$1/runtime/bin/node" ] || return 1
   done
-  "$root/current/bin/sluice" status --json >/dev/null 2>&1
 }
 
-# Waits for a command to succeed, for half a minute at most.
+# Waits for a command to succeed: 150 tries, which take half a minute, and if the command is slow, two minutes at most.
 wait_until() {
-  tries=0
+  tries=0 latest=$(($(cut -d . -f 1 /proc/uptime) + 120))
   until "$@"; do
     tries=$((tries + 1))
-    [ $tries -lt 150 ] || return 1
+    [ $tries -lt 150 ] && [ "$(cut -d . -f 1 /proc/uptime)" -lt $latest ] || return 1
     sleep 0.2
   done
 }
@@ -1007,7 +1019,7 @@ uninstall() {
   fi
   # List all before removing any: is_ours recognizes the certificates by the configuration beside them.
   ours=
-  for path in $(printf '/etc/systemd/system/%s ' $units $socket $edge) /etc/ssh/sshd_config.d/sluice.conf \
+  for path in $(printf '/etc/systemd/system/%s ' $units $sockets $edge) /etc/ssh/sshd_config.d/sluice.conf \
     /etc/sysctl.d/60-sluice.conf /etc/nginx/sluice "$nginx_main" "$nginx_last" /run/sluice "$root" "$(runner_lock)"; do
     if is_ours "$path"; then ours="$ours $path"
     elif [ -e "$path" ] || [ -L "$path" ]; then report "  $path is not Sluice's and stays"; fi
@@ -1031,7 +1043,7 @@ uninstall() {
 is_ours() {
   case $1 in
     "$root") [ -f "$root/install.log" ] ;;
-    /run/sluice) [ -d "$1" ] && [ -z "$(ls -A "$1" | grep -vx api.sock)" ] ;;
+    /run/sluice) [ -d "$1" ] && [ -z "$(ls -A "$1" | grep -Evx '(api|server|push)\.sock')" ] ;;
     /run/sluice-runner-*) [ -f "$1" ] ;;
     /etc/nginx/sluice) [ -d "$1" ] && { is_ours "$nginx_main" || is_ours "$nginx_last"; } ;;
     /etc/systemd/*) grep -qs '^Description=Sluice' "$1" ;;
@@ -1053,7 +1065,7 @@ stop_unit() {
 
 forget() {
   systemctl daemon-reload
-  systemctl reset-failed $units $socket 2>/dev/null || :
+  systemctl reset-failed $units $sockets 2>/dev/null || :
   grep -rqs tcp_migrate_req /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d ||
     echo 0 >/proc/sys/net/ipv4/tcp_migrate_req
   ! command -v sshd >/dev/null || systemctl try-reload-or-restart ssh

@@ -6,8 +6,8 @@ import { type Sluice, startSluice } from '../test/support/server.ts';
 import type { Scope } from './measurement.ts';
 import { processTree } from './processes.ts';
 
-/** Environment of a server, as bin/sluice and libexec/unit set it, with a compile cache of the benchmark. */
-const environment = {
+/** Environment of server and runner, as bin/sluice and libexec/unit set it, with a compile cache of the benchmark. */
+export const environment = {
   NODE_COMPILE_CACHE: fileURLToPath(new URL('../node_modules/.cache/sluice-bench', import.meta.url)),
   MALLOC_ARENA_MAX: '2',
 };

@@ -38,7 +38,7 @@ export class Environment {
   hasUnappliedChange = false;
   /** why the last attempt to start the app failed; null if it succeeded */
   problem: Problem | null = null;
-  /** last watch over a release that was deployed: see followWatch */
+  /** watch over a release that was deployed, until it ends: see followWatch */
   watch: { release: number; ended: Promise<void> } | undefined;
   /** time of the last automatic rollback that is recorded or being recorded, ISO 8601; undefined if none is known */
   lastRevert: string | undefined;
@@ -59,6 +59,12 @@ export class Environment {
     this.store = new ReleaseStore(id, this.paths, empty, (release, error) =>
       appliance.log.error('failed release not finished', { app: this.name, release, error }),
     );
+  }
+
+  /** True while the environment is used or changed, its release is watched, or this object has a fact that is not on the disk. */
+  get isBusy(): boolean {
+    const isUsed = this.visitors > 0 || this.deploys.size > 0 || this.trafficLock.busy;
+    return isUsed || this.watch !== undefined || this.isBeingRemoved || this.hasUnappliedChange;
   }
 
   /** @throws AppError `app_not_found` */

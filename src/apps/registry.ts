@@ -49,6 +49,11 @@ export class Registry {
     this.#appliance = appliance;
   }
 
+  /** True while an environment is in use, or files of a removed one are deleted. */
+  get isBusy(): boolean {
+    return this.#finishing.size > 0 || [...this.#environments.values()].some(({ isBusy }) => isBusy);
+  }
+
   /** Returns all environments, by name. */
   async all(): Promise<Environment[]> {
     const ids = await listEnvironmentsWithState(this.#appliance.paths);

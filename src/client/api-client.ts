@@ -11,6 +11,7 @@ import { http } from '../system/process/footprint.ts';
 import { shellWord } from '../system/text/format.ts';
 import { LineSplitter } from '../system/text/lines.ts';
 import type { ServerAddress } from './server-address.ts';
+import { cannotStart } from './server-starts.ts';
 
 export interface CallOptions {
   query?: Record<string, string | number | boolean | undefined>;
@@ -113,8 +114,19 @@ export class ApiClient {
         ...(address.kind === 'socket' && { socketPath: address.path }),
         ...(signal && { signal }),
       });
-      request.on('response', answered);
-      request.on('error', (error) => reject(this.#unreachable(error)));
+      const over = new AbortController();
+      request.on('response', (response) => {
+        over.abort();
+        answered(response);
+      });
+      request.on('error', (error) => {
+        over.abort();
+        reject(this.#unreachable(error));
+      });
+      if (address.kind === 'socket')
+        cannotStart(address.path, over.signal).then((isSo) => {
+          if (isSo) request.destroy(notRunning(address.path, howToStart(address.home)));
+        }, reject);
       if (body === undefined) {
         request.end(content);
         return;
@@ -129,6 +141,7 @@ export class ApiClient {
 
   #unreachable(cause: Error): Error {
     const address = this.#address;
+    if (cause instanceof AppError) return cause;
     // Without a password in the URL.
     const where = address.kind === 'socket' ? address.path : address.url.origin + address.url.pathname;
     switch (systemCode(cause)) {
@@ -143,15 +156,16 @@ export class ApiClient {
       case 'ENOENT': {
         const remote = 'Check SLUICE_URL, and check that the server runs.';
         const hint = address.kind === 'socket' ? howToStart(address.home) : remote;
-        return new AppError('not_running', `Sluice is not running: nothing answers at ${where}`, {
-          cause,
-          hint,
-        });
+        return notRunning(where, hint, cause);
       }
       default:
         return new AppError('not_running', `the connection to ${where} failed: ${cause.message}`, { cause });
     }
   }
+}
+
+function notRunning(where: string, hint: string, cause?: Error): AppError {
+  return new AppError('not_running', `Sluice is not running: nothing answers at ${where}`, { cause, hint });
 }
 
 /** Names home and program in full: `sluice up` in another directory would start a second, empty Sluice. */

@@ -22,8 +22,14 @@ export const apiSocket = '/run/sluice/api.sock';
 /** Unit of systemd that opens the sockets of the API. During a restart of the server, they stay open and connections wait. */
 export const socketUnit = 'sluice.socket';
 
-/** Units that systemd always runs. Stop them in this order, and start them in reverse order. */
-export const ownUnits = [socketUnit, 'sluice.service', 'sluice-runner.service'] as const;
+/** Unit of the server, which rests when it has no work: `inactive` is then its usual state. */
+export const serverUnit = 'sluice.service';
+
+/** Units that open the other sockets of the server. They start and stop with `socketUnit`. */
+export const otherSocketUnits = ['sluice-local.socket', 'sluice-push.socket'] as const;
+
+/** Units that start with the machine. Stop them in this order, and start them in reverse order. */
+export const ownUnits = [socketUnit, serverUnit, 'sluice-runner.service'] as const;
 
 /**
  * Returns the place of Sluice's own log, for a sentence.

@@ -69,6 +69,8 @@ export class Recovery {
   readonly #attempts = new Map<Environment, Promise<void>>();
   readonly #rebuilds = new Map<Environment, Promise<void>>();
   readonly #settled = Promise.withResolvers<void>();
+  /** number of starts and attempts under way */
+  #underWay = 0;
 
   /** @param rebuild deploys a release again from its commit, if a backup without its files was restored */
   constructor(
@@ -85,13 +87,20 @@ export class Recovery {
 
   /** Starts all apps that should run, the last used ones first. Never rejects. */
   async startAll(): Promise<void> {
+    this.#underWay += 1;
     try {
       const environments = await lastUsedFirst(await this.#registry.all());
       await Promise.all(environments.map((environment) => this.#startNext(environment)));
     } catch (error) {
       this.#appliance.log.error('apps not started', { error });
     }
+    this.#underWay -= 1;
     this.#settled.resolve();
+  }
+
+  /** True while an app is started or rebuilt, or waits for its next attempt. */
+  get isBusy(): boolean {
+    return this.#underWay > 0 || this.#rebuilds.size > 0;
   }
 
   /** Resolves when each app that should run does, or has failed to start once. */
@@ -112,7 +121,13 @@ export class Recovery {
   #startNext(environment: Environment): Promise<void> {
     const former = this.#attempts.get(environment) ?? Promise.resolve();
     const { promise: tried, resolve } = Promise.withResolvers<void>();
-    const attempt = former.then(() => this.#keepTrying(environment, resolve)).finally(resolve);
+    this.#underWay += 1;
+    const attempt = former
+      .then(() => this.#keepTrying(environment, resolve))
+      .finally(() => {
+        this.#underWay -= 1;
+        resolve();
+      });
     this.#attempts.set(environment, attempt);
     return tried;
   }

@@ -23,7 +23,11 @@ export function followWatch(
       appliance.log.warn('watch not followed', { app: name, release: number, error });
     }
   };
-  environment.watch = { release: number, ended: follow() };
+  const watch = { release: number, ended: follow() };
+  environment.watch = watch;
+  void watch.ended.then(() => {
+    if (environment.watch === watch) environment.watch = undefined;
+  });
 }
 
 /**

@@ -1,4 +1,4 @@
-import { installRoot, ownUnits } from '../config/installed.ts';
+import { installRoot, otherSocketUnits, ownUnits, serverUnit, socketUnit } from '../config/installed.ts';
 import { exists } from '../system/fs/exists.ts';
 import { showUnits } from '../system/process/systemd.ts';
 import { type Finding, fault, ok, warning } from './check.ts';
@@ -15,10 +15,13 @@ const startingStates = ['enabled', 'enabled-runtime', 'static', 'indirect', 'ali
 /** Checks that systemd runs all units of a system-wide installation, and starts them with the machine. */
 export async function* checkUnits({ systemWide }: Snapshot): AsyncIterable<Finding> {
   if (!systemWide) return;
-  const required = [...ownUnits, ...((await exists(edgeConfig)) ? edgeUnits : [])];
-  const units = await showUnits(required);
+  const basic = [...ownUnits, ...((await exists(edgeConfig)) ? edgeUnits : [])];
+  // Without the units of the other sockets, the server opens these sockets itself.
+  const units = await showUnits([...basic, ...otherSocketUnits]);
+  const required = [...new Set([...basic, ...units.map(({ id }) => id)])];
   const stateOf = (name: string) => units.find(({ id }) => id === name)?.active;
-  const down = required.filter((name) => stateOf(name) !== 'active');
+  const isResting = stateOf(serverUnit) === 'inactive' && stateOf(socketUnit) === 'active';
+  const down = required.filter((name) => stateOf(name) !== 'active' && !(name === serverUnit && isResting));
   if (down.length > 0) {
     const states = down.map((name) => `${name} is ${stateOf(name) ?? 'not there'}`);
     const isComplete = down.every((name) => stateOf(name) !== undefined);

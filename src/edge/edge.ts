@@ -19,6 +19,9 @@ import {
 } from './domain.ts';
 import { Orders } from './orders.ts';
 
+/** Longest time without a comparison of nginx with the records, in ms, while the server rests. */
+const maxPause = 3_600_000;
+
 /**
  * Domains: their records, their certificates, and nginx, which serves them. An app on its own port depends on none of
  * these, and a deploy changes none of them.
@@ -79,6 +82,24 @@ export class Edge {
     if (this.#damage !== null || (this.#all.length === 0 && this.routed.length === 0)) return;
     this.#inBackground(() => this.#tick());
     this.#startClock();
+  }
+
+  /** True while a domain is changed or a certificate is ordered, or nginx has to be configured again after a failure. */
+  get isBusy(): boolean {
+    return this.#background.size > 0 || this.fault !== null;
+  }
+
+  /** Returns the time until the next look at the domains is worthwhile, in ms: an hour at most; null if there are no domains. */
+  get dueIn(): number | null {
+    if (this.#clock === undefined) return null;
+    const due = this.#all.map(({ name, certificate }) => {
+      if (certificate === 'acme') return this.#orders.dueAt(name);
+      const known = this.#certificates.known(name);
+      return certificate === 'own' || known === undefined
+        ? Number.POSITIVE_INFINITY
+        : Date.parse(known.renewAt);
+    });
+    return Math.max(0, Math.min(maxPause, Math.min(...due) - Date.now()));
   }
 
   async stop(): Promise<void> {

@@ -82,12 +82,15 @@ export class Orders {
 
   /** Returns true if a certificate is due, and may be ordered now. */
   isDue(name: string): boolean {
-    const now = Date.now();
+    return this.dueAt(name) <= Date.now();
+  }
+
+  /** Returns the time from which a certificate is due and may be ordered, in ms since 1970. */
+  dueAt(name: string): number {
     const known = this.#certificates.known(name);
-    const isNeeded = known === undefined || known.selfSigned || Date.parse(known.renewAt) <= now;
-    if (!isNeeded) return false;
+    const neededAt = known === undefined || known.selfSigned ? 0 : Date.parse(known.renewAt);
     const { nextTry } = this.record(name);
-    return nextTry === null || Date.parse(nextTry) <= now;
+    return Math.max(neededAt, nextTry === null ? 0 : Date.parse(nextTry));
   }
 
   /** Allows the next order at once if the last one failed before it reached the ACME server, which counts failures. */

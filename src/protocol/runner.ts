@@ -449,6 +449,11 @@ export interface RunnerCalls {
   endAll: Call<{ key: string }>;
   /** kills all processes of an environment's user, and removes its logs and the user; `aside`: new directory of the app */
   forget: Call<{ key: string; aside: string }>;
+  /**
+   * starts the server again by a connection to its socket, after a time in ms, or if null, only when the next runner starts. To be
+   * called before the server rests. Fails with `bad_request` if no socket of systemd starts the server
+   */
+  wakeServer: Call<{ after: number | null }>;
   /** ends the runner, and leaves its processes to the next one */
   leave: Call<NoParams>;
   /** ends all processes and the runner */

@@ -34,6 +34,11 @@ export class GitServer {
     this.#stopping = stopping;
   }
 
+  /** True while a client is served, or its push is finished. */
+  get isBusy(): boolean {
+    return this.#sessions.size > 0;
+  }
+
   /**
    * Starts git for one client. The first push to an app creates the app's repository; a fetch needs one.
    * @throws AppError `invalid_name`, `app_not_found`, `disk_full`, `git_missing`, `stopping`

@@ -19,7 +19,7 @@ async function main(): Promise<void> {
   if (lock === undefined)
     throw new AppError('already_running', `a runner for ${paths.home} is running already`);
 
-  const runner = new Runner(paths, host, log);
+  const runner = new Runner(paths, host, log, process.env['SLUICE_API_SOCKET']);
   await runner.start();
 
   let ending: Promise<void> | undefined;
@@ -49,6 +49,7 @@ async function main(): Promise<void> {
   server.listen(socket, () => {
     host.giveToServer(socket);
     log.info('ready', host.users && { appsRunAs: `${host.users.owner.name}_APP` });
+    runner.wakeServer();
   });
   process.umask(umask);
 

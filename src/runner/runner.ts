@@ -25,6 +25,7 @@ import { type ProcessRecord, ProcessRecords } from './takeover/process-records.t
 import { tickRegularly } from './ticker.ts';
 import type { Host } from './users/host.ts';
 import { checkedEnvironment, type Identity } from './users/identity.ts';
+import { ServerWaker } from './wake.ts';
 
 /** Owner of the listening sockets and of all processes of apps. Parses no files of users or apps. */
 export class Runner {
@@ -40,11 +41,14 @@ export class Runner {
   readonly #keeper: Keeper;
   readonly #ports: HeldPorts;
   readonly #oneOffs: OneOffs;
+  readonly #server: ServerWaker;
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
   readonly #ticking = new AbortController();
 
-  constructor(paths: Paths, host: Host, log: Log) {
+  /** @param apiSocket unix socket that systemd has opened, which starts the server; undefined if there is none */
+  constructor(paths: Paths, host: Host, log: Log, apiSocket?: string) {
+    this.#server = new ServerWaker(apiSocket, log);
     this.#paths = paths;
     this.#host = host;
     this.#log = log;
@@ -117,6 +121,11 @@ export class Runner {
       }
     };
     await Promise.all(earlier.filter(({ kind }) => kind === 'job').map(kill));
+  }
+
+  /** Starts a server that rests: apps of an earlier runner may have to be started. To be called when this runner can be connected. */
+  wakeServer(): void {
+    this.#server.wake();
   }
 
   /** Ends all jobs and all workers. Workers finish their requests in flight first. */
@@ -238,6 +247,7 @@ export class Runner {
         await files.forget(key, aside);
         this.#supervisors.delete(key);
       },
+      wakeServer: async ({ after }) => this.#server.wakeIn(after),
       leave: end.leave,
       shutdown: end.shutdown,
     };

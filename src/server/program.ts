@@ -1,18 +1,17 @@
 import { type ErrorBody, errorBody } from '../errors/app-error.ts';
 import { printable } from '../system/text/printable.ts';
 
-/** Exit statuses of the server, by which libexec/supervise.sh decides to start the server again. */
-export const exitStatus = { cannotStart: 1, anotherIsUp: 3, crashed: 70 };
+/** Exit statuses of the server, by which libexec/supervise.sh and systemd decide to start the server again. */
+export const exitStatus = { cannotStart: 1, anotherIsUp: 3, crashed: 70, atRest: 75 };
 
 /**
- * Ends the process when `work` has ended. An error of the user or of the disk is printed without a stack. stdout and stderr may
- * go to a full disk: without `error` listeners, a failed write would end the process.
+ * Ends the process when `work` has ended, with the exit status that `work` returns. An error of the user or of the disk is printed
+ * without a stack. stdout and stderr may go to a full disk: without `error` listeners, a failed write would end the process.
  */
-export async function asProgram(work: () => Promise<void>): Promise<never> {
+export async function asProgram(work: () => Promise<number>): Promise<never> {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   try {
-    await work();
-    process.exit(0);
+    process.exit(await work());
   } catch (error) {
     const body = errorBody(error);
     if (body.code === 'internal') throw error;

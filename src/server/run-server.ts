@@ -23,6 +23,7 @@ import { omitResponse } from '../system/process/footprint.ts';
 import { takePassedSockets } from '../system/process/systemd.ts';
 import { ensurePackageBoundary } from './package-boundary.ts';
 import { exitStatus } from './program.ts';
+import { restAfter, untilAtRest } from './rest.ts';
 import { serveApi } from './serve.ts';
 
 /** Facts about a server that accepts requests. */
@@ -57,15 +58,20 @@ interface ServerMode {
   openLog(paths: Paths): number;
   /** Returns control over the runner; left out if systemd starts and ends the runner. */
   controlRunner?(context: RunnerContext): RunnerControl;
-  /** @param settled settles when each app that should run does, or has failed to start once */
-  whenReady(ready: Ready, settled: Promise<void>, log: Log): void;
+  /**
+   * Reports that the server is ready.
+   * @param settled settles when each app that should run does, or has failed to start once
+   */
+  whenReady(ready: Ready, settled: Promise<void>, log: Log): void | Promise<void>;
 }
 
 /**
- * Runs the server until SIGINT, SIGTERM or SIGUSR2.
+ * Runs the server until SIGINT, SIGTERM or SIGUSR2. If systemd has opened all sockets of the server, the server also ends when it has
+ * had no work for a while: systemd starts the next one for the next connection.
+ * @returns the exit status
  * @throws AppError if the server cannot start; apps that run already keep running
  */
-export async function runServer(home: string, mode: ServerMode): Promise<void> {
+export async function runServer(home: string, mode: ServerMode): Promise<number> {
   omitResponse();
   const stopped = waitForSignal();
   const paths = new Paths(home);
@@ -142,10 +148,11 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const options = { service, tokens, keys, edge, paths, version, log, url: () => url, runner: runnerInfo };
   const api = (local: boolean) => createApi(options, local).callback();
   const sockets = [
-    { path: paths.serverSocket, mode: 0o600, listener: api(true) },
-    { ...ssh.socket, listener: createSshApi(service, keys, log).callback() },
+    { name: 'local', path: paths.serverSocket, mode: 0o600, listener: api(true) },
+    { name: 'push', ...ssh.socket, listener: createSshApi(service, keys, log).callback() },
   ];
-  ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log, passed })));
+  const served = ending.use(await serveApi(settings.listen, api(false), sockets, { log, passed }));
+  ({ url } = served);
   void reservePorts();
   warnAboutAddress(url, settings, passed.length > 0, log);
 
@@ -153,11 +160,32 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   edge.start();
   ending.defer(() => edge.stop());
   log.info('ready', { url });
-  mode.whenReady({ url, pid: process.pid, home: paths.home, version }, settled, log);
-  const signal = await stopped;
-  log.info('stopping', { signal });
+  const reported = mode.whenReady({ url, pid: process.pid, home: paths.home, version }, settled, log);
+  const atRest = async () => {
+    await reported;
+    // Only a runner that systemd has started outlives this server and starts the next one.
+    if (control !== undefined || !served.outlivesServer) return stopped;
+    const resting = new AbortController();
+    ending.defer(() => resting.abort());
+    await untilAtRest(() => served.stopAccepting(), {
+      ...{ activity: served.activity, log, after: restTime(), signal: resting.signal },
+      isBusy: () => service.isBusy || edge.isBusy || (edge.dueIn ?? Number.POSITIVE_INFINITY) < restTime(),
+      prepare: () => runner.call('wakeServer', { after: edge.dueIn }),
+    });
+    return undefined;
+  };
+  const signal = await Promise.race([stopped, atRest()]);
+  if (signal === undefined) log.info('nothing to do');
+  else log.info('stopping', { signal });
   await service.shutDown();
-  await control?.end(runner, signal);
+  if (signal !== undefined) await control?.end(runner, signal);
+  return signal === undefined ? exitStatus.atRest : 0;
+}
+
+/** Returns the time without work after which the server rests, in ms. Tests shorten it. */
+function restTime(env: NodeJS.ProcessEnv = process.env): number {
+  const seconds = Number(env['SLUICE_REST_SECONDS'] ?? Number.NaN);
+  return seconds > 0 ? seconds * 1000 : restAfter;
 }
 
 /** Returns true if the live release sends each client to the same worker. A damaged record must not hold up all domains. */

@@ -1,15 +1,19 @@
 import { once } from 'node:events';
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, rm, stat } from 'node:fs/promises';
 import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo, ListenOptions, Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { apiServerOptions } from '../api/app.ts';
 import { upgradeListener } from '../api/upgrade.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
+import { replaceLink } from '../system/fs/files.ts';
 import type { Log } from '../system/log/log.ts';
 import { toUrlHost } from '../system/net/address.ts';
 import { isListenedOn } from '../system/net/listeners.ts';
 import { http } from '../system/process/footprint.ts';
+import { type PassedSocket, pathOfSocket } from '../system/process/systemd.ts';
+import { Activity } from './activity.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
 /** Shortest time between two log lines about connections that are not accepted, in ms. */
@@ -20,10 +24,18 @@ const stopTimeout = 2000;
 interface ApiListener extends AsyncDisposable {
   /** of the TCP listener, such as `http://127.0.0.1:8700` */
   url: string;
+  /** true if all sockets stay open without this server: connections then wait for the next one */
+  outlivesServer: boolean;
+  /** open connections, and requests that are handled, also those whose client has gone */
+  activity: Activity;
+  /** Accepts no more connections, at once. Those that have not been accepted wait for the next server if the sockets outlive it. */
+  stopAccepting(): void;
 }
 
 /** Unix socket, with the mode that decides which users may connect. */
 interface LocalSocket {
+  /** name of a passed socket that listens instead, if there is one; `path` is then a link to that socket */
+  name?: string;
   path: string;
   mode: number;
   listener: RequestListener;
@@ -32,7 +44,8 @@ interface LocalSocket {
 /**
  * Serves the API on TCP and on unix sockets. Disposing of the result waits a moment for requests under way, then ends them.
  * @param remote listener for requests on TCP
- * @param passed descriptors of sockets that listen already, for `remote`; if one of them is a TCP socket, no port is opened
+ * @param passed sockets that listen already: those with the name of a local socket, and others for `remote`. If one of them is a
+ *   TCP socket, no port is opened
  * @throws AppError `port_taken`
  */
 export async function serveApi(
@@ -44,24 +57,41 @@ export async function serveApi(
     passed = [],
     options = apiServerOptions,
     limits = connectionLimits,
-  }: { log: Log; passed?: number[]; options?: typeof apiServerOptions; limits?: ConnectionLimits },
+  }: { log: Log; passed?: PassedSocket[]; options?: typeof apiServerOptions; limits?: ConnectionLimits },
 ): Promise<ApiListener> {
   const fail = failureLogger(log);
+  const activity = new Activity();
+  const servers: { server: Server; sockets: Set<Socket> }[] = [];
   await using opened = new AsyncDisposableStack();
   const open = async (listener: RequestListener, where: ListenOptions & { fd?: number }) => {
-    const server = http.createServer(options, inTurn(listener));
-    const sockets = openSockets(server);
+    const handle = counted(listener, activity);
+    const server = http.createServer(options, inTurn(handle));
+    const sockets = openSockets(server, activity);
     limitConnections(server, limits);
-    server.on('upgrade', upgradeListener(listener));
+    server.on('upgrade', upgradeListener(handle));
     await listen(server, where, fail);
+    servers.push({ server, sockets });
     opened.defer(() => close(server, sockets));
     const address = server.address();
     return typeof address === 'object' ? (address ?? undefined) : undefined;
   };
   let tcp: AddressInfo | undefined;
-  for (const fd of passed) tcp = (await open(remote, { fd })) ?? tcp;
+  const locals = new Map<string, string>();
+  for (const { fd, name } of passed) {
+    const local = sockets.find((socket) => socket.name === name);
+    tcp = (await open(local?.listener ?? remote, { fd })) ?? tcp;
+    const path = local && (await pathOfSocket(fd));
+    if (path !== undefined) locals.set(name, path);
+  }
+  let outlivesServer = tcp !== undefined;
   tcp ??= await open(remote, await listenOptions(host, port));
-  for (const { path, listener, mode } of sockets) {
+  for (const { name = '', path, listener, mode } of sockets) {
+    const passedPath = locals.get(name);
+    if (passedPath !== undefined && (await hasGroupOf(passedPath, path, mode))) {
+      await replaceLink(path, passedPath);
+      continue;
+    }
+    outlivesServer = false;
     // A killed server leaves its socket. The lock of the server guarantees that nobody listens on it.
     await rm(path, { force: true });
     await open(listener, { path });
@@ -70,7 +100,30 @@ export async function serveApi(
 
   const url = `http://${toUrlHost(tcp?.address ?? host)}:${tcp?.port ?? port}`;
   const listeners = opened.move();
-  return { url, [Symbol.asyncDispose]: () => listeners.disposeAsync() };
+  return {
+    url,
+    outlivesServer,
+    activity,
+    stopAccepting() {
+      for (const { server } of servers) server.close();
+    },
+    [Symbol.asyncDispose]: () => listeners.disposeAsync(),
+  };
+}
+
+/** Returns a listener whose work counts until it has ended, also if the client has gone. */
+function counted(listener: RequestListener, activity: Activity): RequestListener {
+  return (request, response) => {
+    const end = activity.begin();
+    // Koa returns a promise, which settles when the request has been handled.
+    void Promise.resolve<unknown>(listener(request, response)).finally(end);
+  };
+}
+
+/** Returns true if a passed socket admits the group that a new socket at `path` would admit. */
+async function hasGroupOf(passed: string, path: string, mode: number): Promise<boolean> {
+  if ((mode & 0o070) === 0) return true;
+  return (await stat(passed)).gid === (await stat(dirname(path))).gid;
 }
 
 /**
@@ -124,11 +177,15 @@ function portTaken(host: string | undefined, port: number | undefined): AppError
 }
 
 /** Returns the set of the open connections of a server, which has also those that were upgraded. */
-function openSockets(server: Server): Set<Socket> {
+function openSockets(server: Server, activity: Activity): Set<Socket> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket) => {
+    const end = activity.begin();
     sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
+    socket.once('close', () => {
+      sockets.delete(socket);
+      end();
+    });
   });
   return sockets;
 }

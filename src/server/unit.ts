@@ -9,11 +9,8 @@ import { type Ready, runServer } from './run-server.ts';
 const startTimeout = 60_000;
 
 /** Runs the server as a unit of systemd. The runner has its own unit. The log goes to stderr, which systemd stores in its journal. */
-async function runUnit(home: string): Promise<void> {
-  await runServer(home, {
-    openLog: () => process.stderr.fd,
-    whenReady: (ready, settled, log) => void reportReady(ready, settled, log),
-  });
+function runUnit(home: string): Promise<number> {
+  return runServer(home, { openLog: () => process.stderr.fd, whenReady: reportReady });
 }
 
 async function reportReady({ url }: Ready, settled: Promise<void>, log: Log): Promise<void> {

@@ -19,11 +19,12 @@ export type { Ready } from './run-server.ts';
  * Runs the server and its runner in the foreground, until SIGINT or SIGTERM. SIGUSR2 ends both and leaves the apps running for the
  * next `sluice up`, which may be of another version.
  * @param whenReady called when the server accepts requests
+ * @returns the exit status
  * @throws AppError if the server cannot start; apps that run already keep running
  */
-export async function up(home: string, whenReady: (ready: Ready) => void): Promise<void> {
+export async function up(home: string, whenReady: (ready: Ready) => void): Promise<number> {
   await takeHome(home);
-  await runServer(home, {
+  return runServer(home, {
     openLog: ({ log }) => openLog(log),
     controlRunner(context) {
       writeSupervisor(context.paths, context.log);

@@ -45,6 +45,8 @@ export class AppService {
   readonly #recovery: Recovery;
   readonly #stopping = new AbortController();
   readonly #signal = this.#stopping.signal;
+  /** number of calls of `#recordReverts` under way */
+  #recordings = 0;
 
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
@@ -64,6 +66,12 @@ export class AppService {
     await this.git.recover();
   }
 
+  /** True while there is work that must not wait for the next server, with or without a request. */
+  get isBusy(): boolean {
+    const isRecovering = this.#recovery.isBusy || this.#recordings > 0;
+    return isRecovering || this.#registry.isBusy || this.git.isBusy || this.#appliance.moveLock.isTaken;
+  }
+
   /** Starts apps that should run, now and whenever a runner connects. Resolves when each has been tried once. */
   keepRunning(): Promise<void> {
     this.#appliance.runner.onConnected(() => {
@@ -75,6 +83,7 @@ export class AppService {
 
   /** Records what the runner has reverted while this server had no connection to it, and follows its watches. */
   async #recordReverts(): Promise<void> {
+    this.#recordings += 1;
     try {
       const running = await this.#appliance.runner.status();
       for (const environment of await this.#registry.all()) {
@@ -87,6 +96,7 @@ export class AppService {
     } catch (error) {
       this.#appliance.log.error('reverts not recorded', { error });
     }
+    this.#recordings -= 1;
   }
 
   /** Refuses new calls, cancels deploys that have not begun their switch, and waits for all others. Apps keep running. */

@@ -176,6 +176,9 @@ test('doctor reports units that are down or not enabled, with the command that h
   };
   const all = { 'sluice.socket': {}, sluice: {}, 'sluice-runner': {}, ssh: {} };
   assert.equal((await units(all))?.state, 'ok');
+  assert.equal((await units({ ...all, sluice: { ActiveState: 'inactive' } }))?.state, 'ok', 'it rests');
+  const lacksSocket = await units({ ...all, 'sluice-local.socket': { ActiveState: 'failed' } });
+  assert.deepEqual([lacksSocket?.state, lacksSocket?.message], ['fault', 'sluice-local.socket is failed']);
   const failed = await units({ ...all, sluice: { ActiveState: 'failed' } });
   assert.equal(failed?.state, 'fault');
   assert.equal(failed.message, 'sluice.service is failed');

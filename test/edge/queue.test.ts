@@ -96,6 +96,18 @@ async function edgeOf(t: TestContext) {
   return { paths, open, edge, applier, add, names, heldBy };
 }
 
+test('a server does not rest while nginx is configured, and looks at its domains every hour', async (t) => {
+  const { edge, applier, heldBy } = await edgeOf(t);
+  assert.deepEqual([edge.isBusy, edge.dueIn], [false, null]);
+  const { added } = await heldBy('first.example.com');
+  edge.refresh();
+  assert.ok(edge.isBusy);
+  applier.release();
+  await added;
+  await waitFor(() => !edge.isBusy, { what: 'a configured nginx' });
+  assert.equal(edge.dueIn, 3_600_000);
+});
+
 test('a call that cannot succeed fails at once, while another call waits for nginx', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('first.example.com');

@@ -48,7 +48,15 @@ test('sockets that were passed to another process are not used, and the variable
   const env = { LISTEN_PID: String(process.pid + 1), LISTEN_FDS: '2', LISTEN_FDNAMES: 'a:b', OTHER: 'x' };
   assert.deepEqual(takePassedSockets(env), []);
   assert.deepEqual(env, { OTHER: 'x' } as object);
-  assert.deepEqual(takePassedSockets({ LISTEN_PID: String(process.pid), LISTEN_FDS: '2' }), [3, 4]);
+  const passed = { LISTEN_PID: String(process.pid), LISTEN_FDS: '2' };
+  assert.deepEqual(takePassedSockets({ ...passed, LISTEN_FDNAMES: 'a:b' }), [
+    { fd: 3, name: 'a' },
+    { fd: 4, name: 'b' },
+  ]);
+  assert.deepEqual(
+    takePassedSockets(passed).map(({ fd }) => fd),
+    [3, 4],
+  );
   assert.deepEqual(takePassedSockets({ LISTEN_PID: String(process.pid), LISTEN_FDS: 'x' }), []);
 });
 

@@ -15,15 +15,18 @@ import { isUnitHome } from '../../system/process/systemd.ts';
 import { asOwner } from '../../system/process/user.ts';
 
 /**
- * Keeps files in the home from being moved or removed until the result is disposed of: asks a running server for that, or
- * keeps a server from starting.
+ * Keeps files in the home from being moved or removed until the result is disposed of: asks the server for that, or keeps a
+ * server from starting if none runs or rests.
  * @returns `lost`: aborted if the server ends meanwhile
  * @throws AppError `not_running` if a server has the home and does not answer
  */
 export async function freezeHome(paths: Paths): Promise<{ lost: AbortSignal } & Disposable> {
   const lost = new AbortController();
   const lock = await lockHome(paths);
-  if (lock !== undefined) return { lost: lost.signal, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+  // If nobody has the lock and the socket is open, then systemd starts a server that rests.
+  if (lock !== undefined && !(await listens(paths.serverSocket)))
+    return { lost: lost.signal, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+  lock?.[Symbol.dispose]();
   const api = new ApiClient(await bySocket(paths.home));
   const response = await api.open('POST', '/v1/hold');
   const stopWatching = finished(response, () => lost.abort(serverEnded()));

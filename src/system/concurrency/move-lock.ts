@@ -12,6 +12,10 @@ export class MoveLock {
     return this.#inside.freezing > 0;
   }
 
+  get isTaken(): boolean {
+    return this.#inside.freezing + this.#inside.moving > 0;
+  }
+
   /** Waits until nothing moves. Nothing moves until the result is disposed of. @throws the reason of the signal if it aborts first */
   async freeze(signal?: AbortSignal): Promise<Disposable> {
     while (this.#inside.moving > 0) await this.#queue.wait(signal);

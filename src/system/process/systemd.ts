@@ -1,3 +1,4 @@
+import { readFile, readlink } from 'node:fs/promises';
 import { ownEnvironment, run } from './run.ts';
 
 /**
@@ -62,14 +63,33 @@ function unitIn(block: string): Unit {
 /** The first descriptor that systemd passes (source: sd_listen_fds(3)). */
 const firstDescriptor = 3;
 
+/** Listening socket that systemd has passed to this process. */
+export interface PassedSocket {
+  fd: number;
+  /** `FileDescriptorName` of the socket's unit; empty if unknown */
+  name: string;
+}
+
 /**
- * Returns the descriptors of the listening sockets that systemd has passed to this process, and removes the variables: they
- * are not for children. Node.js has made the descriptors close-on-exec at its start.
+ * Returns the listening sockets that systemd has passed to this process, and removes the variables: they are not for children.
+ * Node.js has made the descriptors close-on-exec at its start.
  */
-export function takePassedSockets(env: NodeJS.ProcessEnv = process.env): number[] {
-  const { LISTEN_PID, LISTEN_FDS } = env;
+export function takePassedSockets(env: NodeJS.ProcessEnv = process.env): PassedSocket[] {
+  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES = '' } = env;
   for (const name of ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES']) delete env[name];
   const count = Number(LISTEN_FDS);
   if (Number(LISTEN_PID) !== process.pid || !Number.isInteger(count) || count < 1) return [];
-  return Array.from({ length: count }, (_, index) => firstDescriptor + index);
+  const names = LISTEN_FDNAMES.split(':');
+  return Array.from({ length: count }, (_, index) => ({
+    fd: firstDescriptor + index,
+    name: names[index] ?? '',
+  }));
+}
+
+/** Returns the path of a unix socket that was passed; undefined for other sockets. Node.js knows only paths that it has bound itself. */
+export async function pathOfSocket(fd: number): Promise<string | undefined> {
+  const inode = /^socket:\[(\d+)\]$/.exec(await readlink(`/proc/self/fd/${fd}`))?.[1];
+  // Source: proc(5), /proc/net/unix. A path may contain spaces.
+  const line = new RegExp(`^(?:\\S+ +){6}${inode} (/.+)$`, 'm');
+  return line.exec(await readFile('/proc/net/unix', 'utf8'))?.[1];
 }
