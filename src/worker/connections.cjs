@@ -9,14 +9,12 @@ const { endSession } = require('./end-session.cjs');
 /** @import { Patience } from './end-session.cjs' */
 
 /**
- * Returns the connections of an http server that are between two requests, or have not sent a byte yet. Only the server knows
- * them, and its one call about them closes them. For that moment a `destroy` of our own makes a list instead. So no record of a
- * connection is needed while it lives.
+ * Returns the connections of an http server that are between two requests, or have not sent a byte yet.
  * @param {any} server
  * @returns {Socket[]}
  */
 function idleConnections(server) {
-  const betweenRequests = listInstead(() => server.closeIdleConnections());
+  const betweenRequests = listed(server, 'idle', () => server.closeIdleConnections());
   const untouched = allConnections(server).filter((socket) => socket.bytesRead === 0);
   // A response that has ended may still be on its way out: the server already counts its connection as idle.
   return [...new Set([...betweenRequests, ...untouched])].filter(
@@ -37,21 +35,33 @@ function movableConnections(server) {
 }
 
 /**
- * Returns all connections of a server; none if the server does not speak HTTP/1. Heartbeats call this under load: V8 discards the
- * compiled code of all sockets when `destroy` changes, so the list of Node.js is read without that.
+ * Returns all connections of a server; none if the server does not speak HTTP/1.
  * @param {any} server
  * @returns {any[]}
  */
 function allConnections(server) {
-  const symbol = Object.getOwnPropertySymbols(server).find(
-    ({ description }) => description === 'http.server.connections',
-  );
-  if (symbol === undefined) return listInstead(() => server.closeAllConnections?.());
-  return (server[symbol]?.all() ?? []).map((/** @type {any} */ { socket }) => socket);
+  return listed(server, 'all', () => server.closeAllConnections?.());
 }
 
 /**
- * Runs a call that destroys sockets, and returns these sockets instead.
+ * Returns connections of a server from Node's own list of them, so that no record of a connection is needed while it lives. The list
+ * has no public name. A version of Node.js that names it otherwise has only public calls that close the connections: see `listInstead`.
+ * @param {any} server
+ * @param {'all' | 'idle'} which method of the list
+ * @param {() => void} closeThem public call for the same connections
+ * @returns {any[]}
+ */
+function listed(server, which, closeThem) {
+  const symbol = Object.getOwnPropertySymbols(server).find(
+    ({ description }) => description === 'http.server.connections',
+  );
+  if (symbol === undefined) return listInstead(closeThem);
+  return (server[symbol]?.[which]() ?? []).map((/** @type {any} */ { socket }) => socket);
+}
+
+/**
+ * Runs a call that destroys sockets, and returns these sockets instead. V8 then discards the compiled code of everything that uses
+ * sockets, because their `destroy` changes.
  * @param {() => void} closeThem
  * @returns {any[]}
  */
