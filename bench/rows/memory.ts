@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { restAfter } from '../../src/server/rest.ts';
 import { freePort } from '../../test/support/free-port.ts';
 import { Units } from '../../test/support/units.ts';
 import { environment, filesOf } from '../appliance.ts';
@@ -16,11 +17,11 @@ const rival = "PM2's daemon";
 /**
  * Memory of the programs that manage one app with two workers, without the app. They run one after the other: side by side, they would
  * share the pages of Node.js, and both would seem smaller than alone on a server. Under systemd, Sluice's server ends after two minutes
- * without work (docs/units.md), so the runner is alone most of the time. Here, the server rests sooner.
+ * without work (docs/units.md), so the runner is alone most of the time.
  */
 export const memoryMeasurement: Measurement = {
   name: 'memory',
-  rounds: 5,
+  rounds: 3,
   quickRounds: 1,
   rows: [
     {
@@ -50,15 +51,15 @@ export const memoryMeasurement: Measurement = {
     // As an installation does it.
     const warm = fileURLToPath(new URL('../../src/server/warm.ts', import.meta.url));
     await promisify(execFile)(process.execPath, [warm], { env: { ...process.env, ...environment } });
-    // Each program is idle for a while, as on a server.
-    const idle = quick ? 5000 : 15_000;
+    const restSeconds = quick ? 10 : restAfter / 1000;
+    const idle = 5000;
     const sizes = async (name: string, pids: number[]) => ({
       [`${name} proportional`]: await total(pids, proportionalSize),
       [`${name} resident`]: await total(pids, residentSize),
     });
     const sluice = () =>
       inScope(async (scope) => {
-        const units = await startSluiceWithApp(scope, (2 * idle) / 1000);
+        const units = await startSluiceWithApp(scope, restSeconds);
         await pause(idle);
         const atWork = await sizes('work', [units.serverPid, units.runnerPid]);
         await units.ended();
@@ -68,7 +69,8 @@ export const memoryMeasurement: Measurement = {
     const pm2 = () =>
       inScope(async (scope) => {
         const pids = await startPm2WithApp(scope);
-        await pause(idle);
+        // It has been idle for as long.
+        await pause(restSeconds * 1000 + idle);
         return sizes('pm2', pids);
       });
     return [sluice, pm2];
