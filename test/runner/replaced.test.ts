@@ -157,6 +157,9 @@ suite('the runner is replaced again and again while requests are in flight', { c
     const [old = 0] = await workersOf(runner, 1);
     const answering = async () => Number((await fetchText(runner.port, '/grow')).headers['x-pid']);
     await waitFor(async () => (await answering()) !== old, { what: 'a fresh worker' });
+    await waitFor(() => new ProcessRecords(runner.paths.processes).get(old)?.retiredAt !== undefined, {
+      what: 'the retirement of the old worker',
+    });
     await runner.kill();
     for (let asked = 0; asked < 50; asked += 1)
       assert.notEqual(Number((await fetchText(runner.port)).headers['x-pid']), old);
