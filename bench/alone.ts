@@ -6,11 +6,15 @@ import { waitFor } from '../test/support/wait.ts';
 import type { Scope } from './measurement.ts';
 import { processTree } from './processes.ts';
 
-/** Starts a script that starts two workers, without a process manager. */
+/**
+ * Starts a script without a process manager.
+ * @param processes number of its processes: two workers and the one that has started them, unless stated otherwise
+ */
 export async function startAlone(
   scope: Pick<Scope, 'after'>,
   script: string,
   env: Record<string, string> = {},
+  processes = 3,
 ): Promise<{ port: number; pids: number[] }> {
   const port = await freePort();
   const child = spawn(process.execPath, [script], {
@@ -24,10 +28,10 @@ export async function startAlone(
     return exited;
   });
   await waitFor(() => fetchText(port).catch(() => undefined), { what: script });
-  // Both workers, and not only the first, before the tree is read.
+  // All of them, and not only the first worker, before the tree is read.
   const pids = await waitFor(async () => {
     const tree = await processTree(child.pid ?? 0);
-    return tree.length === 3 && tree;
+    return tree.length === processes && tree;
   });
   return { port, pids };
 }
