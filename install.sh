@@ -856,7 +856,7 @@ ended() {
   [ "$(main_pid sluice-runner.service)" != "$1" ]
 }
 
-# Succeeds if server and runner answer and have this version. The question starts a server that rests.
+# Succeeds if server and runner answer and have this version. This call starts a server that rests.
 runs() {
   timeout 30 "$root/current/bin/sluice" status --json >/dev/null 2>&1 || return 1
   for unit in $units; do
@@ -864,7 +864,7 @@ runs() {
   done
 }
 
-# Waits for a command to succeed: 150 tries, which take half a minute, and if the command is slow, two minutes at most.
+# Waits for a command to succeed: 150 tries (about half a minute), or two minutes if the tries are slow.
 wait_until() {
   tries=0 latest=$(($(cut -d . -f 1 /proc/uptime) + 120))
   until "$@"; do

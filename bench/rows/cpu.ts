@@ -73,7 +73,7 @@ export const cpuMeasurement: Measurement = {
       return () =>
         inScope(async (scope) => {
           const serving = await serve(scope);
-          // What a start leaves behind has ended then: the end of a deploy, and the compiled code that is saved.
+          // Waits until the work after a start has ended: the rest of the deploy, and saving the compiled code.
           await pause(quick ? 1000 : 5000);
           return measured(name, serving, quick ? 0.4 : 1);
         });

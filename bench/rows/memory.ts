@@ -26,7 +26,7 @@ export const memoryMeasurement: Measurement = {
   rows: [
     {
       title: 'memory of server and runner with one app, proportional, after two minutes without work',
-      short: 'memory of the process manager with one app, without the app',
+      short: 'memory of the process manager after two minutes without work, with one app, without the app',
       unit: 'MB',
       ours: 'rest proportional',
       rival: { name: rival, figure: 'pm2 proportional' },
@@ -48,7 +48,7 @@ export const memoryMeasurement: Measurement = {
     },
   ],
   async prepare({ quick }) {
-    // As an installation does it.
+    // Fills the compile cache, as an installation does.
     const warm = fileURLToPath(new URL('../../src/server/warm.ts', import.meta.url));
     await promisify(execFile)(process.execPath, [warm], { env: { ...process.env, ...environment } });
     const restSeconds = quick ? 10 : restAfter / 1000;
@@ -69,7 +69,7 @@ export const memoryMeasurement: Measurement = {
     const pm2 = () =>
       inScope(async (scope) => {
         const pids = await startPm2WithApp(scope);
-        // It has been idle for as long.
+        // PM2 is idle for as long as Sluice.
         await pause(restSeconds * 1000 + idle);
         return sizes('pm2', pids);
       });

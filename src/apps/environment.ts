@@ -61,7 +61,7 @@ export class Environment {
     );
   }
 
-  /** True while the environment is used or changed, its release is watched, or this object has a fact that is not on the disk. */
+  /** True while the environment is used or changed, its release is watched, or a failed change could not be undone. */
   get isBusy(): boolean {
     const isUsed = this.visitors > 0 || this.deploys.size > 0 || this.trafficLock.busy;
     return isUsed || this.watch !== undefined || this.isBeingRemoved || this.hasUnappliedChange;

@@ -125,7 +125,12 @@ export class ApiClient {
       });
       if (address.kind === 'socket')
         cannotStart(address.path, over.signal).then((isSo) => {
-          if (isSo) request.destroy(notRunning(address.path, howToStart(address.home)));
+          if (isSo)
+            request.destroy(
+              new AppError('not_running', 'Sluice is not running: the server fails at each start', {
+                hint: 'As root: `journalctl --unit=sluice --lines=50` shows why. systemd tries again and again.',
+              }),
+            );
         }, reject);
       if (body === undefined) {
         request.end(content);
@@ -171,7 +176,7 @@ function notRunning(where: string, hint: string, cause?: Error): AppError {
 /** Names home and program in full: `sluice up` in another directory would start a second, empty Sluice. */
 function howToStart(home: string): string {
   if (home === systemHome)
-    return 'Start it with: systemctl start sluice; `systemctl status sluice sluice-runner` shows why it stopped.';
+    return 'Start it with: systemctl start sluice.socket sluice; `systemctl status sluice sluice-runner` shows why it stopped.';
   const binary = resolve(import.meta.dirname, '../../bin/sluice');
   return `Its state would be in ${home}. Start it with: SLUICE_HOME=${shellWord(home)} ${shellWord(binary)} up
 If it runs elsewhere, set SLUICE_HOME, or SLUICE_URL and SLUICE_TOKEN.`;

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../errors/app-error.ts';
 import { outputOf } from '../system/process/systemd.ts';
 
-/** Time between two looks at the restarts, in ms. systemd restarts a server that cannot start every second. */
+/** Time between two checks of the restarts, in ms. If the server cannot start, systemd tries again about once a second. */
 const interval = 5000;
 
 /**

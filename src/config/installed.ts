@@ -19,7 +19,7 @@ export const systemHome: string | undefined = installedTree && '/var/lib/sluice'
 /** Unix socket of the API for nginx. `sluice.socket` opens both this socket and the TCP port. */
 export const apiSocket = '/run/sluice/api.sock';
 
-/** Unit of systemd that opens the sockets of the API. During a restart of the server, they stay open and connections wait. */
+/** Unit of systemd that opens the sockets of the API. They stay open while the server restarts or rests, and connections wait. */
 export const socketUnit = 'sluice.socket';
 
 /** Unit of the server, which rests when it has no work: `inactive` is then its usual state. */

@@ -89,7 +89,7 @@ export class Edge {
     return this.#background.size > 0 || this.fault !== null;
   }
 
-  /** Returns the time until the next look at the domains is worthwhile, in ms: an hour at most; null if there are no domains. */
+  /** Returns the time until the next check of the domains is useful, in ms: an hour at most; null if there are no domains. */
   get dueIn(): number | null {
     if (this.#clock === undefined) return null;
     const due = this.#all.map(({ name, certificate }) => {

@@ -450,8 +450,8 @@ export interface RunnerCalls {
   /** kills all processes of an environment's user, and removes its logs and the user; `aside`: new directory of the app */
   forget: Call<{ key: string; aside: string }>;
   /**
-   * starts the server again by a connection to its socket, after a time in ms, or if null, only when the next runner starts. To be
-   * called before the server rests. Fails with `bad_request` if no socket of systemd starts the server
+   * starts the server again by a connection to its socket, after a time in ms; null: only when the next runner starts. The server
+   * calls this before it rests. Fails with `bad_request` if no socket of systemd starts the server
    */
   wakeServer: Call<{ after: number | null }>;
   /** ends the runner, and leaves its processes to the next one */

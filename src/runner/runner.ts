@@ -123,7 +123,7 @@ export class Runner {
     await Promise.all(earlier.filter(({ kind }) => kind === 'job').map(kill));
   }
 
-  /** Starts a server that rests: apps of an earlier runner may have to be started. To be called when this runner can be connected. */
+  /** Starts a server that rests: apps of an earlier runner may have to be started. Call it once this runner accepts connections. */
   wakeServer(): void {
     this.#server.wake();
   }

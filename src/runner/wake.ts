@@ -6,8 +6,8 @@ import type { Log } from '../system/log/log.ts';
 const longest = 24 * 3_600_000;
 
 /**
- * Starts a server that rests: systemd starts the server when somebody connects to its socket. A server that runs notices no more than
- * a connection without a request.
+ * Starts a server that rests: systemd starts the server when somebody connects to its socket. A running server sees
+ * only a connection without a request.
  */
 export class ServerWaker {
   readonly #path: string | undefined;
@@ -32,12 +32,13 @@ export class ServerWaker {
   }
 
   /**
-   * Wakes the server after a time, instead of any time before.
+   * Wakes the server after a time. Replaces a time that was set before.
    * @param after ms; null for never
    * @throws AppError `bad_request` if systemd starts no server
    */
   wakeIn(after: number | null): void {
-    if (this.#path === undefined) throw new AppError('bad_request', 'this runner cannot start the server');
+    if (this.#path === undefined)
+      throw new AppError('bad_request', 'this runner cannot start the server: SLUICE_API_SOCKET is not set');
     if (after !== null && !(typeof after === 'number' && after >= 0))
       throw new AppError('bad_request', 'the time until the server is needed is not a number');
     clearTimeout(this.#timer);

@@ -1,7 +1,7 @@
 import { type ErrorBody, errorBody } from '../errors/app-error.ts';
 import { printable } from '../system/text/printable.ts';
 
-/** Exit statuses of the server, by which libexec/supervise.sh and systemd decide to start the server again. */
+/** Exit statuses of the server, by which libexec/supervise.sh and systemd decide whether to start the server again. */
 export const exitStatus = { cannotStart: 1, anotherIsUp: 3, crashed: 70, atRest: 75 };
 
 /**

@@ -5,8 +5,8 @@ import type { Activity } from './activity.ts';
 /** Time without work after which a server rests, in ms. */
 export const restAfter = 120_000;
 
-/** Number of looks at the work in `restAfter`. */
-const looks = 24;
+/** Number of checks for work in `restAfter`. */
+const checks = 24;
 
 interface RestOptions {
   activity: Activity;
@@ -25,7 +25,7 @@ interface RestOptions {
 
 /**
  * Resolves when a server has had no work for a while and accepts no more connections.
- * @param stopAccepting called right after the last look at the work. The event loop does not turn in between, so each connection has
+ * @param stopAccepting called right after the last check for work. The event loop does not turn in between, so each connection has
  *   either been seen, or waits in its socket for the next server
  */
 export async function untilAtRest(stopAccepting: () => void, options: RestOptions): Promise<void> {
@@ -36,12 +36,12 @@ export async function untilAtRest(stopAccepting: () => void, options: RestOption
   };
   let isRefused = false;
   for (;;) {
-    await pause(after / looks, signal);
+    await pause(after / checks, signal);
     if (!isQuiet()) continue;
     try {
       await prepare();
     } catch (error) {
-      if (!isRefused) log.warn('server does not rest, because nobody would start it again', { error });
+      if (!isRefused) log.warn('server does not rest: the runner cannot start it again', { error });
       isRefused = true;
       activity.touch();
       continue;

@@ -45,7 +45,7 @@ function allConnections(server) {
 
 /**
  * Returns connections of a server from Node's own list of them, so that no record of a connection is needed while it lives. The list
- * has no public name. A version of Node.js that names it otherwise has only public calls that close the connections: see `listInstead`.
+ * has no public name. If a version of Node.js has another name for it, `closeThem` finds the connections: see `listInstead`.
  * @param {any} server
  * @param {'all' | 'idle'} which method of the list
  * @param {() => void} closeThem public call for the same connections

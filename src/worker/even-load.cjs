@@ -18,7 +18,7 @@ const measured = { shortest: 50, longest: 100, fewest: 4 };
 
 /**
  * Returns the number of connections above the least load of the siblings at which a worker stops accepting. A burst allows a lead, so
- * that it does not wait for looks at the loads. Connections that arrive more slowly allow none.
+ * that it does not wait for checks of the loads. Connections that arrive more slowly allow none.
  * @param {number} least load of the siblings
  * @param {{ count: number, shortShare: number }} recent connections that the worker has accepted recently
  */

@@ -118,8 +118,8 @@ class Worker {
   sessions = /** @type {Set<any>} */ (new Set());
   /** @type {InstanceType<typeof import('./drain.cjs').Drain> | undefined} */
   #drain;
-  /** ends the time in which warmup requests come as connections of a handoff do */
-  #endRehearsal = () => {};
+  /** ends the treatment of warmup connections as if they came from a handoff */
+  #endTakeFrom = () => {};
   /** ends the count of responses */
   #endCount = () => {};
 
@@ -270,7 +270,7 @@ class Worker {
     });
   }
 
-  /** Creates what a switch needs, which would make the pause of the switch longer. */
+  /** Creates the objects that a switch needs, so that the switch does not wait for them. */
   #prepare() {
     this.#openLoads();
     this.handoffs.own.prepare();
@@ -278,7 +278,7 @@ class Worker {
     this.#drain ??= new (lazy().Drain)(this);
     const server = /** @type {any} */ (this.server);
     if (this.state === 'ready' && server._handle !== null && protocolOf(server) === 'http')
-      this.#endRehearsal = this.#arrivals.takeFrom(server._handle);
+      this.#endTakeFrom = this.#arrivals.takeFrom(server._handle);
   }
 
   /** @param {ToWorker} message */
@@ -368,7 +368,7 @@ class Worker {
       lazy().leave(this, () => this.keepConnections());
       return opened();
     }
-    this.#endRehearsal();
+    this.#endTakeFrom();
     this.#drain?.stop();
     this.handoffs.mustBeEmpty = true;
     this.#isReplaced = false;

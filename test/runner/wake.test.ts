@@ -22,7 +22,7 @@ test('a runner wakes the server by a connection, now or after a time, and the la
   waker.wakeIn(null);
 });
 
-test('a runner that cannot wake the server says so, and does not log that its sockets were stopped', async (t) => {
+test('a runner that cannot wake the server reports an error, and does not log that its sockets were stopped', async (t) => {
   const { waker, warnings } = await create(t, 'missing.sock');
   waker.wake();
   const alone = new ServerWaker(undefined, log([]));

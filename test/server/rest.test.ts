@@ -108,7 +108,7 @@ test('a server whose runner cannot start it again stays', async (t) => {
 /** Time without work after which the servers of these tests rest. */
 const restSeconds = 0.5;
 
-/** Time that goes on whenever the server waits. */
+/** Clock that advances whenever the server waits. */
 class TestTime {
   now = 0;
   isBusy = false;

@@ -91,7 +91,7 @@ test('a server answers a request whose beginning was read before it got the conn
   await waitFor(() => text.includes('next') && text.endsWith('0\r\n\r\n'), { what: 'the next answer' });
 });
 
-test('from the second connection on, a listening handle gives its connections in the way of a handoff, until this ends', async (t) => {
+test('from the second connection on, a listening handle gives its connections as a handoff does, until this ends', async (t) => {
   const server = createHttpServer((_request, response) => response.end('answered')).listen(0, '127.0.0.1');
   t.after(() => server.close());
   await once(server, 'listening');

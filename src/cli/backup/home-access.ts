@@ -23,7 +23,7 @@ import { asOwner } from '../../system/process/user.ts';
 export async function freezeHome(paths: Paths): Promise<{ lost: AbortSignal } & Disposable> {
   const lost = new AbortController();
   const lock = await lockHome(paths);
-  // If nobody has the lock and the socket is open, then systemd starts a server that rests.
+  // A free lock and an open socket mean that the server rests: the call below starts it.
   if (lock !== undefined && !(await listens(paths.serverSocket)))
     return { lost: lost.signal, [Symbol.dispose]: () => lock[Symbol.dispose]() };
   lock?.[Symbol.dispose]();

@@ -26,7 +26,7 @@ export function registerUpCommand(program: Command): void {
 function up(options: { json?: true }): void {
   if (systemHome !== undefined && homeFromEnvironment() === systemHome) {
     throw new AppError('already_running', 'this is a system-wide installation, which systemd runs', {
-      hint: 'systemctl start sluice',
+      hint: 'systemctl start sluice.socket sluice',
     });
   }
   spawnSync(process.execPath, [...smallHeap, server('warm.ts')], {
