@@ -110,7 +110,7 @@ const unneeded: Unneeded[] = [
     names: ['kill'],
     isDone: false,
     explanation:
-      'To stop an app: sluice stop APP. To stop Sluice with all apps: systemctl stop sluice sluice-runner sluice.socket',
+      'To stop an app: sluice stop APP. To stop Sluice with all apps: systemctl stop sluice.socket sluice sluice-runner',
     withoutSystemd: ({ supervisor }) =>
       `To stop an app: sluice stop APP. To stop Sluice with all apps: kill "$(cat ${shellWord(supervisor)})"`,
   },

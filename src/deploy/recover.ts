@@ -69,6 +69,8 @@ export class Recovery {
   readonly #attempts = new Map<Environment, Promise<void>>();
   readonly #rebuilds = new Map<Environment, Promise<void>>();
   readonly #settled = Promise.withResolvers<void>();
+  /** true if a release could not be rebuilt */
+  #hasFailedRebuild = false;
   /** number of starts and attempts under way */
   #underWay = 0;
 
@@ -98,9 +100,12 @@ export class Recovery {
     this.#settled.resolve();
   }
 
-  /** True while an app is started or rebuilt, or waits for its next attempt. */
+  /**
+   * True while an app is started or rebuilt, or waits for its next attempt, and after a failed rebuild: each next server would rebuild
+   * the release, and each try leaves a failed release.
+   */
   get isBusy(): boolean {
-    return this.#underWay > 0 || this.#rebuilds.size > 0;
+    return this.#underWay > 0 || this.#rebuilds.size > 0 || this.#hasFailedRebuild;
   }
 
   /** Resolves when each app that should run does, or has failed to start once. */
@@ -180,6 +185,7 @@ export class Recovery {
       .catch((error: unknown) => {
         if (this.#stopped.signal.aborted) return;
         log.error('app not rebuilt', { app: environment.name, release, error });
+        this.#hasFailedRebuild = true;
       })
       .finally(() => this.#rebuilds.delete(environment));
     this.#rebuilds.set(environment, rebuild);

@@ -46,11 +46,15 @@ function asAppError(error: unknown): AppError {
   throw error;
 }
 
-/** Time limits of the answers, in ms. The server itself waits up to 10 s for the runner. */
-const deadlines = { server: 5000, runner: 12_000 };
+/** Time limits of the answers, in ms. The server itself waits up to 10 s for the runner. A server that rests has to start first. */
+const timeLimits = { server: 5000, restingServer: 30_000, runner: 12_000 };
 
 /** Asks the server over its unix socket. */
 async function askServer(paths: Paths, systemWide: boolean): Promise<ServerReport> {
+  const deadlines = {
+    server: systemWide ? timeLimits.restingServer : timeLimits.server,
+    runner: timeLimits.runner,
+  };
   const ask = async <Answer>(path: string, who: keyof typeof deadlines): Promise<Answer | AppError> => {
     try {
       const api = new ApiClient(await bySocket(paths.home));

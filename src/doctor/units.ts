@@ -13,15 +13,18 @@ const edgeConfig = '/etc/nginx/conf.d/sluice.conf';
 const startingStates = ['enabled', 'enabled-runtime', 'static', 'indirect', 'alias'];
 
 /** Checks that systemd runs all units of a system-wide installation, and starts them with the machine. */
-export async function* checkUnits({ systemWide }: Snapshot): AsyncIterable<Finding> {
+export async function* checkUnits({ systemWide, server }: Snapshot): AsyncIterable<Finding> {
   if (!systemWide) return;
   const basic = [...ownUnits, ...((await exists(edgeConfig)) ? edgeUnits : [])];
   // Without the units of the other sockets, the server opens these sockets itself.
   const units = await showUnits([...basic, ...otherSocketUnits]);
   const required = [...new Set([...basic, ...units.map(({ id }) => id)])];
   const stateOf = (name: string) => units.find(({ id }) => id === name)?.active;
-  const isResting = stateOf(serverUnit) === 'inactive' && stateOf(socketUnit) === 'active';
-  const down = required.filter((name) => stateOf(name) !== 'active' && !(name === serverUnit && isResting));
+  const serverState = stateOf(serverUnit);
+  // A server that has been woken by the question is ready only when all apps run.
+  const isStarting = serverState === 'activating' && server.state !== 'down';
+  const isFine = stateOf(socketUnit) === 'active' && (serverState === 'inactive' || isStarting);
+  const down = required.filter((name) => stateOf(name) !== 'active' && !(name === serverUnit && isFine));
   if (down.length > 0) {
     const states = down.map((name) => `${name} is ${stateOf(name) ?? 'not there'}`);
     const isComplete = down.every((name) => stateOf(name) !== undefined);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import type { Log } from '../system/log/log.ts';
@@ -37,8 +38,11 @@ export class ServerWaker {
    * @throws AppError `bad_request` if systemd starts no server
    */
   wakeIn(after: number | null): void {
-    if (this.#path === undefined)
-      throw new AppError('bad_request', 'this runner cannot start the server: SLUICE_API_SOCKET is not set');
+    if (this.#path === undefined || !existsSync(this.#path))
+      throw new AppError(
+        'bad_request',
+        'this runner cannot start the server: SLUICE_API_SOCKET names no socket',
+      );
     if (after !== null && !(typeof after === 'number' && after >= 0))
       throw new AppError('bad_request', 'the time until the server is needed is not a number');
     clearTimeout(this.#timer);

@@ -79,15 +79,17 @@ export async function serveApi(
   const locals = new Map<string, string>();
   for (const { fd, name } of passed) {
     const local = sockets.find((socket) => socket.name === name);
-    tcp = (await open(local?.listener ?? remote, { fd })) ?? tcp;
     const path = local && (await pathOfSocket(fd));
+    // A socket for others than the settings say is not served.
+    if (local !== undefined && (path === undefined || !(await admits(path, local)))) continue;
+    tcp = (await open(local?.listener ?? remote, { fd })) ?? tcp;
     if (path !== undefined) locals.set(name, path);
   }
   let outlivesServer = tcp !== undefined;
   tcp ??= await open(remote, await listenOptions(host, port));
   for (const { name = '', path, listener, mode } of sockets) {
     const passedPath = locals.get(name);
-    if (passedPath !== undefined && (await hasGroupOf(passedPath, path, mode))) {
+    if (passedPath !== undefined) {
       await replaceLink(path, passedPath);
       continue;
     }
@@ -120,10 +122,14 @@ function counted(listener: RequestListener, activity: Activity): RequestListener
   };
 }
 
-/** Returns true if a passed socket admits the group that a new socket at `path` would admit. */
-async function hasGroupOf(passed: string, path: string, mode: number): Promise<boolean> {
-  if ((mode & 0o070) === 0) return true;
-  return (await stat(passed)).gid === (await stat(dirname(path))).gid;
+/**
+ * Returns true if a passed socket admits the users whom a new socket at `path` would admit, and nobody else. To connect, a user needs
+ * the right to write.
+ */
+async function admits(passed: string, { path, mode }: LocalSocket): Promise<boolean> {
+  const [found, directory] = await Promise.all([stat(passed), stat(dirname(path))]);
+  const admitsGroup = (mode & 0o020) !== 0;
+  return (found.mode & 0o022 & ~mode) === 0 && (!admitsGroup || found.gid === directory.gid);
 }
 
 /**

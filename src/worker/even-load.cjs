@@ -45,9 +45,10 @@ class Recent {
     this.#now = now;
   }
 
-  /** Number of connections within 50 to 100 ms: in the previous measurement or in the current one, whichever has more. */
+  /** Number of connections within 50 to 100 ms: in the previous measurement or in the current one, whichever has more; 0 if that is long ago. */
   get count() {
-    return Math.max(this.#before, this.#accepted);
+    const isOver = this.#now() - this.#start >= measured.longest;
+    return isOver ? 0 : Math.max(this.#before, this.#accepted);
   }
 
   /** Counts an accepted connection. @param {number} load including the connection */

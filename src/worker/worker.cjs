@@ -466,6 +466,8 @@ class Worker {
       lazy().adopt(server, handle, received);
       return this.#acceptor?.adopted();
     }
+    // A connection to the private port must not reach other workers.
+    if (this.state === 'ready') return handle.close();
     // The app has closed its server, and may listen again.
     const { own, affinity } = this.handoffs;
     own.stop();

@@ -3,10 +3,12 @@ import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { list } from 'tar';
+import { Paths } from '../../src/config/paths.ts';
 import { answering, running } from '../support/apps.ts';
 import { cli, sluiceBinary } from '../support/cli.ts';
 import { Load } from '../support/load.ts';
@@ -41,6 +43,24 @@ async function backupsDuring(home: string, file: string, work: () => Promise<voi
   await copying;
   return count;
 }
+
+test('a backup is made although systemd has the socket open for a server that cannot start', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.stop();
+  const paths = new Paths(sluice.home);
+  let asked = 0;
+  const server = createServer((socket) => {
+    asked += 1;
+    socket.destroy();
+  });
+  t.after(() => server.close());
+  await once(server.listen(paths.serverSocket), 'listening');
+  const file = join(await temporaryDirectory(t), 'backup.tar');
+  const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } });
+  assert.equal(code, 0, stderr);
+  assert.ok((await stat(file)).size > 0);
+  assert.ok(asked >= 2, 'it looked for the server, and asked it');
+});
 
 /** Starts a hold of the API, as a backup does. */
 async function hold(sluice: Sluice): Promise<{ release: () => void }> {

@@ -89,7 +89,7 @@ test('kill says how to stop this server: with systemd only if it runs the server
   const remote = await cli(['kill'], {
     env: { SLUICE_URL: 'https://deploy.example.com', SLUICE_TOKEN: 'x' },
   });
-  assert.match(remote.stdout, /systemctl stop sluice sluice-runner/);
+  assert.match(remote.stdout, /systemctl stop sluice\.socket sluice sluice-runner/);
 });
 
 /** Commands of PM2 7, with their other names. */

@@ -234,6 +234,32 @@ test('recovery gives up an app that is removed', async (t) => {
   await recovery.stop();
 });
 
+test('a server rests after recovery, but not after a failed rebuild, which the next server would repeat', async (t) => {
+  const server = await TestService.start(t);
+  await server.deploy('shop', answering('one'));
+  const registry = new Registry(server.appliance);
+  const environment = await registry.find(shop);
+  const recover = async (rebuild: () => Promise<unknown>) => {
+    server.runner.active.clear();
+    const recovery = new Recovery(server.appliance, registry, rebuild);
+    await recovery.startAll();
+    await recovery.stop();
+    return recovery;
+  };
+  assert.equal((await recover(() => assert.fail())).isBusy, false);
+  await rm(environment.paths.generation);
+  assert.equal(await environment.store.active(), null);
+  await environment.changeState({ rebuild: 1 });
+  let tries = 0;
+  const failed = await recover(async () => {
+    tries += 1;
+    throw new Error('not built');
+  });
+  assert.equal(tries, 1);
+  assert.equal(failed.isBusy, true);
+  assert.equal((await recover(async () => undefined)).isBusy, false);
+});
+
 test('recovery records the ports of apps if there is no record', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));

@@ -28,8 +28,9 @@ test('a runner that cannot wake the server reports an error, and does not log th
   const alone = new ServerWaker(undefined, log([]));
   alone.wake();
   assert.throws(() => alone.wakeIn(1000), { code: 'bad_request' });
-  assert.throws(() => waker.wakeIn(Number.NaN), { code: 'bad_request' });
+  assert.throws(() => waker.wakeIn(1000), { code: 'bad_request' });
   const { waker: other, connections } = await create(t);
+  assert.throws(() => other.wakeIn(Number.NaN), { code: 'bad_request' });
   other.wake();
   await waitFor(() => connections() === 1, { what: 'a connection after the failed one' });
   assert.deepEqual(warnings, []);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { RequestListener } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import { chmod, lstat } from 'node:fs/promises';
+import { type IncomingMessage, type RequestListener, request } from 'node:http';
+import { BoundSocket, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
@@ -33,6 +34,37 @@ test('a client that does not finish its headers in time is disconnected, however
   assert.equal(clients.length, 30);
   for (const answer of await Promise.all(clients)) assert.match(answer, /^(?:HTTP\/1\.1 408 |$)/);
   assert.deepEqual(asked, []);
+});
+
+test('a socket of systemd is served only if it admits no others than the settings say', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const asked: string[] = [];
+  for (const [name, mode, isServed] of [
+    ['fitting', 0o600, true],
+    ['wide', 0o660, false],
+  ] as const) {
+    const passed = join(directory, `${name}.sock`);
+    const socket = new BoundSocket({ path: passed } as object);
+    t.after(() => socket.close());
+    await chmod(passed, mode);
+    const path = join(directory, `${name}.link`);
+    const listener: RequestListener = (_request, response) => {
+      asked.push(name);
+      response.end();
+    };
+    await using _api = await serveApi(
+      { host: '127.0.0.1', port: 0 },
+      () => assert.fail(),
+      [{ name: 'local', path, mode: 0o600, listener }],
+      { log: createLog(process.stderr.fd, 'server'), passed: [{ fd: socket.fd(), name: 'local' }] },
+    );
+    assert.equal((await lstat(path)).isSymbolicLink(), isServed);
+    const ask = request({ socketPath: path, agent: false }).end();
+    const [response] = (await once(ask, 'response')) as [IncomingMessage];
+    assert.equal(response.statusCode, 200);
+    response.resume();
+  }
+  assert.deepEqual(asked, ['fitting', 'wide']);
 });
 
 test('the API servers check for late clients much more often than the time limit for headers', () => {

@@ -242,6 +242,8 @@ test('short connections and bursts allow a worker a lead, and connections that s
   assert.equal(leadOver(320, recent), 9);
   accept(200, 0.25, (accepted) => 205 + accepted);
   assert.equal(leadOver(320, recent), 10);
+  now += 100;
+  assert.equal(leadOver(320, recent), 0, 'the burst is long ago');
   accept(100, 5, (accepted) => 405 + accepted);
   assert.equal(recent.shortShare, 0);
   assert.equal(leadOver(505, recent), 0);

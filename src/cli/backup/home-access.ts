@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { finished } from 'node:stream';
 import { ApiClient } from '../../client/api-client.ts';
@@ -23,12 +24,23 @@ import { asOwner } from '../../system/process/user.ts';
 export async function freezeHome(paths: Paths): Promise<{ lost: AbortSignal } & Disposable> {
   const lost = new AbortController();
   const lock = await lockHome(paths);
-  // A free lock and an open socket mean that the server rests: the call below starts it.
-  if (lock !== undefined && !(await listens(paths.serverSocket)))
-    return { lost: lost.signal, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+  const byLock = (held: Disposable) => ({
+    lost: lost.signal,
+    [Symbol.dispose]: () => held[Symbol.dispose](),
+  });
+  if (lock !== undefined && !(await listens(paths.serverSocket))) return byLock(lock);
+  // A free lock and an open socket mean that the server rests, or cannot start: this call starts it.
   lock?.[Symbol.dispose]();
   const api = new ApiClient(await bySocket(paths.home));
-  const response = await api.open('POST', '/v1/hold');
+  let response: IncomingMessage;
+  try {
+    response = await api.open('POST', '/v1/hold');
+  } catch (error) {
+    const cannotStart = error instanceof AppError && error.code === 'not_running';
+    const next = cannotStart ? await lockHome(paths) : undefined;
+    if (next === undefined) throw error;
+    return byLock(next);
+  }
   const stopWatching = finished(response, () => lost.abort(serverEnded()));
   await once(response, 'data', { signal: lost.signal }).catch(() => {
     throw serverEnded();
