@@ -53,7 +53,14 @@ test('destroy shop@staging removes everything of staging, and nothing of product
   await run('env', 'set', 'shop@staging', 'WORD=staging');
   const started = await run('run', 'shop@staging', '--detach', '--json', 'echo $$ >pid; exec sleep 1000');
   assert.equal(started.code, 0, started.stderr);
-  const before = await staging(sluice);
+  // The worker from before the change of the variable ends a moment after the switch.
+  const before = await waitFor(
+    async () => {
+      const status = await staging(sluice);
+      return pidsOf(status).length <= 2 && status;
+    },
+    { what: 'the end of the former worker' },
+  );
   const production = await sluice.status('shop');
   const pids = pidsOf(before);
   assert.equal(pids.length, 2);
