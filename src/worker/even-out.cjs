@@ -13,7 +13,7 @@ const most = { all: 600, quiet: 20, failed: 3 };
  * Connections above the mean, in number and as a share of the mean, from which a worker starts by itself, and number of calls of
  * `startIfUneven` for which it then waits: perhaps its connections cannot move.
  */
-const uneven = { number: 2, share: 0.1, wait: 4 };
+const uneven = { number: 1, share: 0.1, wait: 4 };
 /** Number of connections that a worker gives in one check: a sibling needs up to 80 ms for as many. */
 const batch = 32;
 

@@ -204,6 +204,14 @@ test('a worker with clearly more connections than the mean starts by itself', as
   assert.ok(workers.every(({ takes }) => takes));
 });
 
+test('a worker with two of 32 connections above the mean starts by itself', async (t) => {
+  const { check, loads } = await setUp(t, [{ idle: 18 }, { idle: 14 }], (evenOut) => evenOut.startIfUneven());
+  for (let checks = 0; checks < 40; checks += 1) check();
+  const [one = 0, other = 0] = loads();
+  assert.equal(one + other, 32);
+  assert.ok(Math.abs(one - other) <= 1, `${one}:${other}`);
+});
+
 test('a worker that is hardly above the mean does not start by itself', async (t) => {
   const { workers, check, loads } = await setUp(t, [{ idle: 33 }, { idle: 30 }], (evenOut) =>
     evenOut.startIfUneven(),
