@@ -1,20 +1,16 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, readFile, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { TokenStore } from '../../src/api/auth/tokens.ts';
-import { Paths } from '../../src/config/paths.ts';
-import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { answering } from '../support/apps.ts';
-import { firstPort } from '../support/free-port.ts';
 import { fetchOnce } from '../support/http.ts';
 import { pack } from '../support/pack.ts';
 import { Sluice } from '../support/server.ts';
 import { removeDirectory, temporaryDirectory } from '../support/temporary.ts';
+import { createHome } from '../support/units.ts';
 import { waitFor } from '../support/wait.ts';
 
 interface Status {
@@ -67,7 +63,8 @@ test('only the group of the user for pushes may read the keys and open the socke
 
 /** A home, and what systemd would start for it, with a `systemd-notify` that writes down what it is notified. */
 async function create(t: TestContext, settings: Record<string, unknown> = {}) {
-  const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+  const { paths, port, secret } = await createHome(settings);
+  const { home } = paths;
   const children: ChildProcess[] = [];
   // In this order: what still runs writes into it.
   t.after(async () => {
@@ -76,15 +73,6 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
     await removeDirectory(home);
   });
   const bin = await temporaryDirectory(t);
-  const paths = new Paths(home);
-  const port = await firstPort();
-  await writeJsonAtomic(paths.settings, {
-    listen: { port },
-    apps: { firstPort: port + 1 },
-    ssh: { authorizedKeys: join(home, 'authorized_keys') },
-    ...settings,
-  });
-  const { secret } = await new TokenStore(paths).create('test', ['admin'], null);
   const notified = join(bin, 'notified');
   await writeFile(notified, '');
   await writeFile(join(bin, 'systemd-notify'), `#!/bin/sh\necho "$@" >>'${notified}'\n`);

@@ -71,20 +71,12 @@ export class Units {
   }
 
   static async create(t: Pick<TestContext, 'after'>, options: UnitsOptions = {}): Promise<Units> {
-    const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
     const directory = await temporaryDirectory(t);
-    const paths = new Paths(home);
-    const port = await firstPort();
-    await writeJsonAtomic(paths.settings, {
-      listen: { port },
-      apps: { firstPort: port + 1 },
-      ssh: { authorizedKeys: join(home, 'authorized_keys') },
-    });
-    const { secret } = await new TokenStore(paths).create('test', ['admin'], null);
+    const { paths, port, secret } = await createHome();
     const units = new Units(paths, directory, port, secret, options);
     t.after(async () => {
       await units.#end();
-      await removeDirectory(home);
+      await removeDirectory(paths.home);
     });
     return units;
   }
@@ -173,6 +165,25 @@ export class Units {
     assert.ok(response.ok, `${method} ${path}: ${response.status}`);
     return response.json();
   }
+}
+
+/**
+ * Makes a home for units, with ports of its own.
+ * @param settings further server settings
+ * @returns `secret`: token of an administrator
+ */
+export async function createHome(settings: Record<string, unknown> = {}) {
+  const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+  const paths = new Paths(home);
+  const port = await firstPort();
+  await writeJsonAtomic(paths.settings, {
+    listen: { port },
+    apps: { firstPort: port + 1 },
+    ssh: { authorizedKeys: join(home, 'authorized_keys') },
+    ...settings,
+  });
+  const { secret } = await new TokenStore(paths).create('test', ['admin'], null);
+  return { paths, port, secret };
 }
 
 /** Returns the exit status of a process, once it has ended. */
