@@ -21,7 +21,7 @@ export async function* checkUnits({ systemWide, server }: Snapshot): AsyncIterab
   const required = [...new Set([...basic, ...units.map(({ id }) => id)])];
   const stateOf = (name: string) => units.find(({ id }) => id === name)?.active;
   const serverState = stateOf(serverUnit);
-  // A server that has been woken by the question is ready only when all apps run.
+  // The questions of this command start a server that rests. It is ready only when all apps run.
   const isStarting = serverState === 'activating' && server.state !== 'down';
   const isFine = stateOf(socketUnit) === 'active' && (serverState === 'inactive' || isStarting);
   const down = required.filter((name) => stateOf(name) !== 'active' && !(name === serverUnit && isFine));

@@ -25,7 +25,7 @@ test('a server rests when it has had no work for the time, and work in between b
     time.isBusy = false;
   });
   await time.untilAtRest(activity);
-  // The last look at the work was at 170.
+  // The last check that found work was at 170.
   assert.equal(time.now, 290);
   assert.equal(time.prepared, 1);
 });
