@@ -81,6 +81,8 @@ for (const suite of suites) {
     await guest.exec('systemctl reload sluice-runner');
     await guest.exec('systemctl start sluice.socket');
     await appliance.sluice('status shop');
+    await guest.exec('systemctl restart sluice.socket');
+    await appliance.sluice('status shop');
 
     await rests();
     await guest.exec('cp -p /var/lib/sluice/config.json /root/ && echo { >/var/lib/sluice/config.json');
