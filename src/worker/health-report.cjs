@@ -10,7 +10,7 @@ const { allConnections, subscribe } = require('./connections.cjs');
  * second. While the process does not grow, the interval doubles up to the longest, because a reading costs a system call.
  */
 const intervals = { far: { shortest: 50, longest: 250 }, near: { shortest: 10, longest: 50 } };
-/** Share of the limit by which a worker may exceed its limit, or its size at the start, before it stops accepting requests. */
+/** Share of the limit by which a worker may exceed its limit, or its size when it opened, before it stops accepting requests. */
 const tolerance = 0.2;
 
 /**
@@ -19,12 +19,12 @@ const tolerance = 0.2;
  * @param {object} on
  * @param {() => Server} on.server the app's server
  * @param {(bytes: number) => void} on.exceeded called each time the memory grows beyond the limit
- * @param {() => boolean} on.excessive called after each reading above the tolerance, until it returns true: the worker must
- *   stop accepting requests. Called again when the memory has grown by the tolerance once more, since the worker may reopen
+ * @param {() => void} on.excessive called after each reading above the tolerance: the worker must stop accepting requests
+ * @returns {() => void} to call when the worker opens, also if it reopens: if its memory exceeds the limit already, it serves all
+ *   the same, because a worker that retired before its first request would keep all clients waiting
  */
 function watchMemory(limit, { server, exceeded, excessive }) {
-  // If a fresh process already exceeds the limit, it serves all the same.
-  let most = Math.max(limit, process.memoryUsage.rss()) + limit * tolerance;
+  let most = Number.POSITIVE_INFINITY;
   /** @type {(() => void) | undefined} */
   let endRequests;
   const read = () => {
@@ -37,7 +37,7 @@ function watchMemory(limit, { server, exceeded, excessive }) {
       endRequests?.();
       endRequests = undefined;
     }
-    if (bytes > most && excessive()) most = bytes + limit * tolerance;
+    if (bytes > most) excessive();
     return bytes;
   };
   let pause = 0;
@@ -50,6 +50,9 @@ function watchMemory(limit, { server, exceeded, excessive }) {
     setTimeout(next, pause).unref();
   };
   next();
+  return () => {
+    most = Math.max(limit, process.memoryUsage.rss()) + limit * tolerance;
+  };
 }
 
 /**

@@ -120,6 +120,8 @@ class Worker {
   #drain;
   /** ends the treatment of warmup connections as if they came from a handoff */
   #endTakeFrom = () => {};
+  /** lets this worker serve although its memory exceeds the limit, until it has grown further: see `watchMemory` */
+  #tolerateMemory = () => {};
   /** ends the count of responses */
   #endCount = () => {};
 
@@ -258,16 +260,13 @@ class Worker {
       this.#openEvenOut()?.startIfUneven();
     });
     if (maxMemory === null) return;
-    watchMemory(maxMemory, {
+    this.#tolerateMemory = watchMemory(maxMemory, {
       server,
       exceeded: (bytes) => this.#post({ type: 'memoryExceeded', bytes }),
-      excessive: () => {
-        // An orphan keeps serving, because no runner would replace it.
-        if (this.state !== 'open' || this.isOrphan) return false;
-        this.#retire();
-        return true;
-      },
+      // An orphan keeps serving, because no runner would replace it.
+      excessive: () => this.state === 'open' && !this.isOrphan && this.#retire(),
     });
+    if (this.state === 'open') this.#tolerateMemory();
   }
 
   /** Creates the objects that a switch needs, so that the switch does not wait for them. */
@@ -373,6 +372,7 @@ class Worker {
     this.handoffs.mustBeEmpty = true;
     this.#isReplaced = false;
     this.state = 'open';
+    this.#tolerateMemory();
     this.#otherPorts?.open();
     if (server.listening) this.#openAcceptor(server);
     if (wait) this.#acceptor?.wait();

@@ -152,6 +152,15 @@ test('a worker that retires by itself because its limit is too low is replaced a
   assert.ok(pids.size > 2, `${pids.size} workers`);
 });
 
+test('a slow worker serves although its memory exceeds the limit when it opens', async (t) => {
+  const runner = await TestRunner.start(t);
+  const environment = { LEAK: '5', HOLD: '30' };
+  const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '35M' }, environment);
+  await runner.release(spec);
+  const pids = await askOften(runner, 5);
+  assert.ok(pids.size > 1, `${pids.size} workers`);
+});
+
 test('a worker that retires by itself keeps serving as long as no other worker can be started (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const unfit = join(await temporaryDirectory(t), 'unfit');
