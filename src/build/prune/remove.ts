@@ -1,5 +1,7 @@
-import { rm, rmdir, unlink } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { hasCode } from '../../errors/app-error.ts';
 import { removeTree } from '../../system/fs/remove-tree.ts';
@@ -11,6 +13,9 @@ export const keptPattern = /^keeps (\S+)$/;
 
 /** Length of an argument. The system limits each to 128 KiB, and all to 2 MiB: so a request is compressed and split. */
 const argumentLength = 100_000;
+
+/** Number of directories that are removed by one command. */
+const lot = 50;
 
 /** Returns the arguments of the program for a request. */
 export function argumentsOf(request: PruneRequest): string[] {
@@ -31,18 +36,26 @@ function requestOf(args: string[]): PruneRequest {
 export async function removeDevPackages(request: PruneRequest): Promise<{ removed: number; kept: string[] }> {
   const { directories, links, kept } = findDevPackages(request);
   for (const link of links) await unlink(link);
-  for (const directory of directories) await remove(directory);
+  await removeAll(directories);
   for (const path of [...links, ...directories]) await removeEmptyParents(path);
   return { removed: directories.length, kept };
 }
 
-async function remove(directory: string): Promise<void> {
+/** Removes directories, two lots at a time: with tens of thousands of files, `rm` of Node.js takes more than twice as long. */
+async function removeAll(directories: readonly string[]): Promise<void> {
+  const waiting = [...directories];
+  const lane = async () => {
+    while (waiting.length > 0) await removeLot(waiting.splice(0, lot));
+  };
+  await Promise.all([lane(), lane()]);
+}
+
+async function removeLot(directories: string[]): Promise<void> {
   try {
-    await rm(directory, { recursive: true });
-  } catch (error) {
-    if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
-    // Some packages contain read-only directories.
-    await removeTree(directory);
+    await promisify(execFile)('rm', ['-rf', '--', ...directories]);
+  } catch {
+    // Some packages contain read-only directories. Any other failure comes again.
+    for (const directory of directories) await removeTree(directory);
   }
 }
 
