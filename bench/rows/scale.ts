@@ -32,6 +32,8 @@ async function sideOf(name: string, size: typeof large, scope: Scope): Promise<S
   for (let app = 1; app < size.apps; app += 1) await sluice.deploy(`app-${app}`, files);
   await sluice.deploy('shop', files);
   await addPastReleases(sluice, size.releases);
+  // The apps start again meanwhile.
+  for (let app = 1; app < size.apps; app += 1) await sluice.untilRunning(`app-${app}`);
   // The first deploy removes the oldest records.
   await sluice.deploy('shop', files);
   return async () => {
