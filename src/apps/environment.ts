@@ -107,8 +107,8 @@ export class Environment {
 
   /** Returns true if the runner has an active generation of the app. */
   async isRunning(): Promise<boolean> {
-    const running = await this.appliance.runner.status();
-    return running.some(({ key, active }) => key === this.name && active !== null);
+    const [running] = await this.appliance.runner.status(this.name);
+    return running !== undefined && running.active !== null;
   }
 
   /** Returns the variables that were set for the app and its builds. */

@@ -112,27 +112,34 @@ export class RunnerClient {
     return (await this.#connected()).hello.users;
   }
 
-  /** Returns the status of all apps that the runner knows. @throws AppError as `call`; `runner_stuck` */
-  status(): Promise<EnvironmentStatus[]> {
-    return this.query('status');
+  /**
+   * Returns the status of all environments that the runner knows.
+   * @param key of one environment: returns nothing else
+   * @throws AppError as `call`; `runner_stuck`
+   */
+  status(key?: string): Promise<EnvironmentStatus[]> {
+    return this.query('status', key === undefined ? {} : { key });
   }
 
   /** Returns the one-off commands that run, of all apps. @throws AppError as `status` */
   oneOffs(): Promise<OneOffStatus[]> {
-    return this.query('oneOffs');
+    return this.query('oneOffs', {});
   }
 
   /** Sends a query, and sends it again if the runner is replaced meanwhile. @throws AppError as `status` */
-  async query<Name extends 'status' | 'usage' | 'oneOffs'>(name: Name): Promise<RunnerCalls[Name]['result']> {
+  async query<Name extends 'status' | 'usage' | 'oneOffs'>(
+    name: Name,
+    params: RunnerCalls[Name]['params'],
+  ): Promise<RunnerCalls[Name]['result']> {
     const { client, hello } = await this.#connected();
     try {
-      const answer = await withDeadline(client.call(name, {}), queryTimeout);
+      const answer = await withDeadline(client.call(name, params), queryTimeout);
       if (answer.timedOut) throw stuck(hello.pid);
       return answer.value;
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
       await client.closed;
-      return this.call(name, {});
+      return this.call(name, params);
     }
   }
 

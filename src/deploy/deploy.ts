@@ -326,7 +326,7 @@ async function clean(deployment: Deployment, { keepReleases }: AppSettings): Pro
       .finally(() => removal.dispose());
     if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
     const programs = oneOffs.map(({ node }) => node);
-    const nodes = await removeUnusedNodes(appliance, await deployment.environment.all(), programs);
+    const nodes = await removeUnusedNodes(appliance, deployment.environment.all, programs);
     if (nodes.length > 0) deployment.log(`removed Node.js ${nodes.join(', ')}: no release needs them`);
   });
 }
@@ -339,7 +339,7 @@ async function runningReleases({ appliance, name, store }: Environment, keep: nu
   const expired = new Set(await store.expired(keep));
   const latest = performance.now() + endsWithin;
   for (;;) {
-    const status = (await appliance.runner.status()).find(({ key }) => key === name);
+    const [status] = await appliance.runner.status(name);
     const draining = status?.draining ?? [];
     if (!draining.some((release) => expired.has(release)) || performance.now() > latest)
       return [...draining, status?.standby?.release, status?.returnsTo].filter((release) => release != null);
@@ -350,6 +350,6 @@ async function runningReleases({ appliance, name, store }: Environment, keep: nu
 /** @throws AppError `disk_full` */
 async function ensureFree({ appliance, paths, all }: Environment, needed: number): Promise<void> {
   const { minFreeBytes: minFree } = appliance.settings;
-  const stores = (await all()).map(({ store }) => store);
+  const stores = async () => (await all()).map(({ store }) => store);
   await ensureSpace(paths.directory, { needed, minFree, stores });
 }

@@ -142,12 +142,12 @@ async function install(
  */
 export async function removeUnusedNodes(
   { paths: { tools }, nodeVersions }: Appliance,
-  environments: Environment[],
+  environments: () => Promise<Environment[]>,
   running: string[],
 ): Promise<string[]> {
   const installed = await installedNodes(tools);
   if (installed.length === 0) return [];
-  const uses = (await Promise.all(environments.map(releasesWithNode))).flat();
+  const uses = (await Promise.all((await environments()).map(releasesWithNode))).flat();
   const used = new Set(uses.map(({ node }) => node?.version ?? ownNode));
   const removed: string[] = [];
   for (const version of installed) {

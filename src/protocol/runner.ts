@@ -392,7 +392,8 @@ type NoParams = Record<string, never>;
 
 export interface RunnerCalls {
   hello: Call<{ version: number }, { version: number; pid: number; users: boolean; limits: LimitsReport }>;
-  status: Call<NoParams, EnvironmentStatus[]>;
+  /** @param key of one environment; undefined for all */
+  status: Call<{ key?: string }, EnvironmentStatus[]>;
   usage: Call<NoParams, RunnerUsage>;
   /** holds exactly these ports, so that no other user can listen there: all assigned ports, whether or not their apps run */
   hold: Call<{ addresses: PortAddress[] }, HeldPortsReport>;

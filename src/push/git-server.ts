@@ -85,7 +85,7 @@ export class GitServer {
   /** Checks the free space, since git would fill the disk before the deploy checks it. @throws AppError `disk_full` */
   async #ensureSpace(): Promise<void> {
     const { paths, settings } = this.#appliance;
-    const stores = (await this.#registry.all()).map(({ store }) => store);
+    const stores = async () => (await this.#registry.all()).map(({ store }) => store);
     await ensureSpace(paths.apps, { needed: 0, minFree: settings.minFreeBytes, stores });
   }
 

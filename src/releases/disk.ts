@@ -12,14 +12,14 @@ import type { ReleaseStore } from './store.ts';
  */
 export async function ensureSpace(
   directory: string,
-  { needed, minFree, stores }: { needed: number; minFree: number; stores: Iterable<ReleaseStore> },
+  { needed, minFree, stores }: { needed: number; minFree: number; stores: () => Promise<ReleaseStore[]> },
 ): Promise<void> {
   const free = await freeBytes(directory);
   if (free >= needed + minFree) return;
   throw new AppError(
     'disk_full',
     `the disk of ${directory} has ${formatBytes(free)} of free space, but ${formatBytes(needed)} are needed, and ${formatBytes(minFree)} must remain free`,
-    { hint: await retainedHint(stores) },
+    { hint: await retainedHint(await stores()) },
   );
 }
 

@@ -59,8 +59,8 @@ export class ReleaseStore extends ReleaseDirectories {
   readonly #onLeft: (release: number, error: unknown) => void;
   /** end of the last removal of trees */
   #emptied: Promise<void> = Promise.resolve();
-  /** outlines by number, with the stamps of the files that they were read from */
-  readonly #outlines = new Map<number, { stamp: string; outline: ReleaseOutline }>();
+  /** outlines by number, with the stamps of the files that they were read from; `isFinal`: the files are not checked again */
+  readonly #outlines = new Map<number, { stamp: string; outline: ReleaseOutline; isFinal: boolean }>();
   /** errors of failed releases that the disk has refused to clean up or record so far */
   readonly #failing = new Map<number, ReleaseError>();
 
@@ -117,6 +117,7 @@ export class ReleaseStore extends ReleaseDirectories {
     }
     const changed = { ...found.record, ...changes };
     await writeJsonAtomic(found.path, changed);
+    this.#outlines.delete(number);
     return changed;
   }
 
@@ -177,7 +178,10 @@ export class ReleaseStore extends ReleaseDirectories {
     return records.filter((record) => record !== undefined);
   }
 
-  /** Returns the outlines of all releases, the newest first. Reads only those whose files have changed since the last call. */
+  /**
+   * Returns the outlines of all releases, the newest first. Reads only those whose files have changed since the last call. Several calls
+   * belong to each deploy, so it does not even look at releases that can never run again.
+   */
   async outlines(): Promise<ReleaseOutline[]> {
     const numbers = await this.numbers();
     const outlines = await Promise.all(numbers.map((number) => this.#outline(number)));
@@ -187,10 +191,14 @@ export class ReleaseStore extends ReleaseDirectories {
   }
 
   async #outline(number: number): Promise<ReleaseOutline | undefined> {
+    const known = this.#outlines.get(number);
+    if (known?.isFinal) return known.outline;
     // Before the files are read, so that a later change is noticed.
     const stamp = stampOf(this.paths.release(number));
-    const known = this.#outlines.get(number);
-    if (stamp !== undefined && known?.stamp === stamp) return known.outline;
+    if (stamp !== undefined && known?.stamp === stamp) {
+      known.isFinal = isOver(known.outline);
+      return known.outline;
+    }
     const record = await this.get(number);
     if (record === undefined) return undefined;
     const { liveAt, error, reverted, sizeBytes, node, run } = record;
@@ -198,7 +206,7 @@ export class ReleaseStore extends ReleaseDirectories {
       ...{ number, liveAt, error, sizeBytes, ...(node && { node }), ...(reverted && { reverted }) },
       ...{ hasPlan: run !== null, hasTree: await this.hasTree(number) },
     };
-    if (stamp !== undefined) this.#outlines.set(number, { stamp, outline });
+    if (stamp !== undefined) this.#outlines.set(number, { stamp, outline, isFinal: false });
     return outline;
   }
 
@@ -318,6 +326,11 @@ export class ReleaseStore extends ReleaseDirectories {
 /** Returns true for a release that traffic can be switched to. */
 function isSwitchable({ liveAt, hasTree }: ReleaseOutline): boolean {
   return liveAt !== null && hasTree;
+}
+
+/** Returns true for a release of the past that can never run again. Only `update` changes it. */
+function isOver({ liveAt, error, hasPlan, hasTree }: ReleaseOutline): boolean {
+  return (liveAt !== null || error !== null) && !hasPlan && !hasTree;
 }
 
 /**

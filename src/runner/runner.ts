@@ -185,8 +185,10 @@ export class Runner {
         const { report: limits } = this.#cgroups;
         return { version, pid: process.pid, users: users !== undefined, limits };
       },
-      status: async () =>
-        [...this.#supervisors.values()].filter(({ isEmpty }) => !isEmpty).map((each) => each.status()),
+      status: async ({ key }) =>
+        [...this.#supervisors]
+          .filter(([each, { isEmpty }]) => !isEmpty && (key === undefined || each === key))
+          .map(([, supervisor]) => supervisor.status()),
       usage: async () => ({ ...descriptorUsage(), ports: this.#ports.report }),
       hold: ({ addresses }) => this.#ports.hold(addresses),
       boot: async ({ spec: asked }, { report, signal }) => {

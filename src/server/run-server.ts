@@ -141,7 +141,7 @@ export async function runServer(home: string, mode: ServerMode): Promise<number>
   await keys.synchronize().catch((error) => log.error('keys not written', { error }));
   const tokens = new TokenStore(paths);
   const runnerInfo = async () => {
-    const usage = runner.info && (await runner.query('usage'));
+    const usage = runner.info && (await runner.query('usage', {}));
     // A new runner may have replaced the first one meanwhile.
     return runner.info && usage && { ...runner.info, ...usage };
   };

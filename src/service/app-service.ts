@@ -327,7 +327,8 @@ export class AppService {
   async status(id: EnvironmentId): Promise<AppStatus> {
     const { runner } = this.#appliance;
     const environment = await this.find(id);
-    return environmentStatus(environment, ...(await Promise.all([runner.status(), runner.oneOffs()])));
+    const [running, oneOffs] = await Promise.all([runner.status(environment.name), runner.oneOffs()]);
+    return environmentStatus(environment, running, oneOffs);
   }
 
   /**

@@ -35,14 +35,14 @@ test('the error of a full disk has the free and needed space, and the largest re
   }
   await writeFile(paths.generation, '{"generation":1,"release":4}');
   const free = await freeBytes(home);
-  await ensureSpace(home, { needed: MiB, minFree: 0, stores: [store] });
-  await assert.rejects(ensureSpace(home, { needed: free, minFree: 64 * MiB, stores: [store] }), {
+  await ensureSpace(home, { needed: MiB, minFree: 0, stores: async () => [store] });
+  await assert.rejects(ensureSpace(home, { needed: free, minFree: 64 * MiB, stores: async () => [store] }), {
     code: 'disk_full',
     message:
       /^the disk of .* has .*[KMGT]iB of free space, but .*iB are needed, and 64 MiB must remain free$/,
     hint: /shop@staging release 2 \(300 MiB\), shop@staging release 3 \(40 MiB\), shop@staging release 1 \(5.0 MiB\)\. Lower "keepReleases"/,
   });
-  await assert.rejects(ensureSpace(home, { needed: free * 2, minFree: 0, stores: [] }), {
+  await assert.rejects(ensureSpace(home, { needed: free * 2, minFree: 0, stores: async () => [] }), {
     code: 'disk_full',
     hint: 'Free disk space: no retained release can be removed.',
   });

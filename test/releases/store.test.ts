@@ -364,6 +364,25 @@ test('outlines follow each change of a record and of a tree, and unchanged relea
   assert.deepEqual(await store.outlines(), await fresh());
 });
 
+test('outlines of a release that can never run again are not checked, and follow changes by the store', async (t) => {
+  const { store, paths } = await newStore(t);
+  await deployMany(3, store, paths);
+  await retain(store, 1);
+  const over = async () => (await store.outlines()).find(({ number }) => number === 1);
+  const first = await over();
+  assert.deepEqual([first?.hasTree, first?.hasPlan], [false, false]);
+  assert.equal(await over(), first);
+  const reverted = { at: '2026-01-01T00:00:00.000Z', reason: 'it died' };
+  await store.update(1, { reverted });
+  const changed = await over();
+  assert.deepEqual(changed?.reverted, reverted);
+  assert.equal(await over(), changed);
+  // Only another program removes the file, and only the next start of the server notices that.
+  await rm(paths.release(1).record);
+  assert.equal(await over(), changed);
+  assert.equal((await new ReleaseStore(id, paths).outlines()).length, 2);
+});
+
 /** Removes old releases, and waits for their files. @returns the numbers of the releases */
 async function retain(store: ReleaseStore, keep: number, inUse: number[] = []): Promise<number[]> {
   const { expired, emptied } = await store.retain(keep, new Set(inUse));

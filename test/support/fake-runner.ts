@@ -114,8 +114,9 @@ export class FakeRunner implements RunnerCaller {
     return { generation, pauseMs: 0.1 };
   }
 
-  async status(): Promise<EnvironmentStatus[]> {
-    return [...this.active].map(([key, { generation, spec }]) => ({
+  async status(only?: string): Promise<EnvironmentStatus[]> {
+    const active = [...this.active].filter(([key]) => only === undefined || key === only);
+    return active.map(([key, { generation, spec }]) => ({
       ...{ key, generation, descriptors: 0, state: 'running', since: '', crash: null },
       ...{
         active: { generation, release: spec.release, workers: spec.workers },
