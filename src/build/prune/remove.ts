@@ -1,10 +1,9 @@
-import { execFile } from 'node:child_process';
 import { rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { promisify } from 'node:util';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { hasCode } from '../../errors/app-error.ts';
 import { removeTree } from '../../system/fs/remove-tree.ts';
+import { run } from '../../system/process/run.ts';
 import { counted } from '../../system/text/format.ts';
 import { findDevPackages, type PruneRequest } from './dev-packages.ts';
 
@@ -52,7 +51,7 @@ async function removeAll(directories: readonly string[]): Promise<void> {
 
 async function removeLot(directories: string[]): Promise<void> {
   try {
-    await promisify(execFile)('rm', ['-rf', '--', ...directories]);
+    await run('rm', ['-rf', '--', ...directories]);
   } catch {
     // Some packages contain read-only directories. Any other failure comes again.
     for (const directory of directories) await removeTree(directory);
