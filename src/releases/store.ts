@@ -196,7 +196,7 @@ export class ReleaseStore extends ReleaseDirectories {
     // Before the files are read, so that a later change is noticed.
     const stamp = stampOf(this.paths.release(number));
     if (stamp !== undefined && known?.stamp === stamp) {
-      known.isFinal = isOver(known.outline);
+      known.isFinal = isFinal(known.outline);
       return known.outline;
     }
     const record = await this.get(number);
@@ -328,8 +328,8 @@ function isSwitchable({ liveAt, hasTree }: ReleaseOutline): boolean {
   return liveAt !== null && hasTree;
 }
 
-/** Returns true for a release of the past that can never run again. Only `update` changes it. */
-function isOver({ liveAt, error, hasPlan, hasTree }: ReleaseOutline): boolean {
+/** Returns true for a release of the past that can never run again. Only the store changes its record. */
+function isFinal({ liveAt, error, hasPlan, hasTree }: ReleaseOutline): boolean {
   return (liveAt !== null || error !== null) && !hasPlan && !hasTree;
 }
 

@@ -29,17 +29,22 @@ const treeDigest = `
 digest() { (cd -- "$1" && find . -printf '%P\\t%i\\t%s\\t%C@\\t%m\\t%U\\t%y\\t%l\\n' | LC_ALL=C sort | { sum=$(sha256sum) && printf '%s\\n' "\${sum%% *}"; }); }`;
 
 /**
- * Shell command that copies kept packages into the working directory. Programs of pnpm contain the path of the install: another one is replaced.
- * Ends with 3 if the packages have changed, and 5 if a path exists. In all other failures, parts of the packages may be there.
- * Arguments: the store, the digest, and the paths.
+ * Shell function that copies a file or a tree to a path where nothing is. Copies two entries of the tree at a time: one copy of many
+ * small files keeps only one processor busy.
  */
-export const restoreCommand = `${treeDigest}
-# Two at a time: a copy of many small files keeps one processor busy.
+const treeCopy = `
 copy() {
   if [ ! -d "$1" ] || [ -L "$1" ]; then cp -a --reflink=auto -- "$1" "$2"; return; fi
   mkdir -- "$2" && find "$1" -mindepth 1 -maxdepth 1 -print0 | xargs -0 -r -P 2 -n 16 cp -a --reflink=auto -t "$2" -- &&
     chmod --reference="$1" -- "$2" && touch -r "$1" -- "$2"
-}
+}`;
+
+/**
+ * Shell command that copies kept packages into the working directory. Programs of pnpm contain the path of the install: another one is replaced.
+ * Ends with 3 if the packages have changed, and 5 if a path exists. In all other failures, parts of the packages may be there.
+ * Arguments: the store, the digest, and the paths.
+ */
+export const restoreCommand = `${treeDigest}${treeCopy}
 store=$1 wanted=$2; shift 2
 [ -d "$store" ] && [ "$(digest "$store")" = "$wanted" ] || exit 3
 for path; do [ ! -e "$path" ] && [ ! -L "$path" ] || exit 5; done
@@ -71,7 +76,7 @@ true`;
  * the digest and the size in KiB. Ends with 7 if the packages are larger than the limit, and 9 if packages are, or lead, elsewhere.
  * Arguments: the store, the limit in KiB, the directories of members as lines, and the paths.
  */
-export const keepCommand = `${treeDigest}
+export const keepCommand = `${treeDigest}${treeCopy}
 set -e
 umask 077
 store=$1 limit=$2 members=$3; shift 3
@@ -92,7 +97,7 @@ size=$(du -skc -- "$@" 2>/dev/null | tail -n 1 | cut -f1)
 mkdir -p -- "$store.new"
 number=0
 for path; do
-  if [ -e "$path" ]; then cp -a --reflink=auto -- "$path" "$store.new/$number" || { remove "$store.new"; exit 6; }; fi
+  if [ -e "$path" ]; then copy "$path" "$store.new/$number" || { remove "$store.new"; exit 6; }; fi
   number=$((number + 1))
 done
 printf '%s' "$root" > "$store.new/root"
