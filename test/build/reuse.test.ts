@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { cp, lstat, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -115,6 +115,22 @@ test('no build and no app changes the packages of another release', async (t) =>
     assert.notEqual(one.ino, other.ino);
     assert.equal(await app.read(1, index), result);
   }
+});
+
+test('a copy of packages has the modes, times and links of the install', async (t) => {
+  const app = await App.create(t);
+  const entries = async (release: number) => {
+    const root = join(app.tree(release), 'node_modules');
+    const names = ['', ...(await readdir(root, { recursive: true })).sort()];
+    const all = names.map(async (name) => {
+      const { mode, mtimeMs, size } = await lstat(join(root, name));
+      return { name, mode, mtimeMs, size };
+    });
+    return Promise.all(all);
+  };
+  await app.build(1);
+  assert.ok((await app.build(2)).isReused);
+  assert.deepEqual(await entries(2), await entries(1));
 });
 
 test('packages are installed again if anything changes that an install depends on', async (t) => {

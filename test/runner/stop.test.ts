@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import type { JobSpec } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/process/processes.ts';
+import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
@@ -33,6 +34,20 @@ test('an app can start and switch while an earlier stop still drains', async (t)
   assert.equal((await statusOf(runner))?.active?.release, 2);
   await runner.release(runner.spec('plain.cjs'));
   for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '3');
+});
+
+test('the status of one environment leaves out the others', async (t) => {
+  const runner = await TestRunner.start(t);
+  const port = await freePort();
+  const other = { ...runner.spec('plain.cjs', { workers: 1 }), key: 'other', port };
+  other.env['PORT'] = String(port);
+  await runner.release(other);
+  await runner.release(runner.spec('plain.cjs', { workers: 1 }));
+  const keys = async (params: { key?: string }) =>
+    (await runner.client.call('status', params)).map(({ key }) => key).sort();
+  assert.deepEqual(await keys({}), ['other', 'shop']);
+  assert.deepEqual(await keys({ key: 'shop' }), ['shop']);
+  assert.deepEqual(await keys({ key: 'none' }), []);
 });
 
 test('a stop during the start of a generation, or a switch, ends all workers (thorough)', async (t) => {
