@@ -97,7 +97,7 @@ test('there is no ring of modules that import each other', async () => {
   for (const file of graph.keys()) assert.deepEqual(ringThrough(file, graph), []);
 });
 
-/** The runner never gives back the memory of a module. It loads node-cron with the first log. */
+/** The runner never gives back the memory of a module. It loads node-cron with the first schedule that is not daily or hourly. */
 test('the runner starts without packages', async () => {
   const packages = new Set<string>();
   const seen = new Set<string>();

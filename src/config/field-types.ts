@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { nodeCron } from '../system/process/footprint.ts';
+import { isSchedule } from '../system/time/schedule.ts';
 
 /** A setting that may be missing. @param fallback value of a missing setting, as written in a file */
 export function setting<
@@ -151,13 +151,6 @@ export const timezone = setting(
   'Time zone of the schedule, such as `Europe/Berlin`. Default: time zone of the machine.',
   v.pipe(v.string(), v.check(isTimezone, 'the name of a time zone, such as "Europe/Berlin" or "UTC"')),
 );
-
-/** Daily and hourly schedules, which are valid. Avoids loading node-cron for them. */
-const common = /^(?:\*|[1-5]?\d) (?:\*|1?\d|2[0-3]) \* \* \*$/;
-
-function isSchedule(expression: string): boolean {
-  return common.test(expression) || nodeCron().validate(expression);
-}
 
 /** Returns a check that passes if `use` does not throw. */
 export function isAcceptedBy(use: (value: string) => void): (value: string) => boolean {

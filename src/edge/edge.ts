@@ -1,11 +1,10 @@
-import type { ScheduledTask } from 'node-cron';
 import { loadEnvironmentState } from '../config/environment-state.ts';
 import { NamedRecords } from '../config/named-records.ts';
 import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { LockByKey } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
-import { nodeCron } from '../system/process/footprint.ts';
+import { repeat } from '../system/time/schedule.ts';
 import { describeCertificate } from './certificate.ts';
 import { Certificates } from './certificates.ts';
 import { DesiredHosts, type EdgeFault, type EdgeOptions } from './desired-hosts.ts';
@@ -38,7 +37,8 @@ export class Edge {
   readonly #unproven = new Set<Domain>();
   readonly #background = new Set<Promise<void>>();
   #damage: EdgeFault = null;
-  #clock: ScheduledTask | undefined;
+  /** ends the checks of the certificates */
+  #endChecks: (() => void) | undefined;
   #isStopping = false;
 
   constructor(options: EdgeOptions) {
@@ -81,7 +81,7 @@ export class Edge {
     // Without domains, nginx may still serve those of a removed app.
     if (this.#damage !== null || (this.#all.length === 0 && this.routed.length === 0)) return;
     this.#inBackground(() => this.#tick());
-    this.#startClock();
+    this.#startChecks();
   }
 
   /** True while a domain is changed or a certificate is ordered, or nginx has to be configured again after a failure. */
@@ -91,7 +91,7 @@ export class Edge {
 
   /** Returns the time until the next check of the domains is useful, in ms: an hour at most; null if there are no domains. */
   get dueIn(): number | null {
-    if (this.#clock === undefined) return null;
+    if (this.#endChecks === undefined) return null;
     const due = this.#all.map(({ name, certificate }) => {
       if (certificate === 'acme') return this.#orders.dueAt(name);
       const known = this.#certificates.known(name);
@@ -104,7 +104,7 @@ export class Edge {
 
   async stop(): Promise<void> {
     this.#isStopping = true;
-    await this.#clock?.destroy();
+    this.#endChecks?.();
     await this.#orders.stop();
     await Promise.all(this.#background);
   }
@@ -150,7 +150,7 @@ export class Edge {
       await this.#hosts.prepare();
       await this.#put(domain, before, pem);
       await this.#orders.retryNow(name);
-      this.#startClock();
+      this.#startChecks();
       // A certificate of the domain's owner is used until the order succeeds.
       const isReplaced = before?.certificate === 'own' && certificate === 'acme';
       const view = this.get(name);
@@ -306,9 +306,9 @@ export class Edge {
     }
   }
 
-  #startClock(): void {
-    if (this.#clock !== undefined || this.#isStopping) return;
-    this.#clock = nodeCron().schedule(this.#options.settings.acme.schedule, () =>
+  #startChecks(): void {
+    if (this.#endChecks !== undefined || this.#isStopping) return;
+    this.#endChecks = repeat(this.#options.settings.acme.schedule, () =>
       this.#inBackground(() => this.#tick()),
     );
   }

@@ -1,7 +1,6 @@
-import type { ScheduledTask } from 'node-cron';
 import type { LogSpec } from '../protocol/runner.ts';
 import { Lock } from '../system/concurrency/slots.ts';
-import { nodeCron } from '../system/process/footprint.ts';
+import { repeat } from '../system/time/schedule.ts';
 import { AppLog } from './app-log.ts';
 import { compressRotated, removeOldest, removeOldestOfAll } from './archive.ts';
 
@@ -11,8 +10,8 @@ type LogPolicy = Omit<LogSpec, 'overflow' | 'secrets'>;
 interface Entry {
   log: AppLog;
   policy: LogPolicy;
-  /** undefined if the rotation could not be scheduled */
-  rotation: ScheduledTask | undefined;
+  /** ends the rotation; undefined if it could not be scheduled */
+  endRotation: (() => void) | undefined;
 }
 
 /** Logs of all apps. Rotates them at their times, compresses rotated files and removes old ones. */
@@ -43,11 +42,11 @@ export class AppLogs {
   get(policy: LogPolicy): AppLog {
     const { directory } = policy;
     const known = this.#entries.get(directory);
-    if (known?.rotation !== undefined && isSame(known.policy, policy)) return known.log;
-    void known?.rotation?.destroy();
+    if (known?.endRotation !== undefined && isSame(known.policy, policy)) return known.log;
+    known?.endRotation?.();
     const log = known?.log ?? this.#create(policy);
     log.resize(policy.size);
-    this.#entries.set(directory, { log, policy, rotation: this.#scheduleRotation(log, policy) });
+    this.#entries.set(directory, { log, policy, endRotation: this.#scheduleRotation(log, policy) });
     // A runner that was killed may have left work.
     this.#maintain(directory);
     return log;
@@ -62,7 +61,7 @@ export class AppLogs {
   async remove(directory: string): Promise<void> {
     const entry = this.#entries.get(directory);
     this.#entries.delete(directory);
-    void entry?.rotation?.destroy();
+    entry?.endRotation?.();
     await entry?.log.remove();
     await this.#upkeep.run(async () => undefined);
   }
@@ -70,22 +69,19 @@ export class AppLogs {
   async closeAll(): Promise<void> {
     const entries = [...this.#entries.values()];
     this.#entries.clear();
-    for (const { rotation } of entries) void rotation?.destroy();
+    for (const { endRotation } of entries) endRotation?.();
     await Promise.all(entries.map(({ log }) => log.close()));
     // Waits for current upkeep. Upkeep that is queued finds no entry.
     await this.#upkeep.run(async () => undefined);
   }
 
-  #scheduleRotation(log: AppLog, { directory, schedule }: LogPolicy): ScheduledTask | undefined {
+  #scheduleRotation(log: AppLog, { directory, schedule }: LogPolicy): (() => void) | undefined {
     const rotate = () =>
       log.rotate().catch((error: unknown) => this.#failed(`${directory} not rotated`, error));
     try {
-      const task = nodeCron().schedule(schedule, rotate, { suppressMissedWarning: true });
-      // A machine that was suspended at the time of a rotation makes up for it.
-      task.on('execution:missed', rotate);
-      return task;
+      return repeat(schedule, rotate);
     } catch (error) {
-      // The module may need a descriptor when none is free. The next process of an app tries again.
+      // node-cron may need a descriptor when none is free. The next process of an app tries again.
       this.#failed(`${directory} is not rotated at ${schedule}`, error);
       return undefined;
     }
