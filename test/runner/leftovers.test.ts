@@ -9,7 +9,7 @@ import { jobMark } from '../../src/runner/jobs/marked.ts';
 import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { identityOptions } from '../../src/runner/users/identity.ts';
 import { processStartTime, signalProcess } from '../../src/system/process/processes.ts';
-import { usualPath } from '../../src/system/process/run.ts';
+import { isChild, spawn as startProgram, usualPath } from '../../src/system/process/run.ts';
 import { withoutRoot } from '../support/isolated.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
@@ -115,6 +115,29 @@ test('in a session that a process has named, only processes of its user are ende
     await endLeftovers({ pid: undefined, terminal, mark: undefined, user: other }, 0);
   await waitFor(() => own.signalCode !== null);
   assert.equal(foreign.exitCode ?? foreign.signalCode, null);
+});
+
+test('a command that has not ended yet is ended, and the search leaves out other children of the runner', async (t) => {
+  const mark = `children-${process.pid}`;
+  const start = async () => {
+    const child = startProgram('sh', ['-c', 'echo; exec sleep 300'], {
+      env: { PATH: usualPath, [jobMark]: mark },
+      detached: true,
+    });
+    t.after(() => child.kill('SIGKILL'));
+    await once(child.stdout, 'data');
+    return child;
+  };
+  const [command, sibling] = [await start(), await start()];
+  const ended = once(command, 'exit');
+  assert.equal(await endLeftovers({ pid: command.pid, mark, user: undefined }, 5000), 0);
+  assert.deepEqual(await ended, [null, 'SIGTERM']);
+  assert.deepEqual(markedBy(mark), [sibling.pid]);
+  // A process whose end the runner has noticed is no child of it.
+  assert.deepEqual(
+    [command, sibling].map(({ pid }) => isChild(pid as number)),
+    [false, true],
+  );
 });
 
 test('the record of a later process with the same pid stays', async (t) => {

@@ -8,6 +8,7 @@ import {
   signalProcess,
   userIdOf,
 } from '../../system/process/processes.ts';
+import { isChild } from '../../system/process/run.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import type { ProcessRecord, ProcessRecords } from '../takeover/process-records.ts';
 import type { Identity } from '../users/identity.ts';
@@ -47,17 +48,19 @@ export async function endLeftovers(ended: EndedProcess, killTimeout: number): Pr
   const signalled = new Set<number>();
   const killed = new Set<number>();
   const failures: unknown[] = [];
+  // Each child of the runner has a session and a mark of its own.
+  const isOther = (pid: number) => pid !== ended.pid && isChild(pid);
   const findOutside = async () => {
     if (mark === undefined || failures.length > 0) return [];
     try {
-      return await findMarked(mark, user);
+      return await findMarked(mark, user, isOther);
     } catch (error) {
       failures.push(error);
       return [];
     }
   };
   for (let searches = 0; searches < mostSearches; ) {
-    const left = [...new Set([...(await findOutside()), ...(await findInSessions(ended))])];
+    const left = [...new Set([...(await findOutside()), ...(await findInSessions(ended, isOther))])];
     if (left.length === 0) break;
     const isLate = performance.now() >= deadline;
     if (isLate) searches += 1;
@@ -125,10 +128,14 @@ export function describeFailedSearch(error: unknown): string {
 }
 
 /** Finds running processes by their session. */
-async function findInSessions({ pid, terminal, user }: EndedProcess): Promise<number[]> {
+async function findInSessions(
+  { pid, terminal, user }: EndedProcess,
+  isOther: (pid: number) => boolean,
+): Promise<number[]> {
   const found: number[] = [];
   if (pid === undefined && terminal === undefined) return found;
-  for (const [index, each] of (await listPids()).entries()) {
+  const pids = (await listPids()).filter((each) => !isOther(each));
+  for (const [index, each] of pids.entries()) {
     if (index % atATime === 0) await nextTurn();
     const session = sessionOf(each);
     if (session === undefined || (session !== pid && session !== terminal) || !isRunning(each)) continue;

@@ -31,15 +31,20 @@ interface Found {
 /**
  * Finds processes that have a mark in their environment; none without /proc. Searches again while processes are new, because a
  * listed process may start another one and end before it is read, and while a process cannot be read.
+ * @param isOther returns true for a process that is known not to have the mark, so that it is not read
  * @param user their user, if apps have users. Other users, and root without CAP_SYS_PTRACE, may not read the environment of a
  *   process, so a program that takes this user searches
  */
-export async function findMarked(mark: string, user: Identity | undefined): Promise<number[]> {
+export async function findMarked(
+  mark: string,
+  user: Identity | undefined,
+  isOther: (pid: number) => boolean = () => false,
+): Promise<number[]> {
   const clear = new Set<number>();
   const deadline = performance.now() + unclearFor;
   for (let searches = 0, waits = 0; searches < mostSearches; ) {
-    const pids = user === undefined ? await listPids() : await pidsOf(user);
-    const fresh = pids.filter((pid) => !clear.has(pid));
+    const pids = (await listPids()).filter((pid) => !clear.has(pid) && !isOther(pid));
+    const fresh = user === undefined ? pids : await pidsOf(user, pids);
     if (fresh.length === 0) break;
     const { marked, unclear } = await (user === undefined
       ? readMarks(fresh, mark)
@@ -98,15 +103,15 @@ async function readMarksAs({ uid, gid }: Identity, pids: number[], mark: string)
   return { marked: marked.map(Number), unclear: unclear.map((line) => Number(line.slice(1))) };
 }
 
-/** Returns the pids of all processes of a user. */
-export async function pidsOf({ uid }: Identity): Promise<number[]> {
-  const pids: number[] = [];
-  for (const pid of await listPids()) {
+/** Returns the processes of a user, of all processes or of some. */
+export async function pidsOf({ uid }: Identity, pids?: number[]): Promise<number[]> {
+  const own: number[] = [];
+  for (const pid of pids ?? (await listPids())) {
     try {
-      if ((await stat(`/proc/${pid}`)).uid === uid) pids.push(pid);
+      if ((await stat(`/proc/${pid}`)).uid === uid) own.push(pid);
     } catch (error) {
       if (!hasCode(error, 'ENOENT', 'ESRCH')) throw error;
     }
   }
-  return pids;
+  return own;
 }

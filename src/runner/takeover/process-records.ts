@@ -150,9 +150,14 @@ export class ProcessRecords {
   }
 
   /** Returns the records of processes that live, and removes records that were not written whole. */
-  async alive(): Promise<ProcessRecord[]> {
+  alive(): Promise<ProcessRecord[]> {
+    return this.#aliveExcept(new Set());
+  }
+
+  async #aliveExcept(pids: Set<number>): Promise<ProcessRecord[]> {
     const alive: ProcessRecord[] = [];
     for (const name of await listDirectory(this.#directory)) {
+      if (pids.has(Number(name.replace('.json', '')))) continue;
       const record = this.#read(name);
       const startTime = record && processStartTime(record.pid);
       if (record === undefined) this.#remove(join(this.#directory, name));
@@ -166,8 +171,8 @@ export class ProcessRecords {
 
   /** Returns the records of living processes of an environment that earlier runners have started. */
   async ofEarlierRunners(kind: ProcessRecord['kind'], key: string): Promise<ProcessRecord[]> {
-    const alive = await this.alive();
-    return alive.filter((each) => each.kind === kind && each.key === key && !this.#own.has(each.pid));
+    const earlier = await this.#aliveExcept(this.#own);
+    return earlier.filter((each) => each.kind === kind && each.key === key);
   }
 
   #path(pid: number): string {

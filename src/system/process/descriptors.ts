@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 
 /** Number of descriptors kept free: more than any single start of a process takes for a moment. */
 const reserve = 32;
@@ -12,8 +12,9 @@ interface DescriptorUsage {
 export function descriptorUsage(): DescriptorUsage {
   if (process.platform !== 'linux') return { descriptors: null, maxDescriptors: null };
   const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-  // Minus the descriptor of the directory itself, which is open while it is read.
-  const descriptors = readdirSync('/proc/self/fd').length - 1;
+  const directory = '/proc/self/fd';
+  // From Linux 6.2 on, the size is the number (proc_pid_fd(5)). A list has one more: the directory itself, which is open meanwhile.
+  const descriptors = statSync(directory).size || readdirSync(directory).length - 1;
   return { descriptors, maxDescriptors: soft === undefined ? null : Number(soft) };
 }
 

@@ -30,12 +30,26 @@ export function ownEnvironment(extra: Record<string, string> = {}): Record<strin
  * Starts a program like `spawn` of Node.js, but with nothing of ours: neither our variables nor our working directory, which may
  * be that of an app. Only this file starts programs; a test checks that.
  */
-export const spawn = ((program: string, args: string[], options: SpawnOptions = {}) =>
-  nodeSpawn(program, args, {
+export const spawn = ((program: string, args: string[], options: SpawnOptions = {}) => {
+  const child = nodeSpawn(program, args, {
     ...options,
     env: options.env ?? ownEnvironment(),
     cwd: options.cwd ?? '/',
-  })) as typeof nodeSpawn;
+  });
+  const { pid } = child;
+  if (pid !== undefined) {
+    children.add(pid);
+    child.once('exit', () => children.delete(pid));
+  }
+  return child;
+}) as typeof nodeSpawn;
+
+const children = new Set<number>();
+
+/** Returns true for the pid of a program that `spawn` has started, and whose end this process has not noticed yet: no other has this pid. */
+export function isChild(pid: number): boolean {
+  return children.has(pid);
+}
 
 interface RunOptions extends Pick<SpawnOptions, 'env' | 'cwd' | 'uid' | 'gid' | 'detached' | 'stdio'> {
   input?: string;
