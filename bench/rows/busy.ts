@@ -12,7 +12,7 @@ const load = { connections: 16, rate: 250, path: '/busy' };
 /** Latency of requests that compute, which shows whether a worker has more of them than its sibling. */
 export const busyMeasurement: Measurement = {
   name: 'busy',
-  rounds: 9,
+  rounds: 21,
   quickRounds: 3,
   rows: [
     {
