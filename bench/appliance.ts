@@ -9,7 +9,7 @@ import { processTree } from './processes.ts';
 /** Environment of server and runner, as bin/sluice and libexec/unit set it, with a compile cache of the benchmark. */
 export const environment = {
   NODE_COMPILE_CACHE: fileURLToPath(new URL('../node_modules/.cache/sluice-bench', import.meta.url)),
-  MALLOC_ARENA_MAX: '2',
+  MALLOC_ARENA_MAX: '1',
 };
 
 let isCacheFilled = false;

@@ -3,9 +3,11 @@ import { Client } from './client.ts';
 
 export interface OpenLoopOptions {
   port: number;
-  /** requests per second, spread over all connections in turns */
+  /** requests per second, on the connections in turns */
   rate: number;
   connections: number;
+  /** true to choose a connection at random for each request, as if clients were independent */
+  random?: boolean;
   path?: string;
 }
 
@@ -64,7 +66,8 @@ export class OpenLoop {
   }
 
   #send(due: number): void {
-    const index = this.#sent % this.#clients.length;
+    const { connections, random = false } = this.#options;
+    const index = random ? Math.floor(Math.random() * connections) : this.#sent % connections;
     this.#sent += 1;
     this.#turns[index] = (this.#turns[index] as Promise<void>).then(() => this.#request(index, due));
   }

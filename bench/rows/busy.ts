@@ -7,7 +7,8 @@ import type { Samples } from '../load/open-loop.ts';
 import { LoadProcess } from '../load/process.ts';
 import type { Measurement, Side } from '../measurement.ts';
 
-const load = { connections: 16, rate: 250, path: '/busy' };
+// In turns, workers that have connections alternately never have two requests at once, whatever else is uneven.
+const load = { connections: 16, rate: 250, random: true, path: '/busy' };
 
 /** Latency of requests that compute, which shows whether a worker has more of them than its sibling. */
 export const busyMeasurement: Measurement = {

@@ -2,7 +2,6 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
 import { ifThere } from '../system/fs/exists.ts';
 import { listDirectory } from '../system/fs/files.ts';
 import { currentLog, rotatedLogs } from './files.ts';
@@ -28,6 +27,8 @@ export async function compressRotated(directory: string): Promise<void> {
 /** Compresses one file. Removes the part if that fails: on a full disk, the part would take up space that is needed. */
 async function compress(path: string): Promise<void> {
   const part = `${path}.gz.part`;
+  // Not with the runner, which never gives back the memory of a module.
+  const { createGzip } = await import('node:zlib');
   try {
     await pipeline(createReadStream(path), createGzip({ level }), createWriteStream(part, { mode: 0o640 }));
     // The time of the last line decides which files are read, and which are removed first.

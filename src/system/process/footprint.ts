@@ -1,6 +1,6 @@
 /**
  * Measures that keep the server and the runner small. Without the flag, a server and a runner of three apps take 14 MB more. With an
- * import of `node:http`, or if Koa loads undici, they take 4 MB to 7 MB more. The budget of both is 100 MB, and they take about 90 MB (proportional set size).
+ * import of `node:http`, or if Koa loads undici, they take 4 MB to 7 MB more. The budget of both is 100 MB, and they take about 80 MB (proportional set size).
  */
 import { createRequire } from 'node:module';
 

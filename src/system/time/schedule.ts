@@ -16,13 +16,13 @@ export function isSchedule(expression: string): boolean {
  * @throws Error if node-cron is needed and cannot be loaded
  */
 export function repeat(expression: string, run: () => void): () => void {
-  if (minuteAndHour.test(expression)) return repeatDaily(expression, run);
+  if (minuteAndHour.test(expression)) return repeatAt(expression, run);
   const task = nodeCron().schedule(expression, run, { suppressMissedWarning: true });
   task.on('execution:missed', run);
   return () => void task.destroy();
 }
 
-function repeatDaily(expression: string, run: () => void): () => void {
+function repeatAt(expression: string, run: () => void): () => void {
   let timer: NodeJS.Timeout;
   const wait = () => {
     const time = nextTime(expression, Date.now());

@@ -50,7 +50,7 @@ async function receive(t: TestContext, archive: Iterable<Buffer>, compressor: Du
     process.execPath,
     [...smallHeap, `${import.meta.dirname}/receive-stdin.ts`, directory],
     {
-      env: { ...process.env, MALLOC_ARENA_MAX: '2' },
+      env: { ...process.env, MALLOC_ARENA_MAX: '1' },
       stdio: ['pipe', 'pipe', 'inherit'],
     },
   );
