@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { DeployEvent } from '../../src/deploy/events.ts';
 import type { GenerationSpec, JobSpec } from '../../src/protocol/runner.ts';
 import { idOf, TestService } from '../support/service.ts';
+import { untilRemoved } from '../support/tree.ts';
 
 test('values of env files that start commands name are masked, and removed with the files of the release', async (t) => {
   const server = await TestService.start(t);
@@ -39,6 +40,7 @@ test('values of env files that start commands name are masked, and removed with 
   await deploy('two');
   await deploy('three');
   assert.match(await text(2), /token-two/, 'a rollback needs it');
+  await untilRemoved(server.environment('shop').release(1).directory);
   assert.doesNotMatch(await text(1), /token-one|key-one|own-one|cmd-one/);
 
   const { store } = await server.service.find(idOf('shop'));
