@@ -3,10 +3,10 @@ import { Client } from './client.ts';
 
 export interface OpenLoopOptions {
   port: number;
-  /** requests per second, on the connections in turns */
+  /** requests per second, on all connections together */
   rate: number;
   connections: number;
-  /** true to choose a connection at random for each request, as if clients were independent */
+  /** true to choose a connection at random for each request, as if clients were independent; by default, connections take turns */
   random?: boolean;
   path?: string;
 }

@@ -7,7 +7,7 @@ import type { Samples } from '../load/open-loop.ts';
 import { LoadProcess } from '../load/process.ts';
 import type { Measurement, Side } from '../measurement.ts';
 
-// In turns, workers that have connections alternately never have two requests at once, whatever else is uneven.
+// If connections took turns, two workers that hold every other connection would never get two requests at once, by chance.
 const load = { connections: 16, rate: 250, random: true, path: '/busy' };
 
 /** Latency of requests that compute, which shows whether a worker has more of them than its sibling. */

@@ -100,6 +100,7 @@ async function measured(name: string, { port, pids }: Serving, share: number) {
     (total) => autocannon(`http://127.0.0.1:${port}/`, clients, total),
     requests.kept * share,
   );
+  if (name.endsWith('alone')) return { [`${name} kept`]: kept };
   const fresh = await cost((total) => newConnections(port, total), requests.fresh * share);
   return { [`${name} kept`]: kept, [`${name} fresh`]: fresh };
 }

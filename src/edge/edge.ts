@@ -37,7 +37,7 @@ export class Edge {
   readonly #unproven = new Set<Domain>();
   readonly #background = new Set<Promise<void>>();
   #damage: EdgeFault = null;
-  /** ends the checks of the certificates */
+  /** ends the checks of the domains; undefined before they start */
   #endChecks: (() => void) | undefined;
   #isStopping = false;
 

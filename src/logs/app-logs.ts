@@ -10,7 +10,7 @@ type LogPolicy = Omit<LogSpec, 'overflow' | 'secrets'>;
 interface Entry {
   log: AppLog;
   policy: LogPolicy;
-  /** ends the rotation; undefined if it could not be scheduled */
+  /** ends the rotation; undefined if scheduling failed */
   endRotation: (() => void) | undefined;
 }
 
@@ -81,7 +81,7 @@ export class AppLogs {
     try {
       return repeat(schedule, rotate);
     } catch (error) {
-      // node-cron may need a descriptor when none is free. The next process of an app tries again.
+      // Loading node-cron takes a descriptor, and none may be free. The next process of the app tries again.
       this.#failed(`${directory} is not rotated at ${schedule}`, error);
       return undefined;
     }

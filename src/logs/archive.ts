@@ -27,7 +27,7 @@ export async function compressRotated(directory: string): Promise<void> {
 /** Compresses one file. Removes the part if that fails: on a full disk, the part would take up space that is needed. */
 async function compress(path: string): Promise<void> {
   const part = `${path}.gz.part`;
-  // Not with the runner, which never gives back the memory of a module.
+  // Loaded with the first compression: the runner never frees the memory of a module.
   const { createGzip } = await import('node:zlib');
   try {
     await pipeline(createReadStream(path), createGzip({ level }), createWriteStream(part, { mode: 0o640 }));

@@ -117,7 +117,7 @@ test('in a session that a process has named, only processes of its user are ende
   assert.equal(foreign.exitCode ?? foreign.signalCode, null);
 });
 
-test('a command that has not ended yet is ended, and the search leaves out other children of the runner', async (t) => {
+test('the end of a command that still runs leaves other children of the runner alone', async (t) => {
   const mark = `children-${process.pid}`;
   const start = async () => {
     const child = startProgram('sh', ['-c', 'echo; exec sleep 300'], {
@@ -130,10 +130,11 @@ test('a command that has not ended yet is ended, and the search leaves out other
   };
   const [command, sibling] = [await start(), await start()];
   const ended = once(command, 'exit');
-  assert.equal(await endLeftovers({ pid: command.pid, mark, user: undefined }, 5000), 0);
+  const { pid: terminal } = sibling;
+  assert.equal(await endLeftovers({ pid: command.pid, terminal, mark, user: undefined }, 5000), 0);
   assert.deepEqual(await ended, [null, 'SIGTERM']);
   assert.deepEqual(markedBy(mark), [sibling.pid]);
-  // A process whose end the runner has noticed is no child of it.
+  // After its exit, a process does not count as a child.
   assert.deepEqual(
     [command, sibling].map(({ pid }) => isChild(pid as number)),
     [false, true],

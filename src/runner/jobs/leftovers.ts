@@ -48,8 +48,10 @@ export async function endLeftovers(ended: EndedProcess, killTimeout: number): Pr
   const signalled = new Set<number>();
   const killed = new Set<number>();
   const failures: unknown[] = [];
-  // Each child of the runner has a session and a mark of its own.
-  const isOther = (pid: number) => pid !== ended.pid && isChild(pid);
+  // Other children of the runner are no leftovers: each has a mark of its own, or none. A child that got the pid of the ended process
+  // since then is another one.
+  const hasEnded = ended.pid === undefined || !isChild(ended.pid);
+  const isOther = (pid: number) => isChild(pid) && (hasEnded || pid !== ended.pid);
   const findOutside = async () => {
     if (mark === undefined || failures.length > 0) return [];
     try {

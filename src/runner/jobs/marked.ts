@@ -31,7 +31,7 @@ interface Found {
 /**
  * Finds processes that have a mark in their environment; none without /proc. Searches again while processes are new, because a
  * listed process may start another one and end before it is read, and while a process cannot be read.
- * @param isOther returns true for a process that is known not to have the mark, so that it is not read
+ * @param isOther returns true for a process to leave out, because it cannot have the mark
  * @param user their user, if apps have users. Other users, and root without CAP_SYS_PTRACE, may not read the environment of a
  *   process, so a program that takes this user searches
  */
@@ -103,7 +103,7 @@ async function readMarksAs({ uid, gid }: Identity, pids: number[], mark: string)
   return { marked: marked.map(Number), unclear: unclear.map((line) => Number(line.slice(1))) };
 }
 
-/** Returns the processes of a user, of all processes or of some. */
+/** Returns the pids of a user's processes. @param pids pids to choose from; all by default */
 export async function pidsOf({ uid }: Identity, pids?: number[]): Promise<number[]> {
   const own: number[] = [];
   for (const pid of pids ?? (await listPids())) {

@@ -154,6 +154,7 @@ export class ProcessRecords {
     return this.#aliveExcept(new Set());
   }
 
+  /** Returns the records of living processes, and does not read those of `pids`. */
   async #aliveExcept(pids: Set<number>): Promise<ProcessRecord[]> {
     const alive: ProcessRecord[] = [];
     for (const name of await listDirectory(this.#directory)) {

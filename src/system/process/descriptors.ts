@@ -13,7 +13,8 @@ export function descriptorUsage(): DescriptorUsage {
   if (process.platform !== 'linux') return { descriptors: null, maxDescriptors: null };
   const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
   const directory = '/proc/self/fd';
-  // From Linux 6.2 on, the size is the number (proc_pid_fd(5)). A list has one more: the directory itself, which is open meanwhile.
+  // From Linux 6.2 on, the size of this directory is the number of open descriptors; before, it is 0 (source: fs/proc/fd.c of the
+  // kernel). A list has one more: the descriptor that reads the directory.
   const descriptors = statSync(directory).size || readdirSync(directory).length - 1;
   return { descriptors, maxDescriptors: soft === undefined ? null : Number(soft) };
 }

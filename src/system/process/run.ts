@@ -26,6 +26,9 @@ export function ownEnvironment(extra: Record<string, string> = {}): Record<strin
   };
 }
 
+/** pids of the programs that run */
+const children = new Set<number>();
+
 /**
  * Starts a program like `spawn` of Node.js, but with nothing of ours: neither our variables nor our working directory, which may
  * be that of an app. Only this file starts programs; a test checks that.
@@ -44,9 +47,7 @@ export const spawn = ((program: string, args: string[], options: SpawnOptions = 
   return child;
 }) as typeof nodeSpawn;
 
-const children = new Set<number>();
-
-/** Returns true for the pid of a program that `spawn` has started, and whose end this process has not noticed yet: no other has this pid. */
+/** Returns true for a child that `spawn` has started and that has not emitted `exit`. Until then, no other process gets its pid. */
 export function isChild(pid: number): boolean {
   return children.has(pid);
 }

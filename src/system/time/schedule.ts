@@ -1,8 +1,8 @@
 import { nodeCron } from '../process/footprint.ts';
 
-/** Expressions with only a minute and an hour, such as `0 3 * * *`: logs are rotated daily, and nothing here needs node-cron for that. */
+/** Expressions with only a minute and an hour, such as `0 3 * * *`. They work without node-cron. */
 const minuteAndHour = /^(\*|[1-5]?\d) (\*|1?\d|2[0-3]) \* \* \*$/;
-/** Longest time until the next look at the clock, in ms: the machine may be suspended, and its clock may be set. */
+/** Longest time between two checks of the clock, in ms. Timers stop while a machine is suspended, and a clock may be set. */
 const longestWait = 3_600_000;
 
 /** Returns true for a cron expression in the syntax of node-cron. */
@@ -11,40 +11,65 @@ export function isSchedule(expression: string): boolean {
 }
 
 /**
- * Calls `run` at the times of a cron expression, in the time zone of the machine; later, if the machine was suspended then.
- * @returns ends this
+ * Calls `run` at the times of a cron expression, in the time zone of the machine. After times that a suspended machine has missed,
+ * calls `run` once.
+ * @returns a function that ends the schedule
  * @throws Error if node-cron is needed and cannot be loaded
  */
 export function repeat(expression: string, run: () => void): () => void {
-  if (minuteAndHour.test(expression)) return repeatAt(expression, run);
+  return minuteAndHour.test(expression) ? repeatAt(expression, run) : repeatByNodeCron(expression, run);
+}
+
+function repeatByNodeCron(expression: string, run: () => void): () => void {
   const task = nodeCron().schedule(expression, run, { suppressMissedWarning: true });
-  task.on('execution:missed', run);
+  let isMissed = false;
+  // node-cron emits this event for each missed time, one after the other.
+  task.on('execution:missed', () => {
+    if (isMissed) return;
+    isMissed = true;
+    setImmediate(() => {
+      isMissed = false;
+      run();
+    });
+  });
   return () => void task.destroy();
 }
 
 function repeatAt(expression: string, run: () => void): () => void {
   let timer: NodeJS.Timeout;
   const wait = () => {
-    const time = nextTime(expression, Date.now());
-    const look = () => {
-      if (Date.now() >= time) run();
+    const now = Date.now();
+    const time = nextTime(expression, now);
+    const check = () => {
+      const isDue = Date.now() >= time;
       wait();
+      if (isDue) run();
     };
-    timer = setTimeout(look, Math.min(time - Date.now(), longestWait));
+    timer = setTimeout(check, Math.min(time - now, longestWait));
   };
   wait();
   return () => clearTimeout(timer);
 }
 
 /**
- * Returns the first time of an expression with only a minute and an hour, in ms.
- * @param after time in ms
+ * Returns the first time after another one that fits an expression with only a minute and an hour. When summer time begins, a time of
+ * day that is left out is an hour later; when it ends, the first of two equal times counts.
+ * @param after ms since 1970, as the result
  */
 function nextTime(expression: string, after: number): number {
-  const [minute, hour] = expression.split(' ');
-  const fits = (field: string | undefined, value: number) => field === '*' || Number(field) === value;
+  const [minute, hour] = expression.split(' ').map((field) => (field === '*' ? undefined : Number(field)));
+  if (minute !== undefined && hour !== undefined) {
+    const date = new Date(after);
+    date.setHours(hour, minute, 0, 0);
+    if (date.getTime() > after) return date.getTime();
+    const day = new Date(after);
+    return new Date(day.getFullYear(), day.getMonth(), day.getDate() + 1, hour, minute).getTime();
+  }
   const date = new Date(Math.floor(after / 60_000) * 60_000);
   do date.setTime(date.getTime() + 60_000);
-  while (!fits(minute, date.getMinutes()) || !fits(hour, date.getHours()));
+  while (
+    (minute ?? date.getMinutes()) !== date.getMinutes() ||
+    (hour ?? date.getHours()) !== date.getHours()
+  );
   return date.getTime();
 }
