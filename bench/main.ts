@@ -10,7 +10,7 @@ import { textTable } from './table.ts';
 const usage = `Usage: npm run bench -- [--quick] [NAME...]
 
 Measure Sluice and its rivals on this machine in turns, print a table, and write bench/results.json.
---quick measures less in about 3 minutes, and writes no file.
+--quick measures less, in less than 4 minutes, and writes no file.
 
 Names: ${measurements.map(({ name }) => name).join(', ')}
 `;
